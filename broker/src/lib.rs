@@ -1,0 +1,1 @@
+//! The queue: topology as data, and its RabbitMQ and embedded implementations.

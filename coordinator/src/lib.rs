@@ -1,0 +1,1 @@
+//! The coordinator: gRPC front and owner of job state.

@@ -1,0 +1,8 @@
+//! The decisions: pure rules over values.
+//!
+//! Nothing here does I/O, reads a clock, an environment variable or a random source, or iterates
+//! over a hash table. Callers pass `now`, jitter and fresh ids in, and perform the effects that
+//! come out. The same code therefore runs in production, in property tests and in simulation.
+
+pub mod ids;
+pub mod time;

@@ -1,0 +1,1 @@
+//! The wire: protobuf services, and their conversion to and from domain types.

@@ -1,0 +1,1 @@
+//! How every process starts, is configured, observed and stopped.

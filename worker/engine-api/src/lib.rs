@@ -1,0 +1,1 @@
+//! What a worker and an engine process say to each other.

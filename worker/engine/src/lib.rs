@@ -1,0 +1,1 @@
+//! The engine process: candle models behind the Engine trait.

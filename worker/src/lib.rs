@@ -1,0 +1,1 @@
+//! The worker: takes deliveries, runs engines, reports results.
