@@ -139,7 +139,7 @@ start() {
     dist_port=$(free_port)
     secret=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
     # Data of an earlier start belong to a node of another name and password.
-    rm -rf "$DIR/data" "$DIR/log" "$DIR/home"
+    rm -rf "${DIR:?}"/{data,log,home}
     write_config "$amqp_port" "$secret"
     launch_epmd "$epmd_port"
     launch_node "$amqp_port" "$epmd_port" "$dist_port" "$server"

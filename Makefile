@@ -1,0 +1,51 @@
+# What can be done here; `make` alone lists it. Cargo's own settings (CARGO_TARGET_DIR and the like) are
+# honored. The recipes are thin: what takes more than a few lines lives in scripts/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BROKER ?= embedded
+CARGO ?= cargo
+# The lock file is part of what is tested.
+LOCKED ?= --locked
+
+.PHONY: help demo test lint fmt deny each-alone bench model deps clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
+		printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+demo: ## embed a real corpus on a fleet on this machine and kill a worker (BROKER=embedded|rabbitmq)
+	@CARGO='$(CARGO)' scripts/demo.sh '$(BROKER)'
+
+test: deps model ## unit, property, contract and end-to-end tests, on a private RabbitMQ
+	@CARGO='$(CARGO)' scripts/test.sh
+
+lint: ## formatting, clippy, documentation, spelling and dependency policy, warnings as errors
+	@CARGO='$(CARGO)' scripts/lint.sh
+
+fmt: ## format the Rust code
+	$(CARGO) fmt --all
+
+deny: ## check dependencies against deny.toml; installs cargo-deny first where it is missing
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
+	$(CARGO) deny $(LOCKED) check
+
+each-alone: ## check that every crate compiles without what the others turn on
+	@CARGO='$(CARGO)' scripts/each-alone.sh
+
+bench: ## measure this machine, Celery and Stoker in one run
+	@CARGO='$(CARGO)' scripts/bench.sh
+
+model: ## fetch the model of demo and tests into .cache/models, once
+	@scripts/deps.sh build
+	@scripts/fetch-model.sh
+
+deps: ## install what the tests need from the system, or say what to install
+	@scripts/deps.sh test
+
+clean: ## remove build results and the demo's data; downloaded models stay
+	$(CARGO) clean
+	rm -rf .stoker

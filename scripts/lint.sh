@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Every check that needs no running code. Clippy comes before rustdoc because they share their
+# compiled dependencies. Tools that Rust does not bring are used where they are installed; the policy of
+# deny.toml on who may depend on what is also tested by tests/tests/architecture.rs, which always runs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+CARGO=${CARGO:-cargo}
+
+step() {
+    echo "lint: $*" >&2
+    "$@"
+}
+
+optional() {
+    local tool=$1 remedy=$2
+    shift 2
+    if command -v "$tool" >/dev/null 2>&1; then
+        step "$@"
+    else
+        echo "lint: skipped '$*': $tool is not installed ($remedy)" >&2
+    fi
+}
+
+for script in scripts/*.sh .ci/run; do
+    bash -n "$script"
+done
+step "$CARGO" fmt --all --check
+step "$CARGO" clippy --workspace --all-targets --locked -- -D warnings
+RUSTDOCFLAGS="-D warnings" step "$CARGO" doc --workspace --no-deps --locked
+optional cargo-deny "make deny" "$CARGO" deny --locked check
+optional shellcheck "https://www.shellcheck.net" shellcheck scripts/*.sh .ci/run
+optional typos "cargo install typos-cli" typos

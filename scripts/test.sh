@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Runs every test. The end-to-end tests start Stoker's own programs, which are therefore built first; the
+# same tests pass under cargo-nextest, used where it is installed, and under plain `cargo test`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+CARGO=${CARGO:-cargo}
+
+"$CARGO" build --workspace --bins --locked
+if command -v cargo-nextest >/dev/null 2>&1; then
+    # nextest runs no documentation tests; they go first so that its summary ends the output.
+    "$CARGO" test --workspace --doc --locked
+    exec "$CARGO" nextest run --workspace --locked
+fi
+exec "$CARGO" test --workspace --locked --no-fail-fast
