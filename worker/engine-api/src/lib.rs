@@ -1,1 +1,27 @@
 //! What a worker and an engine process say to each other.
+//!
+//! A worker links no model code. It starts one engine process per resident model and exchanges
+//! [frames](frame) of [`ToEngine`] and [`FromEngine`] messages with it over the child's stdin and
+//! stdout; logs go to the child's stderr. An engine implements [`Engine`] and calls
+//! [`process::run`], which does the rest.
+//!
+//! Nothing here knows a model, a device or an async runtime.
+
+pub mod arguments;
+pub mod echo;
+mod engine;
+mod error;
+pub mod frame;
+mod info;
+pub mod process;
+mod protocol;
+pub mod serve;
+mod task;
+
+pub use engine::{Engine, Prepared};
+pub use error::{EngineError, ItemError, StartError};
+pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES};
+pub use info::{EngineInfo, LoadSeconds};
+pub use protocol::{FromEngine, ItemKey, PROTOCOL_VERSION, ToEngine};
+pub use serve::{ServeError, serve};
+pub use task::{ItemInput, ItemOutput, TaskKind, UnknownTask};

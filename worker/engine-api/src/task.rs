@@ -1,0 +1,118 @@
+//! The tasks an engine can do, and the values that go in and come out.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a model does with an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskKind {
+    /// Text in, one vector out.
+    TextEmbedding,
+    /// Text in, the same text out: the engine that does nothing, for tests and benchmarks.
+    Echo,
+}
+
+impl TaskKind {
+    /// Every task, in the order of declaration.
+    pub const ALL: [Self; 2] = [Self::TextEmbedding, Self::Echo];
+
+    /// The name used in configuration files and on command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TextEmbedding => "text-embedding",
+            Self::Echo => "echo",
+        }
+    }
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A task name that no engine knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown task `{name}`: use text-embedding or echo")]
+pub struct UnknownTask {
+    pub name: String,
+}
+
+impl FromStr for TaskKind {
+    type Err = UnknownTask;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|task| task.name() == name);
+        known.ok_or_else(|| UnknownTask { name: name.to_owned() })
+    }
+}
+
+/// One input of a job.
+///
+/// Deliberately exhaustive: a new kind of input must be handled wherever inputs are matched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ItemInput {
+    Text(String),
+}
+
+impl ItemInput {
+    /// The kind of input, for messages: never the content.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+        }
+    }
+}
+
+/// The result of one item.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ItemOutput {
+    /// A vector of `output_dimensions` finite numbers.
+    Embedding(#[serde(with = "little_endian")] Vec<f32>),
+    Text(String),
+}
+
+/// Vectors cross as raw little-endian bytes: no per-number tags, one copy.
+mod little_endian {
+    use serde::de::Error as _;
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(values: &[f32], to: S) -> Result<S::Ok, S::Error> {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        serde_bytes::serialize(&bytes, to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
+        let bytes: &[u8] = serde_bytes::deserialize(from)?;
+        let (numbers, rest) = bytes.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(D::Error::custom("an embedding's length is not a multiple of 4 bytes"));
+        }
+        Ok(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn task_names_parse_back() {
+        for task in TaskKind::ALL {
+            assert_eq!(task.name().parse(), Ok(task));
+        }
+    }
+
+    #[test]
+    fn unknown_task_is_named_with_the_choices() {
+        let error = "text-embeding".parse::<TaskKind>().unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("text-embeding") && message.contains("text-embedding or echo"));
+        for task in TaskKind::ALL {
+            assert!(message.contains(task.name()), "{task} is not offered");
+        }
+    }
+}
