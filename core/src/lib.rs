@@ -3,6 +3,10 @@
 //! Nothing here does I/O, reads a clock, an environment variable or a random source, or iterates
 //! over a hash table. Callers pass `now`, jitter and fresh ids in, and perform the effects that
 //! come out. The same code therefore runs in production, in property tests and in simulation.
+#![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod ids;
+pub mod job;
+pub mod policy;
+pub mod retry;
 pub mod time;

@@ -1,1 +1,29 @@
-//! The wire: protobuf services, and their conversion to and from domain types.
+//! The wire: generated types and services, and their conversion to and from domain types.
+//!
+//! Only this crate turns wire types into domain types and errors into statuses.
+
+pub mod codec;
+pub mod convert;
+pub mod status;
+
+/// Generated from `proto/stoker/v1/*.proto`.
+#[expect(
+    unused_qualifications,
+    clippy::pedantic,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
+    clippy::or_fun_call,
+    clippy::use_self,
+    reason = "generated code"
+)]
+pub mod v1 {
+    tonic::include_proto!("stoker.v1");
+
+    /// All files as an encoded `FileDescriptorSet`, for server reflection.
+    pub const DESCRIPTORS: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+}
+
+/// Protobuf's well-known types.
+pub use prost_types as well_known;

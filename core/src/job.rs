@@ -1,0 +1,18 @@
+//! A job's life: its states, what can happen to it, and what follows.
+//!
+//! [`apply`] is the only place where a job changes state. It is total: an event that has no place
+//! in a state is refused with a [`Refusal`], never ignored and never a panic. The store loads a
+//! [`Job`], applies an event and writes the outcome in one transaction.
+
+mod claim;
+mod event;
+mod state;
+mod transition;
+
+#[cfg(test)]
+mod tests;
+
+pub use claim::{ClaimAnswer, ClaimRefusal, answer_claim};
+pub use event::{AttemptError, Effect, Event, FailureKind, ReleaseReason};
+pub use state::{Budgets, Failure, FailureReason, Job, Lease, State, StateKind};
+pub use transition::{Refusal, Transition, apply};
