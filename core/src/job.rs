@@ -6,6 +6,7 @@
 
 mod claim;
 mod event;
+mod record;
 mod state;
 mod transition;
 
@@ -14,5 +15,6 @@ mod tests;
 
 pub use claim::{ClaimAnswer, ClaimRefusal, answer_claim};
 pub use event::{AttemptError, Effect, Event, FailureKind, ReleaseReason};
+pub use record::{AttemptOutcome, AttemptRecord, JobRecord};
 pub use state::{Budgets, Failure, FailureReason, Job, Lease, State, StateKind};
 pub use transition::{Refusal, Transition, apply};

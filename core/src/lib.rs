@@ -5,8 +5,11 @@
 //! come out. The same code therefore runs in production, in property tests and in simulation.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod fleet;
 pub mod ids;
 pub mod job;
 pub mod policy;
+pub mod request;
 pub mod retry;
 pub mod time;
+pub mod units;

@@ -1,0 +1,160 @@
+//! The file as written: every key that may stand in `fleet.toml`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClassName, FleetName, ModelName, PoolName, TenantName};
+use crate::request::Task;
+use crate::units::{ByteSize, HumanDuration};
+
+/// The whole of `fleet.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FleetSpec {
+    /// Name of the fleet; part of every queue name.
+    pub fleet: FleetName,
+    /// Class of jobs that name none. May be left out when there is just one class.
+    pub default_class: Option<ClassName>,
+    pub classes: BTreeMap<ClassName, ClassSpec>,
+    pub models: BTreeMap<ModelName, ModelSpec>,
+    pub pools: BTreeMap<PoolName, PoolSpec>,
+    /// Left out: one tenant, `default`.
+    #[serde(default)]
+    pub tenants: BTreeMap<TenantName, TenantSpec>,
+    #[serde(default)]
+    pub retention: RetentionSpec,
+    #[serde(default)]
+    pub limits: LimitsSpec,
+    #[serde(default)]
+    pub retry: RetrySpec,
+    #[serde(default)]
+    pub lease: LeaseSpec,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ClassSpec {
+    /// Longest wait from acceptance to the start of execution.
+    pub max_wait: HumanDuration,
+    /// Fraction of jobs that start within it.
+    #[serde(default = "default_objective")]
+    pub objective: f64,
+    /// Whether a job may wait for an instance to boot.
+    #[serde(default = "default_cold_start")]
+    pub cold_start: bool,
+}
+
+fn default_objective() -> f64 {
+    0.99
+}
+
+fn default_cold_start() -> bool {
+    true
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ModelSpec {
+    pub task: Task,
+    /// `file:/path/to/directory` or `hf:owner/name[@revision]`. Not used by `echo`.
+    pub source: Option<String>,
+    /// `sha256:` and 64 hex digits: the digest of `model.safetensors`.
+    pub digest: Option<String>,
+    /// Most tokens in one batch.
+    pub max_batch_tokens: Option<u32>,
+    /// Only for `echo`: how long it takes for an item.
+    pub delay: Option<HumanDuration>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PoolSpec {
+    /// Models that its workers serve. A model is served by one pool.
+    pub models: Vec<ModelName>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TenantSpec {
+    /// Share of the fleet under contention, relative to the other tenants.
+    #[serde(default = "default_weight")]
+    pub weight: u32,
+    /// Most jobs of the tenant that have not ended. Left out: no limit but the fleet's.
+    pub max_queued: Option<u64>,
+}
+
+fn default_weight() -> u32 {
+    1
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RetentionSpec {
+    /// How long results are kept after the end of a job.
+    pub results: HumanDuration,
+    /// How long jobs, idempotency keys and dead letters are kept after the end of a job.
+    pub jobs: HumanDuration,
+}
+
+impl Default for RetentionSpec {
+    fn default() -> Self {
+        Self {
+            results: HumanDuration::from_secs(24 * 3600),
+            jobs: HumanDuration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct LimitsSpec {
+    /// Most items in a job.
+    pub max_items: u32,
+    /// Largest encoded input of a job.
+    pub max_input: ByteSize,
+    /// Largest single text.
+    pub max_text: ByteSize,
+    /// Most jobs that have not ended, over all tenants.
+    pub max_queued: u64,
+    /// Longest deadline that a job may ask for.
+    pub max_deadline: HumanDuration,
+    /// New jobs are refused when less than this is free where the store is.
+    pub min_free_disk: ByteSize,
+}
+
+impl Default for LimitsSpec {
+    fn default() -> Self {
+        Self {
+            max_items: 10_000,
+            max_input: ByteSize::mebibytes(4),
+            max_text: ByteSize::from_bytes(256 << 10),
+            max_queued: 5_000_000,
+            max_deadline: HumanDuration::from_secs(7 * 24 * 3600),
+            min_free_disk: ByteSize::mebibytes(256),
+        }
+    }
+}
+
+/// See [`crate::policy::RetryPolicy`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RetrySpec {
+    pub max_failures: Option<u32>,
+    pub max_crashes: Option<u32>,
+    pub max_lost_workers: Option<u32>,
+    pub base_delay: Option<HumanDuration>,
+    pub max_delay: Option<HumanDuration>,
+}
+
+/// See [`crate::policy::LeasePolicy`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct LeaseSpec {
+    pub ttl: Option<HumanDuration>,
+    pub heartbeat: Option<HumanDuration>,
+    pub disconnect_grace: Option<HumanDuration>,
+    pub cancel_grace: Option<HumanDuration>,
+    pub redispatch_after: Option<HumanDuration>,
+    pub max_runtime: Option<HumanDuration>,
+}

@@ -1,0 +1,58 @@
+//! What a client asks for, checked at the edge.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClassName, ModelName};
+
+/// What a model does. The numbers are stored; never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum Task {
+    /// A vector for each text.
+    TextEmbedding = 1,
+    /// Returns its input: for health checks and benchmarks.
+    Echo = 2,
+}
+
+impl Task {
+    /// The name used in `fleet.toml`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TextEmbedding => "text-embedding",
+            Self::Echo => "echo",
+        }
+    }
+}
+
+/// Pairs for the client's own use.
+pub type Labels = BTreeMap<String, String>;
+
+/// A job as a client asked for it, before the fleet's registry is consulted.
+///
+/// `I` is the encoded input, opaque to the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobRequest<I> {
+    pub model: ModelName,
+    /// `None`: the fleet's default class.
+    pub class: Option<ClassName>,
+    pub task: Task,
+    /// Number of items, at least 1.
+    pub items: u32,
+    pub input: I,
+    pub idempotency: Option<Idempotency>,
+    pub deadline_after: Option<Duration>,
+    pub labels: Labels,
+}
+
+/// A client's key, and what tells whether a request is the same as the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// At most 255 bytes, not empty.
+    pub key: String,
+    /// Digest of everything in the request but the key.
+    pub request_digest: [u8; 32],
+}
