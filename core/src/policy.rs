@@ -26,7 +26,7 @@ impl Default for RetryPolicy {
             max_crashes: 3,
             max_lost_workers: 10,
             base_delay: Duration::from_secs(1),
-            max_delay: Duration::from_secs(300),
+            max_delay: Duration::from_mins(5),
         }
     }
 }
@@ -55,8 +55,8 @@ impl Default for LeasePolicy {
             heartbeat: Duration::from_secs(5),
             disconnect_grace: Duration::from_secs(2),
             cancel_grace: Duration::from_secs(10),
-            redispatch_after: Duration::from_secs(60),
-            max_runtime: Duration::from_secs(3600),
+            redispatch_after: Duration::from_mins(1),
+            max_runtime: Duration::from_hours(1),
         }
     }
 }

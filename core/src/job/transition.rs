@@ -84,15 +84,13 @@ impl Step<'_> {
     }
 
     fn redispatch(self) -> Result<Transition, Refusal> {
-        match self.job.state {
-            // The same number again: whichever copy is claimed first wins, the other is stale.
-            State::Dispatched { at }
-                if self.now >= at.after(self.policy.lease.redispatch_after) =>
-            {
-                self.publish()
-            }
-            _ => self.not_due(),
+        // The same number again: whichever copy is claimed first wins, the other is stale.
+        if let State::Dispatched { at } = self.job.state
+            && self.now >= at.after(self.policy.lease.redispatch_after)
+        {
+            return self.publish();
         }
+        self.not_due()
     }
 
     fn publish(mut self) -> Result<Transition, Refusal> {
@@ -140,13 +138,14 @@ impl Step<'_> {
 
     fn disconnect(mut self, worker: WorkerId) -> Result<Transition, Refusal> {
         let grace_ends = self.now.after(self.policy.lease.disconnect_grace);
-        match &mut self.job.state {
-            State::Leased(lease) if lease.worker == worker && lease.expires_at > grace_ends => {
-                lease.expires_at = grace_ends;
-                self.done(vec![Effect::WakeSweeper { at: grace_ends }])
-            }
-            _ => self.not_due(),
+        if let State::Leased(lease) = &mut self.job.state
+            && lease.worker == worker
+            && lease.expires_at > grace_ends
+        {
+            lease.expires_at = grace_ends;
+            return self.done(vec![Effect::WakeSweeper { at: grace_ends }]);
         }
+        self.not_due()
     }
 
     /// Any attempt's success wins: it is the same single effect, and it saves a GPU run.
@@ -252,25 +251,25 @@ impl Step<'_> {
     }
 
     fn retry(self) -> Result<Transition, Refusal> {
-        match self.job.state {
-            State::RetryWait { until } if self.now >= until => self.requeue(),
-            _ => self.not_due(),
+        if let State::RetryWait { until } = self.job.state
+            && self.now >= until
+        {
+            return self.requeue();
         }
+        self.not_due()
     }
 
     fn cancel(mut self) -> Result<Transition, Refusal> {
-        let now = self.now;
-        match &mut self.job.state {
-            State::Leased(lease) => {
-                let requested_at = *lease.cancel_requested_at.get_or_insert(now);
-                let effects = vec![
-                    Effect::StopAttempt { worker: lease.worker, attempt: lease.attempt },
-                    Effect::WakeSweeper { at: requested_at.after(self.policy.lease.cancel_grace) },
-                ];
-                self.done(effects)
-            }
-            _ => self.finish(State::Cancelled, vec![]),
+        if let State::Leased(lease) = &mut self.job.state {
+            let requested_at = *lease.cancel_requested_at.get_or_insert(self.now);
+            let revoked_at = requested_at.after(self.policy.lease.cancel_grace);
+            let effects = vec![
+                Effect::StopAttempt { worker: lease.worker, attempt: lease.attempt },
+                Effect::WakeSweeper { at: revoked_at },
+            ];
+            return self.done(effects);
         }
+        self.finish(State::Cancelled, vec![])
     }
 
     fn revoke(self) -> Result<Transition, Refusal> {
@@ -297,10 +296,12 @@ impl Step<'_> {
 
     /// The lease, if it is of this attempt. Everything but a success needs the current attempt.
     fn current(&mut self, attempt: Attempt) -> Result<&mut Lease, Refusal> {
-        match &mut self.job.state {
-            State::Leased(lease) if lease.attempt == attempt => Ok(lease),
-            _ => Err(Refusal::NotCurrent(attempt)),
+        if let State::Leased(lease) = &mut self.job.state
+            && lease.attempt == attempt
+        {
+            return Ok(lease);
         }
+        Err(Refusal::NotCurrent(attempt))
     }
 
     fn advance(&mut self, items_done: u32) {
