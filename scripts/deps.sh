@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a build or the tests need from the system and what is missing of it:
 #
-#   scripts/deps.sh build     a C compiler for the bundled SQLite, Python to fetch the model
+#   scripts/deps.sh build     a C compiler for the bundled SQLite, Python with venv to fetch the model
 #   scripts/deps.sh test      that, and RabbitMQ for the contract and end-to-end tests
 #
 # As root or with passwordless sudo it runs apt-get; otherwise it prints the command to run and fails.
@@ -16,7 +16,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 has_rabbitmq() { [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || has rabbitmq-server; }
 
-# A Debian Python without the venv package has the module but cannot make an environment with pip.
+# Debian's python3-venv brings the ensurepip that an environment with pip is made of.
 has_python() { has python3 && python3 -c 'import venv, ensurepip' >/dev/null 2>&1; }
 
 missing() {
