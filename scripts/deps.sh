@@ -57,23 +57,32 @@ apt_install() {
         apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "$@" </dev/null
 }
 
+# Packages enable their services for the next start of the machine; nobody asked for these.
+disable_services() {
+    as_root update-rc.d rabbitmq-server disable >/dev/null 2>&1 || true
+    if has systemctl; then
+        as_root systemctl disable "$@" >/dev/null 2>&1 || true
+    fi
+}
+
 install_packages() {
+    local services=(rabbitmq-server.service)
+    # An Erlang that was here before has its own users.
+    has epmd || services+=(epmd.service epmd.socket)
     say "installing: $*"
     forbid_service_start
     # The package lists of a fresh machine are empty or old; update them only when that shows.
     apt_install "$@" || { as_root apt-get -q update && apt_install "$@"; }
     restore_service_start
     trap - EXIT
-    if [[ " $* " == *" rabbitmq-server "* ]] && has systemctl; then
-        as_root systemctl disable rabbitmq-server >/dev/null 2>&1 || true
-    fi
+    [[ " $* " != *" rabbitmq-server "* ]] || disable_services "${services[@]}"
 }
 
 main() {
     local packages
     [[ ${1:-} == build || ${1:-} == test ]] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
     check_cargo
-    mapfile -t packages < <(missing "$1" | tr ' ' '\n')
+    read -ra packages <<<"$(missing "$1" | tr '\n' ' ')"
     [[ ${#packages[@]} -gt 0 ]] || return 0
     if may_install; then
         install_packages "${packages[@]}"
