@@ -8,6 +8,7 @@ mod claim;
 mod event;
 mod record;
 mod state;
+mod timer;
 mod transition;
 
 #[cfg(test)]
@@ -17,4 +18,5 @@ pub use claim::{ClaimAnswer, ClaimRefusal, answer_claim};
 pub use event::{AttemptError, Effect, Event, FailureKind, ReleaseReason};
 pub use record::{AttemptOutcome, AttemptRecord, JobRecord};
 pub use state::{Budgets, Failure, FailureReason, Job, Lease, State, StateKind};
+pub use timer::{due_event, next_due};
 pub use transition::{Refusal, Transition, apply};

@@ -5,6 +5,7 @@
 //! come out. The same code therefore runs in production, in property tests and in simulation.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod batch;
 pub mod fleet;
 pub mod ids;
 pub mod job;

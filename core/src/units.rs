@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn durations_read_and_print() {
         let duration: HumanDuration = "1h 30m".parse().unwrap();
-        assert_eq!(duration.get(), Duration::from_secs(5400));
+        assert_eq!(duration.get(), Duration::from_mins(90));
         assert_eq!(duration.to_string(), "1h 30m");
         assert!("30".parse::<HumanDuration>().is_err());
     }

@@ -16,7 +16,7 @@ fn at(seconds: u64) -> Timestamp {
     START.after(Duration::from_secs(seconds))
 }
 
-fn id<T>(make: impl Fn(Uuid) -> T, number: u128) -> T {
+fn id<T>(make: fn(Uuid) -> T, number: u128) -> T {
     make(Uuid::from_u128(number))
 }
 
@@ -288,4 +288,29 @@ fn every_state_has_somebody_who_moves_it_on() {
     let expired = Event::LeaseExpired { jitter: 0.0 };
     assert!(apply(&leased, &expired, at(30), &JobPolicy::default()).is_ok());
     assert!(apply(&waiting, &Event::RetryDue, at(301), &JobPolicy::default()).is_ok());
+}
+
+proptest! {
+    /// Whatever the sweeper finds due is accepted, so it can never spin on a job.
+    #[test]
+    fn a_due_event_always_applies(
+        events in prop::collection::vec((any_event(), 0_u64..40), 0..40),
+        deadline in prop::option::of(50_u64..2000),
+    ) {
+        let policy = JobPolicy::default();
+        let mut job = Job::accepted(
+            id(JobId::from_uuid, 1), 100, START, deadline.map_or(Timestamp::MAX, at),
+        );
+        let mut seconds = 0;
+        for (event, pause) in events {
+            seconds += pause;
+            if let Ok(transition) = apply(&job, &event, at(seconds), &policy) {
+                job = transition.job;
+            }
+            if let Some(due) = due_event(&job, at(seconds), &policy.lease, 0.5) {
+                let applied = apply(&job, &due, at(seconds), &policy);
+                prop_assert!(applied.is_ok(), "{:?} on {:?}", due, job);
+            }
+        }
+    }
 }
