@@ -245,7 +245,7 @@ proptest! {
     ) {
         let mut queue = queue(&items);
         let limits = Limits { hold: Duration::ZERO, ..limits };
-        let mut left: std::collections::BTreeSet<u32> = items.iter().map(|item| item.key).collect();
+        let mut left: BTreeSet<u32> = items.iter().map(|item| item.key).collect();
         for round in 0..items.len() {
             for n in 0..flood {
                 let job = 10 + u8::try_from(n).unwrap();
