@@ -1,1 +1,3 @@
 //! The coordinator: gRPC front and owner of job state.
+
+pub mod store;

@@ -1,0 +1,146 @@
+//! Where jobs are kept: the only truth.
+//!
+//! [`JobStore`] is the seam; every implementation passes [`contract`]. A verb that changes jobs
+//! loads each, applies `stoker_core::job::apply` and writes the outcome in one transaction, and
+//! answers only when that transaction is durable. Several verbs may share a commit.
+
+pub mod contract;
+mod counts;
+mod error;
+pub mod sqlite;
+mod types;
+
+use async_trait::async_trait;
+use stoker_core::ids::{JobId, WorkerId};
+use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
+use stoker_core::time::Timestamp;
+
+pub use counts::{Counts, StateCounts};
+pub use error::StoreError;
+pub use types::{
+    AttemptRef, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome, CompleteOutcome, Filter,
+    Grant, HeartbeatOutcome, Lane, NewJob, OutboxEntry, Page, Release, Retried, SettleOutcome, StoredPart,
+    Submitted, Swept, TenantScope, WaitingTenant,
+};
+
+/// Keeps jobs. Durable: what a verb answered survives the death of every process.
+///
+/// # Errors
+/// All verbs: [`StoreError`]. `Overloaded` and `Unavailable` changed nothing and may be repeated;
+/// after `InDoubt` the caller must read what became of the call. A refusal by the job's state is
+/// not an error but an outcome.
+#[async_trait]
+pub trait JobStore: Send + Sync + std::fmt::Debug {
+    /// Stores new jobs, all or none; an idempotency key that was used answers its job instead.
+    async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, StoreError>;
+
+    /// One job; `None` when there is none, or it is not the tenant's.
+    async fn get(&self, scope: TenantScope, job: JobId) -> Result<Option<JobRecord>, StoreError>;
+
+    /// Those of the jobs that exist and are in scope.
+    async fn get_many(
+        &self,
+        scope: TenantScope,
+        jobs: Vec<JobId>,
+    ) -> Result<Vec<JobRecord>, StoreError>;
+
+    /// A page of jobs, newest first.
+    async fn list(&self, filter: Filter) -> Result<Page, StoreError>;
+
+    /// Stored results from `first_item` on, in order, about `max_bytes` of them, at least one part.
+    async fn results(
+        &self,
+        job: JobId,
+        first_item: u32,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredPart>, StoreError>;
+
+    /// What became of each attempt, first to last.
+    async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError>;
+
+    async fn cancel(&self, scope: TenantScope, job: JobId) -> Result<Cancelled, StoreError>;
+
+    /// Makes `new_id` a new job with the input of a job that ended without a result.
+    async fn retry(
+        &self,
+        scope: TenantScope,
+        job: JobId,
+        new_id: JobId,
+    ) -> Result<Retried, StoreError>;
+
+    /// Takes failed jobs off the list of dead letters; answers how many were on it.
+    async fn discard(&self, jobs: Vec<JobId>) -> Result<u32, StoreError>;
+
+    /// What waits in one queue, by tenant: up to `heads` jobs each, least slack first.
+    async fn waiting(&self, lane: Lane, heads: u32) -> Result<Vec<WaitingTenant>, StoreError>;
+
+    /// Releases those of the jobs that still wait, and puts them into the outbox.
+    async fn dispatch(&self, jobs: Vec<JobId>) -> Result<Vec<OutboxEntry>, StoreError>;
+
+    /// Up to `limit` messages that no confirm has cleared yet.
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError>;
+
+    /// Forgets messages that the broker has confirmed.
+    async fn clear_outbox(&self, entries: Vec<OutboxEntry>) -> Result<(), StoreError>;
+
+    /// Grants leases; one outcome per claim. Stops granting when the inputs granted so far reach
+    /// `max_bytes`.
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        claims: Vec<Claim>,
+        max_bytes: usize,
+    ) -> Result<Vec<ClaimOutcome>, StoreError>;
+
+    /// Extends leases and stores checkpoints; one outcome per attempt.
+    async fn heartbeat(
+        &self,
+        progress: Vec<Checkpoint>,
+    ) -> Result<Vec<HeartbeatOutcome>, StoreError>;
+
+    /// Stores results; one outcome per attempt.
+    async fn complete(
+        &self,
+        completions: Vec<Checkpoint>,
+    ) -> Result<Vec<CompleteOutcome>, StoreError>;
+
+    async fn fail(
+        &self,
+        failures: Vec<(AttemptRef, AttemptError)>,
+    ) -> Result<Vec<SettleOutcome>, StoreError>;
+
+    async fn release(&self, releases: Vec<Release>) -> Result<Vec<SettleOutcome>, StoreError>;
+
+    /// The worker's stream broke: shortens its leases to the grace period.
+    async fn disconnect(&self, worker: WorkerId) -> Result<(), StoreError>;
+
+    /// Gives every lease a full life from now on, since nobody could be heard for a while.
+    async fn grant_amnesty(&self) -> Result<u64, StoreError>;
+
+    /// Applies what is due to up to `limit` jobs.
+    async fn sweep(&self, limit: u32) -> Result<Swept, StoreError>;
+
+    /// Removes results and jobs that ended before these times, up to `limit` jobs of each; answers
+    /// how many were removed.
+    async fn expire_retention(
+        &self,
+        results_before: Timestamp,
+        jobs_before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError>;
+
+    /// Jobs by queue, tenant, class and state.
+    fn counts(&self) -> Counts;
+
+    /// Acceptance time of the job that waits longest in a queue.
+    async fn oldest_waiting(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Free bytes where the store is; `None` when that is not known.
+    fn free_disk(&self) -> Option<u64>;
+
+    /// Name for status pages, such as `sqlite`.
+    fn name(&self) -> &'static str;
+
+    /// Commits what is under way and closes.
+    async fn close(&self);
+}

@@ -1,0 +1,82 @@
+//! How many jobs there are, by queue, tenant, class and state.
+
+use std::collections::BTreeMap;
+
+use stoker_core::ids::{ClassName, TenantName};
+use stoker_core::job::StateKind;
+
+use super::types::Lane;
+
+/// Jobs by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StateCounts([u64; StateKind::ALL.len()]);
+
+impl StateCounts {
+    pub fn get(&self, state: StateKind) -> u64 {
+        self.0[Self::index(state)]
+    }
+
+    pub(crate) fn add(&mut self, state: StateKind, jobs: u64) {
+        self.0[Self::index(state)] += jobs;
+    }
+
+    pub(crate) fn remove(&mut self, state: StateKind, jobs: u64) {
+        let count = &mut self.0[Self::index(state)];
+        *count = count.saturating_sub(jobs);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// Dispatched or leased.
+    pub fn in_flight(&self) -> u64 {
+        self.get(StateKind::Dispatched) + self.get(StateKind::Leased)
+    }
+
+    /// Jobs that have not ended.
+    pub fn open(&self) -> u64 {
+        self.0.iter().zip(StateKind::ALL).filter(|(_, s)| !s.is_terminal()).map(|(n, _)| n).sum()
+    }
+
+    fn index(state: StateKind) -> usize {
+        usize::from(state.number() - 1)
+    }
+}
+
+/// Jobs by queue, tenant, class and state.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counts(pub(crate) BTreeMap<(Lane, TenantName, ClassName), StateCounts>);
+
+impl Counts {
+    pub fn total(&self) -> StateCounts {
+        self.sum(|_, _| true)
+    }
+
+    pub fn of_lane(&self, lane: &Lane) -> StateCounts {
+        self.sum(|of, _| of == lane)
+    }
+
+    pub fn of_tenant(&self, tenant: &TenantName) -> StateCounts {
+        self.sum(|_, of| of == tenant)
+    }
+
+    /// Queues that hold or held jobs.
+    pub fn lanes(&self) -> Vec<Lane> {
+        let mut lanes: Vec<Lane> = self.0.keys().map(|(lane, _, _)| lane.clone()).collect();
+        lanes.dedup();
+        lanes
+    }
+
+    fn sum(&self, matches: impl Fn(&Lane, &TenantName) -> bool) -> StateCounts {
+        let mut sum = StateCounts::default();
+        for ((lane, tenant, _), counts) in &self.0 {
+            if matches(lane, tenant) {
+                sum.merge(counts);
+            }
+        }
+        sum
+    }
+}

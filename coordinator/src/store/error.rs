@@ -1,0 +1,57 @@
+//! What can go wrong in a store.
+
+/// Why a verb has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Too much is waiting for the writer; nothing was changed.
+    #[error("the store has more to write than it can take; try again shortly")]
+    Overloaded,
+    /// The store is closed or its writer ended; nothing was changed.
+    #[error("the store is not available")]
+    Unavailable,
+    /// The disk is full; nothing was changed.
+    #[error("the disk that holds the store is full: free some space")]
+    DiskFull,
+    /// The commit failed half way: it may or may not be durable.
+    #[error("the outcome of a commit is not known")]
+    InDoubt(#[source] rusqlite::Error),
+    /// An idempotency key was used before with another request.
+    #[error("the idempotency key was used before with a different request")]
+    KeyReused {
+        /// Which of the submitted jobs, from 0.
+        index: usize,
+        job: stoker_core::ids::JobId,
+    },
+    /// What is stored contradicts itself or this version.
+    #[error("the store holds what it should not: {0}")]
+    Corrupt(String),
+    #[error("while {doing}")]
+    Database {
+        doing: &'static str,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error("{0}")]
+    Open(String),
+}
+
+impl StoreError {
+    pub(crate) fn database(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::DiskFull,
+            _ => Self::Database { doing, source },
+        }
+    }
+
+    /// Whether the same call may be made again as it is.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Overloaded | Self::Unavailable | Self::DiskFull => true,
+            Self::InDoubt(_)
+            | Self::KeyReused { .. }
+            | Self::Corrupt(_)
+            | Self::Database { .. }
+            | Self::Open(_) => false,
+        }
+    }
+}

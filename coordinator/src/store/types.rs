@@ -1,0 +1,243 @@
+//! What goes into and comes out of a store.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use stoker_core::ids::{
+    Attempt, ClaimId, ClassName, DispatchSeq, JobId, LeaseToken, ModelName, PoolName, TenantName,
+    WorkerId,
+};
+use stoker_core::job::{ClaimRefusal, Effect, JobRecord, ReleaseReason, StateKind};
+use stoker_core::request::{Idempotency, Labels, Task};
+use stoker_core::time::Timestamp;
+use stoker_runtime::trace_context::TraceContext;
+
+/// A queue: work for one model in one pool.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lane {
+    pub pool: PoolName,
+    pub model: ModelName,
+}
+
+/// A job to be stored, with everything resolved.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    pub id: JobId,
+    pub tenant: TenantName,
+    pub class: ClassName,
+    pub lane: Lane,
+    pub task: Task,
+    /// Encoded input, opaque to the store.
+    pub input: Bytes,
+    pub items: u32,
+    pub idempotency: Option<Idempotency>,
+    pub accepted_at: Timestamp,
+    /// [`Timestamp::MAX`] without a deadline.
+    pub deadline_at: Timestamp,
+    /// When the class's longest wait is over; orders the queue.
+    pub start_by: Timestamp,
+    pub labels: Labels,
+    pub trace: TraceContext,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Submitted {
+    pub job: JobId,
+    /// False when an idempotency key answered with an earlier job.
+    pub created: bool,
+}
+
+/// Whose jobs a call may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TenantScope {
+    /// An operator's call.
+    All,
+    Only(TenantName),
+}
+
+impl TenantScope {
+    pub fn contains(&self, tenant: &TenantName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(only) => only == tenant,
+        }
+    }
+}
+
+/// Which jobs to list. Empty and `None` mean any.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    pub scope: TenantScope,
+    pub states: Vec<StateKind>,
+    pub model: Option<ModelName>,
+    pub class: Option<ClassName>,
+    pub labels: Labels,
+    pub accepted_after: Option<Timestamp>,
+    pub accepted_before: Option<Timestamp>,
+    /// Failed jobs that were neither retried nor discarded.
+    pub only_dead_letters: bool,
+    pub failure: Option<stoker_core::job::FailureReason>,
+    /// Jobs before this one, in the order of the list.
+    pub before: Option<JobId>,
+    pub limit: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub jobs: Vec<JobRecord>,
+    /// Where the next page starts; `None` on the last.
+    pub next: Option<JobId>,
+}
+
+/// Results of consecutive items, encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPart {
+    pub first_item: u32,
+    pub items: u32,
+    pub data: Bytes,
+}
+
+#[derive(Debug, Clone)]
+pub enum Cancelled {
+    /// The job as it is now: cancelled, or asked to stop.
+    Done(JobRecord),
+    /// It had ended otherwise.
+    EndedBefore(JobRecord),
+    Unknown,
+}
+
+#[derive(Debug, Clone)]
+pub enum Retried {
+    /// The new job, now or from an earlier call.
+    As(JobRecord),
+    /// The job has not ended, or succeeded.
+    NotRetryable(JobRecord),
+    /// The input was removed by retention.
+    InputGone(JobRecord),
+    Unknown,
+}
+
+/// Jobs of one tenant that wait in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingTenant {
+    pub tenant: TenantName,
+    /// Jobs of the tenant in this queue that are dispatched or leased.
+    pub in_flight: u32,
+    /// Least slack first.
+    pub heads: Vec<(JobId, Timestamp)>,
+}
+
+/// A message that is to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    pub job: JobId,
+    pub seq: DispatchSeq,
+    pub lane: Lane,
+    pub trace: TraceContext,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Claim {
+    pub job: JobId,
+    pub seq: DispatchSeq,
+    pub claim: ClaimId,
+    /// The token to give if the claim is granted.
+    pub token: LeaseToken,
+}
+
+#[derive(Debug, Clone)]
+pub enum ClaimOutcome {
+    Granted(Box<Grant>),
+    Refused(ClaimRefusal),
+    Unknown,
+    /// The answer is full.
+    Deferred,
+}
+
+/// The right to run an attempt, and what it needs.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    pub attempt: Attempt,
+    pub token: LeaseToken,
+    pub model: ModelName,
+    pub input: Bytes,
+    pub first_item: u32,
+    pub run_alone: bool,
+    pub accepted_at: Timestamp,
+    pub start_by: Timestamp,
+    pub trace: TraceContext,
+    /// Whether this is the job's first start; then its wait is over.
+    pub first_start: bool,
+}
+
+/// Names one attempt and proves the right to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptRef {
+    pub job: JobId,
+    pub attempt: Attempt,
+    pub token: LeaseToken,
+}
+
+/// Results of an attempt since the last call.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    pub attempt: AttemptRef,
+    /// In order, without a gap.
+    pub parts: Vec<StoredPart>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeartbeatOutcome {
+    Continue,
+    Stop,
+    Fenced,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompleteOutcome {
+    Recorded,
+    AlreadyRecorded,
+    Terminal,
+    Fenced,
+    /// The parts do not make the whole result; nothing was stored.
+    Incomplete,
+}
+
+#[derive(Debug, Clone)]
+pub struct Release {
+    pub checkpoint: Checkpoint,
+    pub reason: ReleaseReason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettleOutcome {
+    Recorded,
+    Fenced,
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Jobs that changed.
+    pub changed: u32,
+    /// When the next job is due, if any is timed.
+    pub next_due: Option<Timestamp>,
+}
+
+/// One job's committed change.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub job: JobId,
+    pub lane: Lane,
+    /// `None` for a new job.
+    pub from: Option<StateKind>,
+    pub to: StateKind,
+    pub effects: Vec<Effect>,
+    /// How long the job waited, when this change was its first start.
+    pub waited: Option<std::time::Duration>,
+    /// The worker that is concerned, if one is.
+    pub worker: Option<WorkerId>,
+}
+
+/// Told of changes once they are durable, in commit order. Must return at once.
+pub type ChangeListener = Arc<dyn Fn(&[Change]) + Send + Sync>;
