@@ -5,7 +5,9 @@
 //! come out. The same code therefore runs in production, in property tests and in simulation.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod admission;
 pub mod batch;
+pub mod dispatch;
 pub mod fleet;
 pub mod ids;
 pub mod job;
@@ -14,3 +16,4 @@ pub mod request;
 pub mod retry;
 pub mod time;
 pub mod units;
+pub mod window;
