@@ -29,6 +29,11 @@ pub fn event_id() -> EventId {
     EventId::from_uuid(version_4())
 }
 
+/// A key under which a client's request is accepted once, however often it is sent.
+pub fn idempotency_key() -> String {
+    version_4().to_string()
+}
+
 /// The secret half of a lease's fence: 128 random bits.
 pub fn lease_token() -> LeaseToken {
     LeaseToken::from_bytes(rand::random())

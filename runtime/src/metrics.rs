@@ -46,6 +46,14 @@ const COUNTS: [f64; 15] = [
 /// How often recorded samples are folded into the buckets when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+const TASK_PANICS: &str = "stoker_runtime_task_panics_total";
+
+/// Counts and logs a task that panicked; the panic itself is logged with its place.
+pub(crate) fn task_panicked(task: &'static str) {
+    metrics::counter!(TASK_PANICS, "task" => task).increment(1);
+    tracing::error!(task, "task panicked");
+}
+
 /// Why metrics could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
@@ -96,6 +104,7 @@ pub fn install() -> Result<MetricsHandle, MetricsError> {
     let recorder = builder().build_recorder();
     let handle = MetricsHandle { prometheus: recorder.handle() };
     metrics::set_global_recorder(recorder).map_err(|_| MetricsError::OtherRecorder)?;
+    metrics::describe_counter!(TASK_PANICS, "Background tasks that panicked, by name");
     *installed = Some(handle.clone());
     Ok(handle)
 }

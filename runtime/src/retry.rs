@@ -118,11 +118,15 @@ where
     let mut attempts = 0;
     let mut last = None;
     loop {
+        if shutdown.is_cancelled() {
+            return Err(RetryError::Shutdown { what, source: last });
+        }
         attempts += 1;
         let tried = tokio::select! {
+            // The outcome of a try that has ended is not thrown away.
             biased;
-            () = shutdown.cancelled() => return Err(RetryError::Shutdown { what, source: last }),
             tried = timeout_at(bound, op()) => tried,
+            () = shutdown.cancelled() => return Err(RetryError::Shutdown { what, source: last }),
         };
         let exhausted = |source| {
             Err(RetryError::Exhausted { what, attempts, elapsed: started.elapsed(), source })

@@ -4,15 +4,17 @@ use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const REDACTED: &str = "***";
 
 /// A string that shows itself only through [`Secret::expose`].
 ///
-/// `Debug`, `Display` and serialization give `***`, so a printed configuration is safe to share.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+/// `Debug`, `Display` and serialization give `***`, so a printed configuration is safe to share. A
+/// flag of this type that can also come from the environment needs `hide_env_values = true`, or
+/// `--help` shows it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -49,6 +51,62 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(REDACTED)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretVisitor)
+    }
+}
+
+/// Unlike the derived one, it repeats no value in its errors: a password of digits without quotes
+/// is a number to the parser.
+struct SecretVisitor;
+
+impl SecretVisitor {
+    fn refuse<E: de::Error>() -> Result<Secret, E> {
+        Err(E::custom("a secret must be a string in quotes"))
+    }
+}
+
+impl Visitor<'_> for SecretVisitor {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string in quotes")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+        Ok(Secret::new(text))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Secret, E> {
+        Ok(Secret::new(text))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
+        Self::refuse()
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
+        Self::refuse()
+    }
+
+    fn visit_i128<E: de::Error>(self, _: i128) -> Result<Secret, E> {
+        Self::refuse()
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Secret, E> {
+        Self::refuse()
+    }
+
+    fn visit_u128<E: de::Error>(self, _: u128) -> Result<Secret, E> {
+        Self::refuse()
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
+        Self::refuse()
     }
 }
 
@@ -119,6 +177,15 @@ mod tests {
             assert!(!output.contains("hunter2") && output.contains("***"), "{output}");
         }
         assert_eq!(holder.password.expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_secret_of_the_wrong_type_is_not_repeated_in_the_error() {
+        for value in ["8675309", "-8675309", "867.5309", "true", "[8675309]", "{ a = 8675309 }"] {
+            let error = toml::from_str::<Holder>(&format!("password = {value}")).unwrap_err();
+            assert!(error.message().contains("string in quotes"), "{error}");
+            assert!(!error.message().contains("867"), "{error}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
+use crate::metrics::task_panicked;
 use registry::{Registration, Registry};
 
 /// A group of named tasks with one shutdown token. Clones are the same group.
@@ -71,7 +72,7 @@ impl Tasks {
     {
         self.track(name, future, move |panicked| {
             if panicked {
-                error!(task = name, "task panicked");
+                task_panicked(name);
             }
         })
     }
@@ -92,6 +93,7 @@ impl Tasks {
         };
         self.track(name, watched, move |panicked| {
             if panicked {
+                task_panicked(name);
                 on_abandoned.fail(name, "panicked");
             }
         })

@@ -76,11 +76,11 @@ pub fn init(
     service_name: &'static str,
     settings: &TelemetrySettings,
 ) -> Result<TelemetryGuard, TelemetryError> {
-    let provider = export::provider(service_name, settings.otlp_endpoint.as_deref())?;
     let logs = logs::layer(
         settings.log.as_deref().unwrap_or(DEFAULT_LOG_FILTER),
         settings.log_format.unwrap_or_default(),
     )?;
+    let provider = export::provider(service_name, settings.otlp_endpoint.as_deref())?;
     tracing_subscriber::registry()
         .with(spans_layer(&provider, service_name))
         .with(logs)

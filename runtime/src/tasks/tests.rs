@@ -9,6 +9,11 @@ fn group() -> Tasks {
     Tasks::new(CancellationToken::new())
 }
 
+async fn stumble() {
+    tokio::task::yield_now().await;
+    panic!("on purpose");
+}
+
 #[tokio::test]
 async fn tasks_that_watch_the_token_end_in_time() {
     let tasks = group();
@@ -41,7 +46,7 @@ async fn a_task_returns_its_value() {
 #[tokio::test]
 async fn a_plain_task_that_panics_ends_alone() {
     let tasks = group();
-    let handle = tasks.spawn("clumsy", async { panic!("on purpose") });
+    let handle = tasks.spawn("clumsy", stumble());
     assert!(handle.await.unwrap_err().is_panic());
     assert!(!tasks.shutdown_token().is_cancelled());
     assert_eq!(tasks.failure(), None);
@@ -51,7 +56,7 @@ async fn a_plain_task_that_panics_ends_alone() {
 #[tokio::test]
 async fn a_critical_task_that_panics_ends_the_process() {
     let tasks = group();
-    tasks.spawn_critical("heart", async { panic!("on purpose") });
+    tasks.spawn_critical("heart", stumble());
     tasks.shutdown_token().cancelled().await;
     assert_eq!(tasks.failure().unwrap(), "task `heart`: panicked");
 }
