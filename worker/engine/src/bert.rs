@@ -1,0 +1,212 @@
+//! A BERT encoder without padding: the tokens of all texts of a batch form one matrix.
+//!
+//! Every product works on that matrix; only attention knows where one text ends. On the CPU it is
+//! an own kernel over the packed rows, elsewhere texts of similar length are padded to each other
+//! for that one step.
+
+mod padded;
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::config::BertConfig;
+use crate::weights::Weights;
+use crate::{LoadError, ops};
+
+/// A loaded network. Immutable; any number of threads may use it at the same time.
+pub(crate) struct PackedBert {
+    words: Tensor,
+    /// Positions with the vector of the only token type already added.
+    positions: Tensor,
+    embedding_norm: Tensor,
+    layers: Vec<Layer>,
+    heads: usize,
+    epsilon: f32,
+}
+
+struct Layer {
+    /// Queries, keys and values side by side, ready to multiply from the right.
+    qkv: Tensor,
+    qkv_bias: Tensor,
+    attention_out: Tensor,
+    attention_norm: Tensor,
+    up: Tensor,
+    up_bias: Tensor,
+    down: Tensor,
+    output_norm: Tensor,
+}
+
+impl PackedBert {
+    /// Takes the network out of its weights and moves it to a device.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape, or the device has no memory for it.
+    pub(crate) fn load(
+        weights: &Weights<'_>,
+        config: &BertConfig,
+        device: &Device,
+    ) -> std::result::Result<Self, LoadError> {
+        let source = Source { weights, device };
+        let hidden = config.hidden_size;
+        let layers = (0..config.num_hidden_layers).map(|index| Layer::load(&source, config, index));
+        Ok(Self {
+            words: source.tensor(
+                source.floats("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?,
+                &[config.vocab_size, hidden],
+            )?,
+            positions: source.positions(config)?,
+            embedding_norm: source.norm(None, "embeddings.LayerNorm", hidden)?,
+            layers: layers.collect::<std::result::Result<_, _>>()?,
+            heads: config.num_attention_heads,
+            // The value is a small power of ten.
+            #[expect(clippy::cast_possible_truncation, reason = "see above")]
+            epsilon: config.layer_norm_eps as f32,
+        })
+    }
+
+    /// Numbers in all tensors together.
+    pub(crate) fn parameters(&self) -> usize {
+        let layers = self.layers.iter().flat_map(Layer::tensors);
+        let embeddings = [&self.words, &self.positions, &self.embedding_norm];
+        embeddings.into_iter().chain(layers).map(Tensor::elem_count).sum()
+    }
+
+    /// The last layer's vectors, one row per token, in the order of the texts.
+    pub(crate) fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
+        let device = self.words.device();
+        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        let tokens: usize = lengths.iter().sum();
+        let ids: Vec<u32> = texts.concat();
+        let positions: Vec<u32> = texts.iter().flat_map(|text| (0..).take(text.len())).collect();
+        let words = self.words.index_select(&Tensor::from_vec(ids, tokens, device)?, 0)?;
+        let positions = Tensor::from_vec(positions, tokens, device)?;
+        let positions = self.positions.index_select(&positions, 0)?;
+        let mut x = ops::bias_residual_norm(words, &positions, &self.embedding_norm, self.epsilon)?;
+        let groups = padded::Groups::new(&lengths, device)?;
+        for layer in &self.layers {
+            let qkv = x.matmul(&layer.qkv)?;
+            let mixed = match &groups {
+                None => ops::packed_attention(&qkv, &layer.qkv_bias, &lengths, self.heads)?,
+                Some(groups) => {
+                    groups.attention(&qkv.broadcast_add(&layer.qkv_bias)?, self.heads)?
+                }
+            };
+            x = layer.finish(&x, &mixed, self.epsilon)?;
+        }
+        Ok(x)
+    }
+}
+
+impl Layer {
+    fn load(
+        source: &Source<'_>,
+        config: &BertConfig,
+        index: usize,
+    ) -> std::result::Result<Self, LoadError> {
+        let (hidden, wide) = (config.hidden_size, config.intermediate_size);
+        let name = |part: &str| format!("encoder.layer.{index}.{part}");
+        let attention = name("attention.self");
+        let mut qkv = Vec::with_capacity(3 * hidden * hidden);
+        let mut qkv_bias = Vec::with_capacity(3 * hidden);
+        for part in ["query", "key", "value"] {
+            qkv.extend(source.floats(&format!("{attention}.{part}.weight"), &[hidden, hidden])?);
+            qkv_bias.extend(source.floats(&format!("{attention}.{part}.bias"), &[hidden])?);
+        }
+        let linear = |part: &str, from: usize, to: usize| {
+            source.matrix(source.floats(&name(&format!("{part}.weight")), &[to, from])?, from)
+        };
+        let norm = |part: &str| {
+            let bias = name(&format!("{part}.dense.bias"));
+            source.norm(Some(&bias), &name(&format!("{part}.LayerNorm")), hidden)
+        };
+        let up_bias = source.floats(&name("intermediate.dense.bias"), &[wide])?;
+        Ok(Self {
+            qkv: source.matrix(qkv, hidden)?,
+            qkv_bias: source.tensor(qkv_bias, &[3 * hidden])?,
+            attention_out: linear("attention.output.dense", hidden, hidden)?,
+            attention_norm: norm("attention.output")?,
+            up: linear("intermediate.dense", hidden, wide)?,
+            up_bias: source.tensor(up_bias, &[wide])?,
+            down: linear("output.dense", wide, hidden)?,
+            output_norm: norm("output")?,
+        })
+    }
+
+    /// Everything after attention.
+    fn finish(&self, x: &Tensor, mixed: &Tensor, epsilon: f32) -> Result<Tensor> {
+        let attended = mixed.matmul(&self.attention_out)?;
+        let x = ops::bias_residual_norm(attended, x, &self.attention_norm, epsilon)?;
+        let wide = ops::bias_gelu(x.matmul(&self.up)?, &self.up_bias)?;
+        let narrow = wide.matmul(&self.down)?;
+        ops::bias_residual_norm(narrow, &x, &self.output_norm, epsilon)
+    }
+
+    fn tensors(&self) -> [&Tensor; 8] {
+        [
+            &self.qkv,
+            &self.qkv_bias,
+            &self.attention_out,
+            &self.attention_norm,
+            &self.up,
+            &self.up_bias,
+            &self.down,
+            &self.output_norm,
+        ]
+    }
+}
+
+/// Weights on their way to a device.
+struct Source<'a> {
+    weights: &'a Weights<'a>,
+    device: &'a Device,
+}
+
+impl Source<'_> {
+    fn floats(&self, name: &str, shape: &[usize]) -> std::result::Result<Vec<f32>, LoadError> {
+        self.weights.floats(name, shape)
+    }
+
+    fn tensor(&self, numbers: Vec<f32>, shape: &[usize]) -> std::result::Result<Tensor, LoadError> {
+        Tensor::from_vec(numbers, shape, self.device).map_err(|error| self.device_error(&error))
+    }
+
+    /// The weights of a linear layer, stored with one row per output, as a right factor.
+    fn matrix(&self, numbers: Vec<f32>, inputs: usize) -> std::result::Result<Tensor, LoadError> {
+        let outputs = numbers.len() / inputs;
+        self.tensor(numbers, &[outputs, inputs])?.t().map_err(|error| self.device_error(&error))
+    }
+
+    /// The parameters of a layer norm with the bias that is added before it, zero if there is none.
+    fn norm(
+        &self,
+        bias: Option<&str>,
+        norm: &str,
+        width: usize,
+    ) -> std::result::Result<Tensor, LoadError> {
+        let mut numbers = match bias {
+            Some(name) => self.floats(name, &[width])?,
+            None => vec![0.0; width],
+        };
+        numbers.extend(self.floats(&format!("{norm}.weight"), &[width])?);
+        numbers.extend(self.floats(&format!("{norm}.bias"), &[width])?);
+        self.tensor(numbers, &[3, width])
+    }
+
+    fn positions(&self, config: &BertConfig) -> std::result::Result<Tensor, LoadError> {
+        let hidden = config.hidden_size;
+        let shape = [config.max_position_embeddings, hidden];
+        let mut numbers = self.floats("embeddings.position_embeddings.weight", &shape)?;
+        let types = [config.type_vocab_size, hidden];
+        let types = self.floats("embeddings.token_type_embeddings.weight", &types)?;
+        for row in numbers.chunks_exact_mut(hidden) {
+            for (number, add) in row.iter_mut().zip(&types) {
+                *number += add;
+            }
+        }
+        self.tensor(numbers, &shape)
+    }
+
+    fn device_error(&self, error: &candle_core::Error) -> LoadError {
+        let device = format!("{:?}", self.device.location());
+        LoadError::Device { device, what: crate::device::one_line(error) }
+    }
+}

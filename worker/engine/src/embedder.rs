@@ -1,0 +1,192 @@
+//! Text embedding as an engine.
+
+mod canary;
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use candle_core::Device;
+use stoker_engine_api::{
+    Engine, EngineError, EngineInfo, ItemError, ItemInput, ItemOutput, LoadSeconds, Prepared as _,
+    TaskKind,
+};
+
+use crate::bert::PackedBert;
+use crate::config::ModelConfig;
+use crate::device::classify;
+use crate::pooling::normalize;
+use crate::tokens::{SentenceTokenizer, Tokens};
+use crate::weights::WeightsFile;
+use crate::{EngineDevice, LoadError};
+
+/// Tokens that a CPU core works on at a time: enough rows to make the products efficient, few
+/// enough that what lies between them stays in the cache.
+const CPU_TILE_TOKENS: usize = 1024;
+
+/// What to load and how to run it.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The model's name in the registry.
+    pub model: String,
+    /// The model's folder.
+    pub directory: PathBuf,
+    /// `sha256:` and the digest that the weights must have.
+    pub digest: Option<String>,
+    pub device: EngineDevice,
+    /// Batches at the same time; by default one per core, and one on a GPU.
+    pub lanes: Option<NonZeroU32>,
+    /// Sum of costs that a batch should stay within; by default what suits the device.
+    pub max_batch_tokens: Option<NonZeroU32>,
+}
+
+/// A loaded embedding model.
+pub struct TextEmbedder {
+    info: EngineInfo,
+    tokenizer: SentenceTokenizer,
+    network: PackedBert,
+    config: ModelConfig,
+    /// Tokens of one forward pass.
+    tile_tokens: usize,
+}
+
+impl TextEmbedder {
+    /// Loads, verifies, warms up and tries a model.
+    ///
+    /// # Errors
+    /// See [`LoadError`]; nothing is left behind.
+    pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
+        let mut load = LoadSeconds::default();
+        let config = ModelConfig::read(&options.directory)?;
+        let device = options.device.open()?;
+        let file = timed(&mut load.read, || WeightsFile::read(&options.directory))?;
+        let loaded = load_parts(&options.directory, &config, &device, Arc::new(file), &mut load)?;
+        if let Some(expected) = &options.digest {
+            loaded.file.check_digest(&loaded.sha256, expected)?;
+        }
+        let max_batch_tokens = options.max_batch_tokens.map_or(default_budget(&device), u32::from);
+        let max_tokens = u32::try_from(config.max_tokens).unwrap_or(u32::MAX);
+        let info = EngineInfo {
+            model: options.model.clone(),
+            task: TaskKind::TextEmbedding,
+            output_dimensions: u32::try_from(config.bert.hidden_size).ok(),
+            max_tokens,
+            max_batch_tokens: max_batch_tokens.max(max_tokens),
+            weights_bytes: u64::try_from(loaded.network.parameters() * size_of::<f32>())
+                .unwrap_or(u64::MAX),
+            weights_sha256: Some(loaded.sha256),
+            lanes: options.lanes.map_or_else(|| default_lanes(&device), u32::from),
+            device: options.device.to_string(),
+            load: LoadSeconds::default(),
+        };
+        let tile_tokens = if device.is_cpu() { CPU_TILE_TOKENS } else { usize::MAX };
+        let Loaded { tokenizer, network, .. } = loaded;
+        let mut engine = Self { info, tokenizer, network, config, tile_tokens };
+        timed(&mut load.warm_up, || canary::try_engine(&engine))?;
+        engine.info.load = load;
+        Ok(engine)
+    }
+
+    /// Vectors of texts given as token ids.
+    fn embed(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, EngineError> {
+        let tokens = self.network.forward(texts).map_err(|error| classify(&error))?;
+        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        let pooled = self.config.pooling.apply(&tokens, &lengths);
+        let mut vectors = pooled.map_err(|error| classify(&error))?;
+        for vector in &mut vectors {
+            if self.config.normalize {
+                normalize(vector);
+            }
+            if !vector.iter().all(|number| number.is_finite()) {
+                let message = "an embedding holds numbers that are not finite".to_owned();
+                return Err(EngineError::Internal { message });
+            }
+        }
+        Ok(vectors)
+    }
+}
+
+impl Engine for TextEmbedder {
+    type Prepared = Tokens;
+
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn prepare(&self, input: ItemInput) -> Result<Tokens, ItemError> {
+        let ItemInput::Text(text) = input;
+        self.tokenizer.encode(&text)
+    }
+
+    fn run(&self, items: &[&Tokens]) -> Result<Vec<ItemOutput>, EngineError> {
+        let mut outputs = Vec::with_capacity(items.len());
+        let mut rest = items;
+        while !rest.is_empty() {
+            let (tile, after) = rest.split_at(tile_length(rest, self.tile_tokens));
+            let texts: Vec<&[u32]> = tile.iter().map(|item| item.0.as_slice()).collect();
+            outputs.extend(self.embed(&texts)?.into_iter().map(ItemOutput::Embedding));
+            rest = after;
+        }
+        Ok(outputs)
+    }
+}
+
+/// How many of the first items fit into a tile; at least one.
+fn tile_length(items: &[&Tokens], tile_tokens: usize) -> usize {
+    let mut tokens = 0;
+    let over = items.iter().position(|item| {
+        tokens += usize::try_from(item.cost()).unwrap_or(usize::MAX);
+        tokens > tile_tokens
+    });
+    over.unwrap_or(items.len()).max(1)
+}
+
+/// The parts of a model that are loaded side by side.
+struct Loaded {
+    file: Arc<WeightsFile>,
+    sha256: String,
+    tokenizer: SentenceTokenizer,
+    network: PackedBert,
+}
+
+fn load_parts(
+    directory: &Path,
+    config: &ModelConfig,
+    device: &Device,
+    file: Arc<WeightsFile>,
+    load: &mut LoadSeconds,
+) -> Result<Loaded, LoadError> {
+    let hashed = Arc::clone(&file);
+    thread::scope(|scope| {
+        let digest = scope.spawn(move || hashed.sha256());
+        let tokenizer = timed(&mut load.tokenizer, || SentenceTokenizer::load(directory, config))?;
+        let network =
+            timed(&mut load.build, || PackedBert::load(&file.tensors()?, &config.bert, device))?;
+        let sha256 = timed(&mut load.digest, || digest.join());
+        let sha256 = sha256.expect("hashing bytes in memory does not panic");
+        Ok(Loaded { file, sha256, tokenizer, network })
+    })
+}
+
+fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *seconds = start.elapsed().as_secs_f64();
+    result
+}
+
+fn default_budget(device: &Device) -> u32 {
+    if device.is_cpu() { 2_048 } else { 16_384 }
+}
+
+/// Forward passes side by side use the cores of a CPU better than threads inside each; a GPU runs
+/// one after the other anyway.
+fn default_lanes(device: &Device) -> u32 {
+    if !device.is_cpu() {
+        return 1;
+    }
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores).unwrap_or(u32::MAX)
+}

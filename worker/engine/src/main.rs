@@ -1,0 +1,62 @@
+//! Starts a model's engine process.
+
+use std::env;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+
+use stoker_engine::{EngineDevice, LoadOptions, TextEmbedder};
+use stoker_engine_api::arguments::Arguments;
+use stoker_engine_api::serve::ServeOptions;
+use stoker_engine_api::{StartError, TaskKind, process};
+
+const USAGE: &str = "\
+stoker-engine: runs one model for stoker-worker, which starts it.
+
+  --task TASK              text-embedding
+  --model NAME             name of the model in the registry
+  --dir DIRECTORY          the model's files
+  --digest sha256:HEX      digest that model.safetensors must have (default: not checked)
+  --device DEVICE          cpu or cuda:0 (default: cpu)
+  --lanes N                batches that run at the same time (default: one per core, one on a GPU)
+  --max-batch-tokens N     size of a batch in tokens (default: 2048, on a GPU 16384)
+";
+
+/// candle and its matrix products read the number of threads per forward pass from here.
+const THREADS: &str = "RAYON_NUM_THREADS";
+
+fn main() -> ExitCode {
+    if env::var_os(THREADS).is_none_or(|threads| threads != "1") {
+        // Lanes run side by side, so each must stay on one thread. The process replaces itself,
+        // since its own environment can't be changed safely; this returns only on failure.
+        let error = run_again_single_threaded();
+        tracing::warn!(error = &error as &dyn std::error::Error, "lanes will share threads");
+    }
+    process::run(USAGE, ServeOptions::default(), || {
+        let mut arguments = Arguments::parse(
+            env::args().skip(1),
+            &["task", "model", "dir", "digest", "device", "lanes", "max-batch-tokens"],
+        )?;
+        let task: TaskKind = arguments.required("task")?;
+        if task != TaskKind::TextEmbedding {
+            let message = format!("argument `--task`: this engine does not do {task}");
+            return Err(StartError::new(message, "correct the model's task in the fleet file"));
+        }
+        let options = LoadOptions {
+            model: arguments.required("model")?,
+            directory: arguments.required("dir")?,
+            digest: arguments.optional("digest")?,
+            device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
+            lanes: arguments.optional("lanes")?,
+            max_batch_tokens: arguments.optional("max-batch-tokens")?,
+        };
+        Ok(TextEmbedder::load(&options)?)
+    })
+}
+
+fn run_again_single_threaded() -> io::Error {
+    match env::current_exe() {
+        Ok(program) => Command::new(program).args(env::args_os().skip(1)).env(THREADS, "1").exec(),
+        Err(error) => error,
+    }
+}
