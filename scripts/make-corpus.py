@@ -118,8 +118,11 @@ def sentences(paragraph):
 
 def unquoted(sentence):
     """Gives a quotation its other mark when that is in another sentence, and drops outer marks."""
-    marks = list(re.finditer('"', sentence))
-    opening = [mark.start() == 0 or sentence[mark.start() - 1] in " —(" for mark in marks]
+    # An opening mark stands before a word and not right after one; `life—" he said` closes.
+    opening = [
+        re.fullmatch(r'(?:.*[\s—(])?"[^\s"]', sentence[: mark.end() + 1]) is not None
+        for mark in re.finditer('"', sentence)
+    ]
     if opening and not opening[0]:
         sentence = f'"{sentence}'
     if opening and opening[-1]:
