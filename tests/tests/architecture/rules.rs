@@ -68,6 +68,7 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "rusqlite", homes: &[COORDINATOR, TESTS] },
     Home { dependency: "candle-*", homes: &[ENGINE] },
     Home { dependency: "gemm*", homes: &[ENGINE] },
+    Home { dependency: "pulp", homes: &[ENGINE] },
     Home { dependency: "tokenizers", homes: &[ENGINE] },
     Home { dependency: "clap_complete", homes: &[CLI] },
     Home { dependency: "indicatif", homes: &[CLI] },
