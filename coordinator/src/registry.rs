@@ -1,0 +1,215 @@
+//! Who works for the fleet, as far as this coordinator has heard.
+//!
+//! In memory only: after a restart workers register again. Nothing here decides about a job;
+//! leases do, and they are in the store.
+
+mod table;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use stoker_core::ids::{Attempt, JobId, ModelName, PoolName, WorkerId};
+use stoker_core::time::Timestamp;
+use stoker_runtime::clock::Clock;
+use tokio::sync::mpsc;
+
+use crate::store::Lane;
+use table::Table;
+
+/// Commands that wait for one worker's stream. Stops beyond it are left to heartbeats.
+pub const COMMAND_BACKLOG: usize = 256;
+
+/// Workers that are known at once, lost ones included.
+pub const MAX_WORKERS: usize = 10_000;
+
+/// How long a lost worker is still shown.
+pub const FORGET_AFTER: Duration = Duration::from_mins(10);
+
+/// What a worker says about itself when it registers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    pub id: WorkerId,
+    pub pool: PoolName,
+    pub models: Vec<ModelName>,
+    /// Jobs it takes at once, for each of its models.
+    pub slots: u32,
+    pub version: String,
+    pub host: String,
+    pub pid: u32,
+    pub device: String,
+    pub metrics_address: String,
+}
+
+/// What a worker says about itself in a heartbeat.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    pub state: WorkerState,
+    pub busy_slots: u32,
+    /// Share of the time in which the engine computed, 0 to 1.
+    pub utilization: f64,
+    pub resident_models: Vec<ModelName>,
+}
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkerState {
+    /// Engines are loading or restarting.
+    Starting,
+    Ready,
+    /// Takes no new work.
+    Cordoned,
+    /// Finishes or gives back what it has, then exits.
+    Draining,
+    /// Its stream broke, or it was silent for a whole lease.
+    Lost,
+}
+
+impl WorkerState {
+    pub const ALL: [Self; 5] =
+        [Self::Starting, Self::Ready, Self::Cordoned, Self::Draining, Self::Lost];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Cordoned => "cordoned",
+            Self::Draining => "draining",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// One worker as operators see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerView {
+    pub registration: Registration,
+    /// What counts: commands given and silence weigh more than the worker's own word.
+    pub state: WorkerState,
+    pub busy_slots: u32,
+    pub utilization: f64,
+    pub resident_models: Vec<ModelName>,
+    pub registered_at: Timestamp,
+    pub last_seen_at: Timestamp,
+}
+
+/// What goes down a worker's stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    StopAttempt {
+        job: JobId,
+        attempt: Attempt,
+        reason: &'static str,
+    },
+    Cordon {
+        cordoned: bool,
+    },
+    /// `None`: the worker's own grace period.
+    Drain {
+        within: Option<Duration>,
+    },
+}
+
+/// Tells the streams of one worker apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamId(u64);
+
+/// The coordinator's end of a worker's stream. It ends when a newer stream takes its place.
+#[derive(Debug)]
+pub struct CommandStream {
+    pub id: StreamId,
+    pub commands: mpsc::Receiver<Command>,
+}
+
+/// Whether a worker that called is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Not registered, or without a stream: it has to register (again).
+    Unknown,
+    Known {
+        /// It can take work that it could not take before.
+        gained_capacity: bool,
+    },
+}
+
+/// There are [`MAX_WORKERS`] already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{MAX_WORKERS} workers are registered, which is the limit of one coordinator")]
+pub struct RegistryFull;
+
+/// The workers of the fleet.
+#[derive(Debug)]
+pub struct Registry {
+    table: Mutex<Table>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Registry {
+    /// A worker counts as lost after `lost_after` of silence.
+    pub fn new(clock: Arc<dyn Clock>, lost_after: Duration) -> Arc<Self> {
+        Arc::new(Self { table: Mutex::new(Table::new(lost_after)), clock })
+    }
+
+    /// Takes a worker in, or takes it back with a new stream. What an operator has commanded
+    /// earlier waits in the new stream.
+    pub fn register(&self, registration: Registration) -> Result<CommandStream, RegistryFull> {
+        let now = self.clock.now();
+        self.table().register(registration, now)
+    }
+
+    /// A stream ended. True when it was the worker's current one: then the worker is gone.
+    pub fn stream_ended(&self, worker: WorkerId, stream: StreamId) -> bool {
+        self.table().stream_ended(worker, stream)
+    }
+
+    /// A worker called; `report` is what it said about itself, if it did.
+    pub fn heard(&self, worker: WorkerId, report: Option<Report>) -> Heard {
+        let now = self.clock.now();
+        self.table().heard(worker, report, now)
+    }
+
+    /// The models of a registered worker.
+    pub fn models(&self, worker: WorkerId) -> Option<Vec<ModelName>> {
+        self.table().models(worker)
+    }
+
+    /// Slots of the workers that are ready for work of this queue.
+    pub fn slots(&self, lane: &Lane) -> u32 {
+        let now = self.clock.now();
+        self.table().slots(lane, now)
+    }
+
+    /// Asks the worker to stop an attempt. If the worker is gone or too busy to listen, its next
+    /// heartbeat tells it, or the lease ends.
+    pub fn stop_attempt(
+        &self,
+        worker: WorkerId,
+        job: JobId,
+        attempt: Attempt,
+        reason: &'static str,
+    ) {
+        self.table().stop_attempt(worker, Command::StopAttempt { job, attempt, reason });
+    }
+
+    /// Stops or resumes giving a worker new work; `None` when there is no such worker.
+    pub fn cordon(&self, worker: WorkerId, cordoned: bool) -> Option<WorkerView> {
+        let now = self.clock.now();
+        self.table().cordon(worker, cordoned, now)
+    }
+
+    /// Asks a worker to finish and exit; `None` when there is no such worker.
+    pub fn drain(&self, worker: WorkerId, within: Option<Duration>) -> Option<WorkerView> {
+        let now = self.clock.now();
+        self.table().drain(worker, within, now)
+    }
+
+    /// All workers, in the order of their ids.
+    pub fn list(&self) -> Vec<WorkerView> {
+        let now = self.clock.now();
+        self.table().list(now)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // The table has no operation that can panic half way.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,224 @@
+//! The rules of the registry: pure but for the channels that it feeds without waiting.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stoker_core::ids::{ModelName, WorkerId};
+use stoker_core::time::Timestamp;
+use tokio::sync::mpsc;
+
+use super::{
+    COMMAND_BACKLOG, Command, CommandStream, FORGET_AFTER, Heard, MAX_WORKERS, Registration,
+    RegistryFull, Report, StreamId, WorkerState, WorkerView,
+};
+use crate::store::Lane;
+
+#[derive(Debug)]
+pub(super) struct Table {
+    workers: BTreeMap<WorkerId, Entry>,
+    lost_after: Duration,
+    streams: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    registration: Registration,
+    report: Report,
+    /// What operators commanded; survives a new stream of the same worker.
+    cordoned: bool,
+    draining: Option<Drain>,
+    /// `None` once the stream broke.
+    stream: Option<Stream>,
+    registered_at: Timestamp,
+    last_seen_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Drain {
+    within: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    id: StreamId,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Table {
+    pub(super) fn new(lost_after: Duration) -> Self {
+        Self { workers: BTreeMap::new(), lost_after, streams: 0 }
+    }
+
+    pub(super) fn register(
+        &mut self,
+        registration: Registration,
+        now: Timestamp,
+    ) -> Result<CommandStream, RegistryFull> {
+        self.forget(now);
+        let before = self.workers.remove(&registration.id);
+        if before.is_none() && self.workers.len() >= MAX_WORKERS {
+            return Err(RegistryFull);
+        }
+        self.streams += 1;
+        let id = StreamId(self.streams);
+        let (commands, receiver) = mpsc::channel(COMMAND_BACKLOG);
+        let mut entry = Entry {
+            report: Report {
+                state: WorkerState::Starting,
+                busy_slots: 0,
+                utilization: 0.0,
+                resident_models: Vec::new(),
+            },
+            cordoned: false,
+            draining: None,
+            stream: Some(Stream { id, commands }),
+            registered_at: now,
+            last_seen_at: now,
+            registration,
+        };
+        if let Some(before) = before {
+            entry.report = before.report;
+            entry.registered_at = before.registered_at;
+            if before.cordoned {
+                entry.cordoned = true;
+                entry.command(Command::Cordon { cordoned: true });
+            }
+            if let Some(drain) = before.draining {
+                entry.draining = Some(drain);
+                entry.command(Command::Drain { within: drain.within });
+            }
+        }
+        self.workers.insert(entry.registration.id, entry);
+        Ok(CommandStream { id, commands: receiver })
+    }
+
+    pub(super) fn stream_ended(&mut self, worker: WorkerId, stream: StreamId) -> bool {
+        let Some(entry) = self.workers.get_mut(&worker) else { return false };
+        let current = entry.stream.as_ref().is_some_and(|current| current.id == stream);
+        if current {
+            entry.stream = None;
+        }
+        current
+    }
+
+    pub(super) fn heard(
+        &mut self,
+        worker: WorkerId,
+        report: Option<Report>,
+        now: Timestamp,
+    ) -> Heard {
+        let lost_after = self.lost_after;
+        let Some(entry) = self.workers.get_mut(&worker) else { return Heard::Unknown };
+        if entry.stream.is_none() {
+            return Heard::Unknown;
+        }
+        let was_ready = entry.state(now, lost_after) == WorkerState::Ready;
+        entry.last_seen_at = now;
+        if let Some(report) = report {
+            entry.report = report;
+        }
+        let is_ready = entry.state(now, lost_after) == WorkerState::Ready;
+        Heard::Known { gained_capacity: is_ready && !was_ready }
+    }
+
+    pub(super) fn models(&self, worker: WorkerId) -> Option<Vec<ModelName>> {
+        self.workers.get(&worker).map(|entry| entry.registration.models.clone())
+    }
+
+    pub(super) fn slots(&self, lane: &Lane, now: Timestamp) -> u32 {
+        let serves = |entry: &&Entry| {
+            entry.registration.pool == lane.pool && entry.registration.models.contains(&lane.model)
+        };
+        self.workers
+            .values()
+            .filter(serves)
+            .filter(|entry| entry.state(now, self.lost_after) == WorkerState::Ready)
+            .fold(0, |slots, entry| slots.saturating_add(entry.registration.slots))
+    }
+
+    pub(super) fn stop_attempt(&mut self, worker: WorkerId, stop: Command) {
+        if let Some(stream) = self.workers.get(&worker).and_then(|entry| entry.stream.as_ref()) {
+            // A full or closed channel is no loss: heartbeats and leases say the same.
+            let _ = stream.commands.try_send(stop);
+        }
+    }
+
+    pub(super) fn cordon(
+        &mut self,
+        worker: WorkerId,
+        cordoned: bool,
+        now: Timestamp,
+    ) -> Option<WorkerView> {
+        let entry = self.workers.get_mut(&worker)?;
+        entry.cordoned = cordoned;
+        entry.command(Command::Cordon { cordoned });
+        Some(entry.view(now, self.lost_after))
+    }
+
+    pub(super) fn drain(
+        &mut self,
+        worker: WorkerId,
+        within: Option<Duration>,
+        now: Timestamp,
+    ) -> Option<WorkerView> {
+        let entry = self.workers.get_mut(&worker)?;
+        entry.draining = Some(Drain { within });
+        entry.command(Command::Drain { within });
+        Some(entry.view(now, self.lost_after))
+    }
+
+    pub(super) fn list(&mut self, now: Timestamp) -> Vec<WorkerView> {
+        self.forget(now);
+        self.workers.values().map(|entry| entry.view(now, self.lost_after)).collect()
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        let lost_after = self.lost_after;
+        self.workers.retain(|_, entry| {
+            entry.state(now, lost_after) != WorkerState::Lost
+                || now.since(entry.last_seen_at) < FORGET_AFTER.max(lost_after)
+        });
+    }
+}
+
+impl Entry {
+    fn state(&self, now: Timestamp, lost_after: Duration) -> WorkerState {
+        if self.stream.is_none() || now.since(self.last_seen_at) > lost_after {
+            return WorkerState::Lost;
+        }
+        if self.draining.is_some() {
+            return WorkerState::Draining;
+        }
+        match self.report.state {
+            WorkerState::Draining => WorkerState::Draining,
+            _ if self.cordoned => WorkerState::Cordoned,
+            reported => reported,
+        }
+    }
+
+    /// Queues a command that must not get lost: if there is no room, the stream ends, and the
+    /// worker is told when it registers again.
+    fn command(&mut self, command: Command) {
+        if let Some(stream) = &self.stream
+            && stream.commands.try_send(command).is_err()
+        {
+            self.stream = None;
+        }
+    }
+
+    fn view(&self, now: Timestamp, lost_after: Duration) -> WorkerView {
+        WorkerView {
+            registration: self.registration.clone(),
+            state: self.state(now, lost_after),
+            busy_slots: self.report.busy_slots,
+            utilization: self.report.utilization,
+            resident_models: self.report.resident_models.clone(),
+            registered_at: self.registered_at,
+            last_seen_at: self.last_seen_at,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

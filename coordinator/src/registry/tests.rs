@@ -1,0 +1,144 @@
+use stoker_core::ids::{Attempt, JobId, PoolName};
+
+use super::*;
+
+const TTL: Duration = Duration::from_secs(30);
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_millis(seconds * 1_000)
+}
+
+fn worker(number: u8) -> WorkerId {
+    WorkerId::from_bytes([number; 16])
+}
+
+fn registration(number: u8, slots: u32) -> Registration {
+    Registration {
+        id: worker(number),
+        pool: PoolName::new("cpu").unwrap(),
+        models: vec![ModelName::new("mini").unwrap()],
+        slots,
+        version: "1".to_owned(),
+        host: "h".to_owned(),
+        pid: 1,
+        device: "cpu".to_owned(),
+        metrics_address: String::new(),
+    }
+}
+
+fn report(state: WorkerState) -> Option<Report> {
+    Some(Report { state, busy_slots: 0, utilization: 0.0, resident_models: Vec::new() })
+}
+
+fn lane(model: &str) -> Lane {
+    Lane { pool: PoolName::new("cpu").unwrap(), model: ModelName::new(model).unwrap() }
+}
+
+fn state_of(table: &mut Table, number: u8, now: Timestamp) -> WorkerState {
+    let workers = table.list(now);
+    workers.iter().find(|view| view.registration.id == worker(number)).expect("is known").state
+}
+
+fn stop(number: u32) -> Command {
+    let attempt = Attempt::new(number).expect("above 0");
+    Command::StopAttempt { job: JobId::from_bytes([9; 16]), attempt, reason: "" }
+}
+
+#[test]
+fn only_ready_workers_of_the_queue_have_slots() {
+    let mut table = Table::new(TTL);
+    let _one = table.register(registration(1, 4), at(0)).unwrap();
+    let _two = table.register(registration(2, 8), at(0)).unwrap();
+    assert_eq!(table.slots(&lane("mini"), at(0)), 0, "both are starting");
+    let gained = Heard::Known { gained_capacity: true };
+    assert_eq!(table.heard(worker(1), report(WorkerState::Ready), at(1)), gained);
+    assert_eq!(table.heard(worker(2), report(WorkerState::Ready), at(1)), gained);
+    assert_eq!(table.slots(&lane("mini"), at(1)), 12);
+    assert_eq!(table.slots(&lane("other"), at(1)), 0);
+    assert_eq!(
+        table.heard(worker(1), report(WorkerState::Ready), at(2)),
+        Heard::Known { gained_capacity: false }
+    );
+    table.cordon(worker(2), true, at(2)).unwrap();
+    assert_eq!(table.slots(&lane("mini"), at(2)), 4);
+    assert_eq!(
+        table.heard(worker(2), report(WorkerState::Ready), at(2)),
+        Heard::Known { gained_capacity: false },
+        "a heartbeat that crossed the cordon does not lift it"
+    );
+    table.drain(worker(1), None, at(2)).unwrap();
+    assert_eq!(table.slots(&lane("mini"), at(2)), 0);
+}
+
+#[test]
+fn silence_makes_a_worker_lost_and_a_call_brings_it_back() {
+    let mut table = Table::new(TTL);
+    let _stream = table.register(registration(1, 4), at(0)).unwrap();
+    table.heard(worker(1), report(WorkerState::Ready), at(0));
+    assert_eq!(state_of(&mut table, 1, at(30)), WorkerState::Ready);
+    assert_eq!(state_of(&mut table, 1, at(31)), WorkerState::Lost);
+    assert_eq!(table.slots(&lane("mini"), at(31)), 0);
+    assert_eq!(table.heard(worker(1), None, at(40)), Heard::Known { gained_capacity: true });
+    assert_eq!(table.slots(&lane("mini"), at(40)), 4);
+    assert!(table.list(at(40 + 601)).is_empty(), "forgotten after ten minutes");
+}
+
+#[test]
+fn a_broken_stream_makes_a_worker_unknown_until_it_registers_again() {
+    let mut table = Table::new(TTL);
+    let stream = table.register(registration(1, 4), at(0)).unwrap();
+    table.heard(worker(1), report(WorkerState::Ready), at(0));
+    assert!(table.stream_ended(worker(1), stream.id));
+    assert!(!table.stream_ended(worker(1), stream.id), "only once");
+    assert_eq!(state_of(&mut table, 1, at(1)), WorkerState::Lost);
+    assert_eq!(table.heard(worker(1), report(WorkerState::Ready), at(1)), Heard::Unknown);
+    let _again = table.register(registration(1, 4), at(2)).unwrap();
+    assert_eq!(table.slots(&lane("mini"), at(2)), 4, "it was ready when the stream broke");
+}
+
+#[test]
+fn a_newer_stream_takes_the_place_of_the_older() {
+    let mut table = Table::new(TTL);
+    let mut old = table.register(registration(1, 4), at(0)).unwrap();
+    let mut new = table.register(registration(1, 4), at(1)).unwrap();
+    assert_eq!(old.commands.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+    assert!(!table.stream_ended(worker(1), old.id), "its end says nothing about the worker");
+    table.stop_attempt(worker(1), stop(1));
+    assert_eq!(new.commands.try_recv(), Ok(stop(1)));
+}
+
+#[test]
+fn commands_outlive_the_stream_that_could_not_carry_them() {
+    let mut table = Table::new(TTL);
+    let old = table.register(registration(1, 4), at(0)).unwrap();
+    for number in 1..=u32::try_from(COMMAND_BACKLOG).unwrap() + 10 {
+        table.stop_attempt(worker(1), stop(number));
+    }
+    let view = table.cordon(worker(1), true, at(0)).unwrap();
+    assert_eq!(view.state, WorkerState::Lost, "its stream takes no commands");
+    drop(old);
+    let within = Some(Duration::from_secs(5));
+    table.drain(worker(1), within, at(0)).unwrap();
+    let mut new = table.register(registration(1, 4), at(1)).unwrap();
+    assert_eq!(new.commands.try_recv(), Ok(Command::Cordon { cordoned: true }));
+    assert_eq!(new.commands.try_recv(), Ok(Command::Drain { within }));
+}
+
+#[test]
+fn the_number_of_workers_is_bounded_and_lost_ones_make_room() {
+    let mut table = Table::new(TTL);
+    let id = |number: usize| {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        WorkerId::from_bytes(bytes)
+    };
+    let mut streams = Vec::new();
+    for number in 0..MAX_WORKERS {
+        let registration = Registration { id: id(number), ..registration(0, 1) };
+        streams.push(table.register(registration, at(0)).unwrap());
+    }
+    let one_more = Registration { id: id(MAX_WORKERS), ..registration(0, 1) };
+    assert_eq!(table.register(one_more.clone(), at(1)).map(|_| ()), Err(RegistryFull));
+    assert!(table.register(Registration { id: id(0), ..one_more.clone() }, at(1)).is_ok());
+    assert!(table.register(one_more, at(601)).is_ok(), "the silent ones were forgotten");
+}
