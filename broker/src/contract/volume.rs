@@ -31,7 +31,8 @@ pub async fn nothing_is_lost_under_concurrency(harness: &dyn Harness) {
         while claimed.fetch_add(1, Ordering::Relaxed) < TOTAL {
             let delivery = next(&mut consumer).await;
             let fresh = received.lock().await.insert(number(&delivery.hint));
-            assert!(fresh && !delivery.redelivered, "{:?} came once before", delivery.hint);
+            // It may say "redelivered": a consumer that was done gave back what it had not looked at.
+            assert!(fresh, "{:?} was acknowledged before", delivery.hint);
             delivery.ack().await.expect("a held delivery can be acknowledged");
         }
         consumer.close().await;
