@@ -70,6 +70,7 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "gemm*", homes: &[ENGINE] },
     Home { dependency: "pulp", homes: &[ENGINE] },
     Home { dependency: "tokenizers", homes: &[ENGINE] },
+    Home { dependency: "hf-hub", homes: &[WORKER] },
     Home { dependency: "clap_complete", homes: &[CLI] },
     Home { dependency: "indicatif", homes: &[CLI] },
     Home { dependency: "comfy-table", homes: &[CLI] },
@@ -106,9 +107,10 @@ pub(crate) const FREE_OF: &[FreeOf] = &[
     FreeOf { package: CLI, forbidden: &["aws-*", "cudarc", "candle-*"], because: NO_CLOUD },
 ];
 
-/// All that the core may declare. Values, their errors and their ids need these; nothing else is needed
-/// to decide.
-pub(crate) const CORE_ALLOWED: &[&str] = &["serde", "thiserror", "uuid", "proptest"];
+/// All that the core may declare. Values, their errors, their ids and how people write a duration need
+/// these, its tests the last two; nothing else is needed to decide.
+pub(crate) const CORE_ALLOWED: &[&str] =
+    &["humantime", "serde", "thiserror", "uuid", "proptest", "toml"];
 
 /// Past this a file has more than one reason to exist and is split by noun.
 pub(crate) const MAX_LINES: usize = 500;
