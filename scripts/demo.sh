@@ -4,7 +4,7 @@
 #   scripts/demo.sh [embedded|rabbitmq]
 #
 # Builds the four programs that it takes, fetches the model once, and for `rabbitmq` runs a private node that
-# ends with the demo. Nothing is left behind but build results, the model and .stoker/demo.
+# ends with the demo. Nothing is left behind but build results and the model.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,16 +25,16 @@ scripts/fetch-model.sh
 target=$("$CARGO" metadata --format-version 1 --no-deps --locked |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
-mkdir -p .stoker
 demo=("$target/release/stoker" demo --fleet demo/fleet.toml
     --corpus demo/corpus/austen.txt --queries demo/queries.txt)
 
 if [[ $BROKER == embedded ]]; then
-    exec "${demo[@]}"
+    exec "${demo[@]}" --broker embedded
 fi
 
 node=$(mktemp -d)
 trap 'scripts/rabbitmq-private.sh stop "$node"; rm -rf "$node"' EXIT
 echo "demo: starting a private RabbitMQ node" >&2
 uri=$(scripts/rabbitmq-private.sh start "$node")
-"${demo[@]}" --broker-uri "${uri#STOKER_BROKER_URI=}"
+# In the environment, because everybody can read a command line.
+STOKER_BROKER_URI=${uri#STOKER_BROKER_URI=} "${demo[@]}"
