@@ -1,1 +1,29 @@
-//! x
+//! Between wire types and domain types.
+//!
+//! What comes in is checked here, once, and every error names the field by its path in the request
+//! (`jobs[2].input.text_embedding.texts[3]`) and says what to do. What goes out cannot fail. Rules
+//! that need the fleet (is the model known, does it do this task?) are the coordinator's.
+
+mod attempt;
+mod enums;
+mod id;
+mod job;
+mod part;
+mod request;
+mod time;
+mod violations;
+
+pub use attempt::{Claim, Fence, MAX_CLAIMS, attempt_error, claims, fence, wire_fence};
+pub use enums::{
+    claim_refusal, failure_kind, failure_reason, release_reason, state, state_filter, state_kind,
+    wire_failure_reason,
+};
+pub use id::{claim_id, job_id, job_ids, worker_id};
+pub use job::{attempt_record, job};
+pub use part::{
+    DecodePartError, check_parts, decode_part, encode_part, new_parts, next_item,
+    parts_are_contiguous, skip_to,
+};
+pub use request::{DecodeInputError, MAX_JOBS_PER_BATCH, decode_input, job_request, job_requests};
+pub use time::{duration, timestamp, wire_duration, wire_timestamp};
+pub use violations::required;

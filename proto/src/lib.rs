@@ -1,10 +1,13 @@
 //! The wire: generated types and services, and their conversion to and from domain types.
 //!
 //! Only this crate turns wire types into domain types and errors into statuses.
+#![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod client;
 pub mod codec;
 pub mod convert;
 pub mod status;
+mod text;
 
 /// Generated from `proto/stoker/v1/*.proto`.
 #[expect(
@@ -13,16 +16,13 @@ pub mod status;
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     clippy::clone_on_ref_ptr,
-    clippy::or_fun_call,
-    clippy::use_self,
     reason = "generated code"
 )]
 pub mod v1 {
     tonic::include_proto!("stoker.v1");
 
     /// All files as an encoded `FileDescriptorSet`, for server reflection.
-    pub const DESCRIPTORS: &[u8] =
-        include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 }
 
 /// Protobuf's well-known types.

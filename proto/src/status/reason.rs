@@ -1,0 +1,81 @@
+//! The stable names of what can go wrong with a call.
+
+/// Why a call was refused. The names are a promise to clients: add, never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Fields are wrong; the details list them.
+    InvalidRequest,
+    /// There is no such job, worker or dead letter.
+    NotFound,
+    /// The key was used before by a different request.
+    IdempotencyKeyReused,
+    /// The job has ended otherwise than the call wants, as for a cancel of one that succeeded.
+    JobEnded,
+    /// Results were asked of a job that has none, or none yet.
+    JobNotSucceeded,
+    /// The job has not ended, or it succeeded: there is nothing to retry.
+    JobNotRetryable,
+    /// Retention has removed the input or the results.
+    DataRemoved,
+    /// The worker has to register (again) first.
+    WorkerNotRegistered,
+    /// Less space is free where the store is than the fleet wants to keep.
+    DiskFull,
+    FleetQueueFull,
+    TenantQueueFull,
+    /// Too many watches, registrations or consumers are open.
+    TooManyStreams,
+    BrokerUnavailable,
+    StoreUnavailable,
+    ShuttingDown,
+    /// A fault of ours.
+    Internal,
+}
+
+impl Reason {
+    pub const ALL: [Self; 16] = [
+        Self::InvalidRequest,
+        Self::NotFound,
+        Self::IdempotencyKeyReused,
+        Self::JobEnded,
+        Self::JobNotSucceeded,
+        Self::JobNotRetryable,
+        Self::DataRemoved,
+        Self::WorkerNotRegistered,
+        Self::DiskFull,
+        Self::FleetQueueFull,
+        Self::TenantQueueFull,
+        Self::TooManyStreams,
+        Self::BrokerUnavailable,
+        Self::StoreUnavailable,
+        Self::ShuttingDown,
+        Self::Internal,
+    ];
+
+    /// As it stands in `google.rpc.ErrorInfo`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "INVALID_REQUEST",
+            Self::NotFound => "NOT_FOUND",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+            Self::JobEnded => "JOB_ENDED",
+            Self::JobNotSucceeded => "JOB_NOT_SUCCEEDED",
+            Self::JobNotRetryable => "JOB_NOT_RETRYABLE",
+            Self::DataRemoved => "DATA_REMOVED",
+            Self::WorkerNotRegistered => "WORKER_NOT_REGISTERED",
+            Self::DiskFull => "DISK_FULL",
+            Self::FleetQueueFull => "FLEET_QUEUE_FULL",
+            Self::TenantQueueFull => "TENANT_QUEUE_FULL",
+            Self::TooManyStreams => "TOO_MANY_STREAMS",
+            Self::BrokerUnavailable => "BROKER_UNAVAILABLE",
+            Self::StoreUnavailable => "STORE_UNAVAILABLE",
+            Self::ShuttingDown => "SHUTTING_DOWN",
+            Self::Internal => "INTERNAL",
+        }
+    }
+
+    /// The reason of this name; `None` for one that a newer server knows.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+}
