@@ -6,7 +6,6 @@
 //! checked settings. What the fleet is (`fleet.toml`) is parsed with the same functions.
 
 mod error;
-mod quantity;
 
 use std::fs::File;
 use std::io::Read;
@@ -17,7 +16,7 @@ use serde::de::DeserializeOwned;
 use toml::Value;
 
 pub use error::{ConfigError, Position};
-pub use quantity::{ByteSize, HumanDuration, ParseQuantityError};
+pub use stoker_core::units::{ByteSize, HumanDuration, ParseUnitError};
 
 use crate::secret::serializing_exposed;
 

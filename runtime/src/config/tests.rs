@@ -65,7 +65,7 @@ fn flags_hide_the_file_key_by_key() {
     assert_eq!(settings.listen.as_deref(), Some("127.0.0.1:1"));
     assert_eq!(settings.lease_time.unwrap().get(), Duration::from_secs(30));
     assert_eq!(settings.workers, Some(5));
-    assert_eq!(settings.max_input.unwrap().as_bytes(), 4 << 20);
+    assert_eq!(settings.max_input.unwrap().bytes(), 4 << 20);
     assert_eq!(settings.tags.unwrap(), ["c"]);
     assert_eq!(settings.telemetry.log.as_deref(), Some("warn"));
     assert_eq!(settings.telemetry.log_format, Some(crate::telemetry::LogFormat::Json));
