@@ -1,0 +1,129 @@
+//! The command line as a value.
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand};
+use stoker_core::units::HumanDuration;
+
+use crate::commands::{
+    cancel, check, completions, dead_letters, demo, dev, get, list, queues, results, retry, status,
+    submit, version, watch, workers,
+};
+use crate::exit;
+use crate::terminal::OutputFormat;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Submits work to a Stoker fleet, watches it and operates the fleet.
+///
+/// Data are written to standard output, everything else to standard error. `stoker dev` starts a
+/// whole fleet on this machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "stoker",
+    version,
+    styles = STYLES,
+    after_long_help = exit::help(),
+    after_help = "See `stoker help <command>` for details, `stoker --help` for the exit codes.",
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = false,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Settings that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Address of the coordinator
+    #[arg(
+        long,
+        global = true,
+        env = "STOKER_SERVER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:7070"
+    )]
+    pub(crate) server: String,
+
+    /// Tenant whose jobs they are [default: the fleet's only tenant]
+    #[arg(long, global = true, env = "STOKER_TENANT", value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+
+    /// How to write data: `table` for people, `json` for programs
+    #[arg(long, short, global = true, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: OutputFormat,
+
+    /// Longest time one call to the coordinator may take
+    #[arg(long, global = true, value_name = "TIME", default_value = "30s")]
+    pub(crate) timeout: HumanDuration,
+
+    #[arg(long, global = true, env = "NO_COLOR", hide = true)]
+    pub(crate) no_color: Option<String>,
+
+    /// What to log about this command itself, on standard error
+    #[arg(long, global = true, env = "STOKER_CLI_LOG", default_value = "error", hide = true)]
+    pub(crate) log: String,
+
+    /// Where to send traces
+    #[arg(long, global = true, env = "STOKER_OTLP_ENDPOINT", hide = true)]
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Submit texts as a job and wait for it
+    Submit(submit::Args),
+    /// Show a job, and why it waits
+    Get(get::Args),
+    /// List jobs, newest first
+    List(list::Args),
+    /// Follow jobs until they end
+    Watch(watch::Args),
+    /// Fetch the results of jobs that succeeded
+    Results(results::Args),
+    /// Cancel jobs
+    Cancel(cancel::Args),
+    /// Run a job again that failed, expired or was cancelled
+    Retry(retry::Args),
+    /// Show how the fleet is: jobs, queues, workers, broker
+    Status(status::Args),
+    /// List workers, take them out of service and back
+    Workers(workers::Args),
+    /// Show how much work waits for each model, and why
+    Queues(queues::Args),
+    /// Look at failed jobs, run them again or drop them
+    #[command(visible_alias = "dlq")]
+    DeadLetters(dead_letters::Args),
+    /// Check a fleet file
+    Check(check::Args),
+    /// Run a whole fleet on this machine
+    Dev(dev::Args),
+    /// Embed a text corpus on a fleet on this machine, and kill a worker half way
+    Demo(demo::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+    /// Print the versions of this command and of the coordinator
+    Version(version::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,174 @@
+//! `stoker dev`: a whole fleet on this machine, until Ctrl-C.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use stoker_core::fleet::Fleet;
+use stoker_core::request::Task;
+use stoker_runtime::net;
+
+use crate::context::Context;
+use crate::dev::{
+    Broker, LocalFleet, LogTarget, Notice, Plan, Programs, plan, wait_until_ready, write_fleet,
+};
+use crate::exit::Exit;
+use crate::failure::{Failure, chain};
+use crate::fleet_file;
+use crate::terminal::note;
+use crate::waiting::StopSignals;
+
+/// Where `stoker` looks for a coordinator unless told otherwise.
+const USUAL_ADDRESS: &str = "127.0.0.1:7070";
+
+/// Run a whole fleet on this machine.
+///
+/// Starts a coordinator and workers, shows their logs, starts a worker again that died, and ends
+/// all of them on Ctrl-C: workers finish or hand back what they run first. A second Ctrl-C kills
+/// them. Without --fleet, the fleet has the model `echo` and, where `make model` has put it,
+/// `all-minilm-l6-v2`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Fleet file [default: a built-in fleet]
+    #[arg(long, value_name = "FILE")]
+    fleet: Option<PathBuf>,
+
+    /// Workers to start for each pool of the fleet
+    #[arg(long, value_name = "N", default_value = "2")]
+    workers: NonZeroU32,
+
+    /// Jobs that a worker takes at once
+    #[arg(long, value_name = "N", default_value = "4")]
+    slots: NonZeroU32,
+
+    /// Address of the coordinator; port 0 is any free port
+    #[arg(long, value_name = "ADDRESS", default_value = USUAL_ADDRESS)]
+    listen: SocketAddr,
+
+    /// Folder of the database; jobs in it are taken up again
+    #[arg(long, value_name = "FOLDER", default_value = ".stoker/dev")]
+    data: PathBuf,
+
+    /// `embedded`, or the URI of a `RabbitMQ`: better in the environment, where others cannot see it
+    #[arg(
+        long,
+        value_name = "BROKER",
+        env = "STOKER_BROKER_URI",
+        hide_env_values = true,
+        default_value = "embedded",
+        hide_default_value = true
+    )]
+    broker: Broker,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    let mut signals = StopSignals::new()?;
+    make_folder(&args.data)?;
+    let path = args.fleet.clone().map_or_else(|| write_fleet(&args.data), Ok)?;
+    let fleet = fleet_file::load(&path, Exit::Usage)?;
+    let workers = args.workers.get() as usize * fleet.pools.len();
+    let plan = Plan {
+        programs: Programs::find(&fleet)?,
+        fleet: path,
+        pools: plan::pools(&fleet),
+        listen: free_address(args.listen).await?,
+        data: args.data,
+        broker: args.broker,
+        workers_per_pool: args.workers,
+        slots: args.slots,
+        lanes: plan::lanes(cores(), workers),
+        log_format: if context.terminal.err_is_terminal() { "human" } else { "json" },
+    };
+    let logs = LogTarget::Screen { color: context.terminal.colors() };
+    let mut local = LocalFleet::start(&plan, &logs, &context.tasks)?;
+    let server = plan.server();
+    let ready = wait_until_ready(&mut local, &server, plan.workers(), say);
+    let ready = tokio::select! {
+        ready = ready => ready,
+        _ = signals.next() => return stop(&mut local, &mut signals).await,
+    };
+    if let Err(failure) = ready.and_then(|()| announce(&plan, &fleet, context)) {
+        if !local.is_down() {
+            stop(&mut local, &mut signals).await?;
+        }
+        return Err(failure);
+    }
+    attend(&mut local, &mut signals).await
+}
+
+fn say(notice: &Notice) {
+    note(&format!("stoker: {notice}"));
+}
+
+/// Until Ctrl-C, or until the fleet goes down by itself.
+async fn attend(local: &mut LocalFleet, signals: &mut StopSignals) -> Result<(), Failure> {
+    loop {
+        tokio::select! {
+            notice = local.notice() => match notice {
+                Some(notice) => say(&notice),
+                None => return local.ended().await,
+            },
+            _ = signals.next() => return stop(local, signals).await,
+        }
+    }
+}
+
+/// Takes the fleet down in order; the next signal kills it.
+async fn stop(local: &mut LocalFleet, signals: &mut StopSignals) -> Result<(), Failure> {
+    note("stoker: stopping; workers finish or hand back what they run (Ctrl-C again kills them)");
+    local.stop().await;
+    let killed = tokio::select! {
+        ended = local.ended() => return ended,
+        exit = signals.next() => exit,
+    };
+    local.abort().await;
+    // What was going wrong before does not matter any more.
+    let _ = local.ended().await;
+    Err(Failure::new(killed, "killed; what the workers ran is taken up at the next start"))
+}
+
+fn announce(plan: &Plan, fleet: &Fleet, context: &mut Context) -> Result<(), Failure> {
+    let server = plan.server();
+    let models: Vec<&str> = fleet.models.keys().map(|model| model.as_str()).collect();
+    if context.terminal.is_json() {
+        context.terminal.json_line(&serde_json::json!({
+            "server": server,
+            "workers": plan.workers(),
+            "models": models,
+        }))?;
+        return Ok(());
+    }
+    let best = fleet.models.iter().find(|(_, model)| model.task == Task::TextEmbedding);
+    let model =
+        best.or_else(|| fleet.models.iter().next()).map_or("echo", |(name, _)| name.as_str());
+    let usual = plan.listen.to_string() == USUAL_ADDRESS;
+    let option = if usual { String::new() } else { format!("--server {server} ") };
+    context.terminal.line(&format!(
+        "Stoker is ready at {server} with {} workers. Try: stoker {option}submit --model {model} \
+         --results \"hello, fleet\"",
+        plan.workers()
+    ))?;
+    context.terminal.flush()
+}
+
+pub(super) fn make_folder(path: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(path).map_err(|error| {
+        Failure::usage(format!("cannot make the folder {}: {error}", path.display()))
+            .hint("name another one with --data")
+    })
+}
+
+/// Checks that the address can be listened on, and chooses the port if that is left open.
+pub(super) async fn free_address(address: SocketAddr) -> Result<SocketAddr, Failure> {
+    if !net::is_loopback(address) {
+        return Err(Failure::usage(format!("{address} can be reached from other machines"))
+            .hint("a local fleet asks nobody for credentials: listen on 127.0.0.1"));
+    }
+    let probe = net::bind(address).await.map_err(|error| Failure::usage(chain(&error)))?;
+    probe.local_addr().map_err(|error| Failure::failed(format!("cannot read the address: {error}")))
+}
+
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

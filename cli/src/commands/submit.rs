@@ -1,0 +1,253 @@
+//! `stoker submit`: hands texts to the fleet, waits, and says how it went.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use stoker_core::units::HumanDuration;
+use stoker_proto::v1;
+use stoker_runtime::clock::Clock as _;
+use stoker_runtime::ids;
+
+use super::{parse_label, results};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::input::{self, Form, Input, Source};
+use crate::render::job;
+use crate::render::progress::{Progress, Tally};
+use crate::render::text::count;
+use crate::spec::{self, MAX_KEY_BYTES, Task, Template};
+use crate::submission::{self, Accepted};
+use crate::terminal::note;
+use crate::waiting::{self, ended_early};
+
+/// Submit texts as a job and wait for it.
+///
+/// The texts come from arguments, from a file or from standard input. All of them make one job,
+/// unless --split or the input says otherwise. A job that was accepted runs to its end whatever
+/// happens to this command.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  stoker submit --model all-minilm-l6-v2 \"first text\" \"second text\"
+  stoker submit --model all-minilm-l6-v2 --file corpus.txt --split 500 --no-wait
+  cat corpus.txt | stoker submit --model all-minilm-l6-v2 - --results > vectors.jsonl")]
+pub(crate) struct Args {
+    /// Texts to process; `-` reads lines from standard input
+    #[arg(value_name = "TEXT")]
+    texts: Vec<String>,
+
+    /// Model that processes them
+    #[arg(long, short, value_name = "NAME")]
+    model: String,
+
+    /// Read one text per line from a file (`-`: standard input)
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["texts", "jsonl"])]
+    file: Option<PathBuf>,
+
+    /// Read JSON lines: "text", {"text": ...}, or {"texts": [...], "labels": {...}} for a job of
+    /// its own
+    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
+    jsonl: Option<PathBuf>,
+
+    /// What the model does [default: echo for the model `echo`, else text-embedding]
+    #[arg(long, value_name = "TASK")]
+    task: Option<Task>,
+
+    /// Latency class [default: the fleet's default class]
+    #[arg(long, short, value_name = "NAME")]
+    class: Option<String>,
+
+    /// Label of the jobs, for `stoker list --label`; may be repeated
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = parse_label)]
+    label: Vec<(String, String)>,
+
+    /// Submitting again with the same key and input gives the same jobs [default: a new key]
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    idempotency_key: Option<String>,
+
+    /// The jobs expire if they have not ended after this time
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<HumanDuration>,
+
+    /// Make several jobs of at most this many texts each
+    #[arg(long, value_name = "N")]
+    split: Option<NonZeroUsize>,
+
+    /// Do not wait: print the ids of the jobs, one per line
+    #[arg(long, conflicts_with_all = ["wait_timeout", "results"])]
+    no_wait: bool,
+
+    /// Stop waiting after this time; the jobs go on
+    #[arg(long, value_name = "TIME")]
+    wait_timeout: Option<HumanDuration>,
+
+    /// Print the results as JSON lines instead of a summary
+    #[arg(long)]
+    results: bool,
+}
+
+fn parse_key(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("a key is not empty".to_owned()),
+        1..=MAX_KEY_BYTES => Ok(text.to_owned()),
+        bytes => Err(format!("a key has at most {MAX_KEY_BYTES} bytes, not {bytes}")),
+    }
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    let jobs = spec::jobs(&template(&args), read(&source(&args)?)?);
+    let key = jobs.first().map(|job| job.idempotency_key.clone()).unwrap_or_default();
+    let accepted = match submission::submit(&context.client, jobs).await {
+        Ok(accepted) => accepted,
+        Err(partial) if partial.accepted.is_empty() => return Err(partial.failure),
+        Err(partial) => {
+            print_ids(&partial.accepted, context)?;
+            let key = key.trim_end_matches("/0");
+            return Err(partial.failure.hint(format!(
+                "the same command with `--idempotency-key {key}` submits only the rest"
+            )));
+        }
+    };
+    let repeated = accepted.iter().filter(|job| !job.created).count() as u64;
+    if repeated > 0 {
+        note(&format!("{} had been submitted before with this key", count(repeated, "job")));
+    }
+    if args.no_wait {
+        return print_ids(&accepted, context);
+    }
+    wait(&args, &accepted, context).await
+}
+
+fn source(args: &Args) -> Result<Source, Failure> {
+    let source = match (&args.file, &args.jsonl) {
+        (Some(path), _) => Source::at(path, Form::Lines),
+        (None, Some(path)) => Source::at(path, Form::Jsonl),
+        (None, None) if args.texts.is_empty() || args.texts == ["-"] => Source::Stdin(Form::Lines),
+        (None, None) => Source::Arguments(args.texts.clone()),
+    };
+    // Somebody who typed `-` means to type the texts, too.
+    if source.waits_for_typing()
+        && args.texts.is_empty()
+        && args.file.is_none()
+        && args.jsonl.is_none()
+    {
+        return Err(Failure::usage("there is nothing to submit")
+            .hint("give texts as arguments, or a file with --file or --jsonl, or pipe lines in"));
+    }
+    Ok(source)
+}
+
+fn read(source: &Source) -> Result<Input, Failure> {
+    let input = input::read(source).map_err(|error| Failure::usage(error.to_string()))?;
+    if input.skipped > 0 {
+        note(&format!("skipped {}", count(input.skipped, "empty line")));
+    }
+    Ok(input)
+}
+
+fn template(args: &Args) -> Template {
+    Template {
+        model: args.model.clone(),
+        task: args.task.unwrap_or_else(|| Task::guess(&args.model)),
+        class: args.class.clone(),
+        labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),
+        deadline: args.deadline.map(HumanDuration::get),
+        key: args.idempotency_key.clone().unwrap_or_else(ids::idempotency_key),
+        split: args.split.map(NonZeroUsize::get),
+    }
+}
+
+fn print_ids(accepted: &[Accepted], context: &mut Context) -> Result<(), Failure> {
+    if context.terminal.is_json() {
+        return context.terminal.json(&serde_json::json!({ "jobs": accepted }));
+    }
+    for job in accepted {
+        context.terminal.line(&job.id)?;
+    }
+    Ok(())
+}
+
+async fn wait(args: &Args, accepted: &[Accepted], context: &mut Context) -> Result<(), Failure> {
+    let ids: Vec<String> = accepted.iter().map(|job| job.id.clone()).collect();
+    let items = accepted.iter().map(|job| job.items).sum();
+    let mut tally = Tally::default();
+    let mut progress = Progress::new(&context.terminal, items, ids.len() as u64);
+    let limit = args.wait_timeout.map(HumanDuration::get);
+    let waited = waiting::wait(&context.client, &ids, limit, &mut tally, &mut progress).await;
+    drop(progress);
+    let early = ended_early(waited?, &ids);
+    let jobs: Vec<v1::Job> = ids.iter().filter_map(|id| tally.get(id).cloned()).collect();
+    if let Some(failure) = early {
+        return Err(failure);
+    }
+    if args.results {
+        for job in jobs.iter().filter(|job| job.state == v1::JobState::Succeeded as i32) {
+            results::print_lines(&job.id, context).await?;
+        }
+    } else {
+        print_summary(&jobs, context)?;
+    }
+    outcome(&jobs)
+}
+
+fn print_summary(jobs: &[v1::Job], context: &mut Context) -> Result<(), Failure> {
+    if context.terminal.is_json() {
+        let documents: Vec<_> = jobs.iter().map(job::document).collect();
+        return context.terminal.json(&serde_json::json!({ "jobs": documents }));
+    }
+    let rows = job::rows(jobs, context.clock.now());
+    context.terminal.block(&rows)
+}
+
+/// A failure that names every job that did not succeed, if there is one.
+pub(super) fn outcome(jobs: &[v1::Job]) -> Result<(), Failure> {
+    const SHOWN: usize = 10;
+    let unsuccessful: Vec<&v1::Job> =
+        jobs.iter().filter(|job| job.state != v1::JobState::Succeeded as i32).collect();
+    if unsuccessful.is_empty() {
+        return Ok(());
+    }
+    let lines = unsuccessful.iter().take(SHOWN).map(|job| job::change(job));
+    let failure = Failure::failed(format!(
+        "{} of {} did not succeed",
+        unsuccessful.len(),
+        count(jobs.len() as u64, "job")
+    ))
+    .hints(lines);
+    let more = unsuccessful.len().saturating_sub(SHOWN);
+    Err(if more > 0 { failure.hint(format!("and {more} more")) } else { failure })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failed_are_named_with_their_reason() {
+        let good = v1::Job { state: v1::JobState::Succeeded as i32, ..v1::Job::default() };
+        assert_eq!(outcome(std::slice::from_ref(&good)), Ok(()));
+        let bad = v1::Job {
+            id: "b".into(),
+            state: v1::JobState::Failed as i32,
+            items_total: 3,
+            failure: Some(v1::Failure {
+                reason: v1::FailureReason::Permanent as i32,
+                code: "BAD_INPUT".into(),
+                message: "too long".into(),
+            }),
+            ..v1::Job::default()
+        };
+        assert_eq!(
+            outcome(&[good, bad]).unwrap_err().text(),
+            "error: 1 of 2 jobs did not succeed\n  \
+             b  failed  0/3 items  permanent: BAD_INPUT: too long\n"
+        );
+    }
+
+    #[test]
+    fn keys_are_bounded() {
+        assert!(parse_key("").is_err());
+        assert!(parse_key(&"k".repeat(MAX_KEY_BYTES)).is_ok());
+        assert!(parse_key(&"k".repeat(MAX_KEY_BYTES + 1)).is_err());
+    }
+}

@@ -1,0 +1,17 @@
+//! A whole fleet on this machine: the services' own programs as child processes, kept running.
+
+mod builtin;
+mod child;
+mod logs;
+pub(crate) mod plan;
+mod programs;
+mod ready;
+mod restart;
+mod supervisor;
+
+pub(crate) use builtin::write_fleet;
+pub(crate) use logs::LogTarget;
+pub(crate) use plan::{Broker, Plan};
+pub(crate) use programs::Programs;
+pub(crate) use ready::wait_until_ready;
+pub(crate) use supervisor::{LocalFleet, Notice};

@@ -1,0 +1,228 @@
+//! Which processes a local fleet consists of, and their command lines. Pure.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use stoker_core::fleet::Fleet;
+use stoker_core::ids::PoolName;
+use stoker_runtime::secret::Secret;
+
+use super::programs::Programs;
+
+/// Environment variable of the broker's URI: a secret, which must not be on a command line.
+const BROKER_URI: &str = "STOKER_BROKER_URI";
+
+/// Which broker the fleet uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Broker {
+    /// The coordinator's own.
+    Embedded,
+    /// `RabbitMQ` at this URI.
+    RabbitMq(Secret),
+}
+
+impl std::str::FromStr for Broker {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "embedded" {
+            Ok(Self::Embedded)
+        } else if text.starts_with("amqp://") || text.starts_with("amqps://") {
+            Ok(Self::RabbitMq(Secret::new(text)))
+        } else {
+            // The text may be a mistyped URI: it is not repeated.
+            Err("write `embedded`, or a URI that begins with amqp:// or amqps://".to_owned())
+        }
+    }
+}
+
+/// All that is needed to write the command lines.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) programs: Programs,
+    pub(crate) fleet: PathBuf,
+    pub(crate) pools: Vec<PoolName>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) data: PathBuf,
+    pub(crate) broker: Broker,
+    pub(crate) workers_per_pool: NonZeroU32,
+    /// Jobs that a worker takes at once.
+    pub(crate) slots: NonZeroU32,
+    /// Threads of a worker's engine.
+    pub(crate) lanes: usize,
+    pub(crate) log_format: &'static str,
+}
+
+/// A process to start.
+#[derive(Debug, Clone)]
+pub(crate) struct ChildPlan {
+    /// What its log lines and messages call it.
+    pub(crate) name: String,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+    /// Variables that differ from this process's own; `None` removes one.
+    pub(crate) environment: Vec<(&'static str, Option<Secret>)>,
+}
+
+/// Every pool of the fleet, in its order.
+pub(crate) fn pools(fleet: &Fleet) -> Vec<PoolName> {
+    fleet.pools.keys().cloned().collect()
+}
+
+/// An equal share of this machine's cores for each worker, at least one.
+pub(crate) fn lanes(cores: usize, workers: usize) -> usize {
+    (cores / workers.max(1)).max(1)
+}
+
+impl Plan {
+    /// The coordinator's URL.
+    pub(crate) fn server(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.pools.len() * self.workers_per_pool.get() as usize
+    }
+
+    pub(super) fn coordinator(&self) -> ChildPlan {
+        let mut arguments = self.shared_arguments();
+        arguments.extend(["--listen".into(), self.listen.to_string().into()]);
+        arguments.extend(["--data".into(), self.data.clone().into_os_string()]);
+        ChildPlan {
+            name: "coordinator".to_owned(),
+            program: self.programs.coordinator.clone(),
+            arguments,
+            environment: self.environment(),
+        }
+    }
+
+    pub(super) fn worker_plans(&self) -> Vec<ChildPlan> {
+        let several = self.pools.len() > 1;
+        let numbered = self
+            .pools
+            .iter()
+            .flat_map(|pool| (1..=self.workers_per_pool.get()).map(move |number| (pool, number)));
+        numbered
+            .map(|(pool, number)| {
+                let name =
+                    if several { format!("{pool}-{number}") } else { format!("worker-{number}") };
+                self.worker(name, pool)
+            })
+            .collect()
+    }
+
+    fn worker(&self, name: String, pool: &PoolName) -> ChildPlan {
+        let mut arguments = self.shared_arguments();
+        arguments.extend(["--coordinator".into(), self.server().into()]);
+        arguments.extend(["--pool".into(), pool.as_str().into()]);
+        arguments.extend(["--slots".into(), self.slots.to_string().into()]);
+        arguments.extend(["--lanes".into(), self.lanes.to_string().into()]);
+        ChildPlan {
+            name,
+            program: self.programs.worker.clone(),
+            arguments,
+            environment: self.environment(),
+        }
+    }
+
+    fn shared_arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> =
+            vec!["--fleet".into(), self.fleet.clone().into_os_string()];
+        if self.broker == Broker::Embedded {
+            arguments.extend(["--broker".into(), "embedded".into()]);
+        }
+        arguments.extend(["--log-format".into(), self.log_format.into()]);
+        // This process holds the other end of their standard input: however it ends, so do they.
+        arguments.push("--exit-on-stdin-eof".into());
+        arguments
+    }
+
+    fn environment(&self) -> Vec<(&'static str, Option<Secret>)> {
+        let uri = match &self.broker {
+            Broker::Embedded => None,
+            Broker::RabbitMq(uri) => Some(uri.clone()),
+        };
+        vec![(BROKER_URI, uri)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(broker: Broker, pools: &[&str]) -> Plan {
+        Plan {
+            programs: Programs { coordinator: "/b/c".into(), worker: "/b/w".into() },
+            fleet: "fleet.toml".into(),
+            pools: pools.iter().map(|pool| PoolName::new(pool).unwrap()).collect(),
+            listen: "127.0.0.1:7070".parse().unwrap(),
+            data: "data".into(),
+            broker,
+            workers_per_pool: NonZeroU32::new(2).unwrap(),
+            slots: NonZeroU32::new(4).unwrap(),
+            lanes: 3,
+            log_format: "human",
+        }
+    }
+
+    fn line(child: &ChildPlan) -> String {
+        let words: Vec<_> =
+            child.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        format!("{}: {}", child.name, words.join(" "))
+    }
+
+    #[test]
+    fn the_embedded_fleet_has_these_command_lines() {
+        let plan = plan(Broker::Embedded, &["default"]);
+        assert_eq!(
+            line(&plan.coordinator()),
+            "coordinator: --fleet fleet.toml --broker embedded --log-format human \
+             --exit-on-stdin-eof --listen 127.0.0.1:7070 --data data"
+        );
+        let workers = plan.worker_plans();
+        assert_eq!(
+            line(&workers[1]),
+            "worker-2: --fleet fleet.toml --broker embedded --log-format human \
+             --exit-on-stdin-eof --coordinator http://127.0.0.1:7070 --pool default --slots 4 \
+             --lanes 3"
+        );
+        // A URI that happens to be in the environment does not reach them.
+        assert!(matches!(workers[0].environment.as_slice(), [(BROKER_URI, None)]));
+    }
+
+    #[test]
+    fn a_broker_uri_is_in_the_environment_and_nowhere_else() {
+        let uri = "amqp://user:hunter2@host:5672/%2f";
+        let plan = plan(uri.parse().unwrap(), &["default"]);
+        for child in [plan.coordinator()].iter().chain(&plan.worker_plans()) {
+            assert!(!line(child).contains("hunter2"));
+            assert!(!line(child).contains("--broker"));
+            assert!(!format!("{child:?}").contains("hunter2"));
+            let [(name, Some(secret))] = child.environment.as_slice() else { panic!() };
+            assert_eq!((*name, secret.expose()), (BROKER_URI, uri));
+        }
+    }
+
+    #[test]
+    fn a_mistyped_broker_is_not_repeated() {
+        let error = "amqp//user:hunter2@host".parse::<Broker>().unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn every_pool_gets_workers() {
+        let plan = plan(Broker::Embedded, &["a", "b"]);
+        let names: Vec<_> = plan.worker_plans().into_iter().map(|child| child.name).collect();
+        assert_eq!(names, ["a-1", "a-2", "b-1", "b-2"]);
+        assert_eq!(plan.workers(), 4);
+    }
+
+    #[test]
+    fn cores_are_shared_out() {
+        assert_eq!(lanes(8, 2), 4);
+        assert_eq!(lanes(2, 4), 1);
+        assert_eq!(lanes(1, 0), 1);
+    }
+}

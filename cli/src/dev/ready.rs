@@ -1,0 +1,56 @@
+//! Waiting until a local fleet can work.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::supervisor::{LocalFleet, Notice};
+use crate::client::{Client, Settings};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::render::time::span;
+
+/// Loading a model from a cold disk takes its time.
+const LIMIT: Duration = Duration::from_secs(120);
+const INTERVAL: Duration = Duration::from_millis(100);
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Waits until `workers` are ready and returns a client of the fleet's coordinator.
+///
+/// `notice` is told what happens meanwhile.
+pub(crate) async fn wait_until_ready(
+    fleet: &mut LocalFleet,
+    server: &str,
+    workers: usize,
+    mut notice: impl FnMut(&Notice),
+) -> Result<(), Failure> {
+    let settings = Settings { server: server.to_owned(), tenant: None, timeout: PROBE_LIMIT };
+    let client = Client::new(settings)?;
+    let deadline = Instant::now() + LIMIT;
+    let mut ready = 0;
+    while ready < workers {
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {
+                if let Some(status) = client.probe().await {
+                    ready = status.workers_ready as usize;
+                }
+            }
+            told = fleet.notice() => match told {
+                Some(told) => notice(&told),
+                None => return Err(went_down(fleet.ended().await)),
+            },
+            () = tokio::time::sleep_until(deadline) => {
+                return Err(Failure::new(
+                    Exit::TimedOut,
+                    format!("{ready} of {workers} workers were ready after {}", span(LIMIT)),
+                )
+                .hint("their logs say what they wait for"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn went_down(ended: Result<(), Failure>) -> Failure {
+    ended.err().unwrap_or_else(|| Failure::failed("the fleet was stopped"))
+}

@@ -1,0 +1,12 @@
+//! From the wire's messages to tables for people and documents for programs.
+
+pub(crate) mod dead_letter;
+pub(crate) mod fleet;
+pub(crate) mod job;
+pub(crate) mod progress;
+pub(crate) mod queue;
+pub(crate) mod state;
+pub(crate) mod table;
+pub(crate) mod text;
+pub(crate) mod time;
+pub(crate) mod worker;

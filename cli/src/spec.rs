@@ -1,0 +1,198 @@
+//! From texts to jobs, and from jobs to calls that fit the wire. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use stoker_proto::v1;
+use stoker_proto::v1::job_input::Task as WireTask;
+
+use crate::input::{Group, Input};
+use crate::render::time::duration_to_wire;
+
+/// Most jobs of one call, as the wire says.
+const MAX_JOBS: usize = 1_000;
+
+/// Texts of one call; a call with more is split. Below the usual limit of 4 MiB for a message, so
+/// that it passes servers and proxies with default settings.
+const MAX_CALL_BYTES: usize = 3 << 20;
+
+/// Names longer than this cannot be keys; the jobs of a command add a number to it.
+pub(crate) const MAX_KEY_BYTES: usize = 240;
+
+/// What a model is to do with the texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Task {
+    /// A vector for each text
+    TextEmbedding,
+    /// Each text as it came
+    Echo,
+}
+
+impl Task {
+    /// The wire does not tell which task a model has: the built-in echo model is known by its name.
+    pub(crate) fn guess(model: &str) -> Self {
+        if model == "echo" { Self::Echo } else { Self::TextEmbedding }
+    }
+}
+
+/// What all jobs of a command have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Template {
+    pub(crate) model: String,
+    pub(crate) task: Task,
+    pub(crate) class: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) deadline: Option<Duration>,
+    /// The same key with the same input gives the same jobs.
+    pub(crate) key: String,
+    /// Most texts of a job; `None`: all of them in one.
+    pub(crate) split: Option<usize>,
+}
+
+/// The jobs that `input` makes, in its order: first the loose texts, then the groups.
+pub(crate) fn jobs(template: &Template, input: Input) -> Vec<v1::JobSpec> {
+    let split = template.split.unwrap_or(usize::MAX).max(1);
+    let loose = Group { texts: input.loose, labels: BTreeMap::new() };
+    let groups = std::iter::once(loose).chain(input.groups);
+    let mut jobs: Vec<_> =
+        groups.flat_map(|group| parts(group, split)).map(|group| job(template, group)).collect();
+    if let [only] = jobs.as_mut_slice() {
+        only.idempotency_key.clone_from(&template.key);
+    } else {
+        for (index, job) in jobs.iter_mut().enumerate() {
+            job.idempotency_key = format!("{}/{index}", template.key);
+        }
+    }
+    jobs
+}
+
+fn parts(group: Group, split: usize) -> Vec<Group> {
+    let mut parts = Vec::new();
+    let mut texts = group.texts.into_iter().peekable();
+    while texts.peek().is_some() {
+        let texts = texts.by_ref().take(split).collect();
+        parts.push(Group { texts, labels: group.labels.clone() });
+    }
+    parts
+}
+
+fn job(template: &Template, group: Group) -> v1::JobSpec {
+    let texts = group.texts;
+    let task = match template.task {
+        Task::TextEmbedding => WireTask::TextEmbedding(v1::TextEmbeddingInput { texts }),
+        Task::Echo => WireTask::Echo(v1::EchoInput { texts }),
+    };
+    let mut labels = template.labels.clone();
+    labels.extend(group.labels);
+    v1::JobSpec {
+        model: template.model.clone(),
+        class: template.class.clone().unwrap_or_default(),
+        input: Some(v1::JobInput { task: Some(task) }),
+        idempotency_key: String::new(),
+        deadline_after: template.deadline.map(duration_to_wire),
+        labels,
+    }
+}
+
+/// Number of texts of a job.
+pub(crate) fn items(job: &v1::JobSpec) -> usize {
+    texts(job).len()
+}
+
+fn texts(job: &v1::JobSpec) -> &[String] {
+    match job.input.as_ref().and_then(|input| input.task.as_ref()) {
+        Some(WireTask::TextEmbedding(input)) => &input.texts,
+        Some(WireTask::Echo(input)) => &input.texts,
+        None => &[],
+    }
+}
+
+fn bytes(job: &v1::JobSpec) -> usize {
+    const OVERHEAD: usize = 8;
+    texts(job).iter().map(|text| text.len() + OVERHEAD).sum()
+}
+
+/// Splits jobs over calls: each has at most as many jobs and bytes as the wire allows. A job that
+/// is too large alone gets a call of its own, so that the coordinator can say what its limit is.
+pub(crate) fn calls(jobs: Vec<v1::JobSpec>) -> Vec<v1::SubmitBatchRequest> {
+    let mut calls = Vec::new();
+    let mut current = v1::SubmitBatchRequest::default();
+    let mut size = 0;
+    for job in jobs {
+        let added = bytes(&job);
+        let full = current.jobs.len() >= MAX_JOBS || size + added > MAX_CALL_BYTES;
+        if full && !current.jobs.is_empty() {
+            calls.push(std::mem::take(&mut current));
+            size = 0;
+        }
+        size += added;
+        current.jobs.push(job);
+    }
+    if !current.jobs.is_empty() {
+        calls.push(current);
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(split: Option<usize>) -> Template {
+        Template {
+            model: "m".into(),
+            task: Task::Echo,
+            class: None,
+            labels: [("a".to_owned(), "1".to_owned())].into(),
+            deadline: None,
+            key: "k".into(),
+            split,
+        }
+    }
+
+    fn loose(count: usize) -> Input {
+        Input { loose: (0..count).map(|n| n.to_string()).collect(), ..Input::default() }
+    }
+
+    #[test]
+    fn one_job_has_the_key_itself() {
+        let jobs = jobs(&template(None), loose(3));
+        assert_eq!(jobs.len(), 1);
+        assert_eq!(jobs[0].idempotency_key, "k");
+        assert_eq!(items(&jobs[0]), 3);
+    }
+
+    #[test]
+    fn split_jobs_keep_the_order_and_have_keys_of_their_own() {
+        let jobs = jobs(&template(Some(2)), loose(5));
+        assert_eq!(jobs.iter().map(items).collect::<Vec<_>>(), [2, 2, 1]);
+        assert_eq!(texts(&jobs[2]), ["4"]);
+        let keys: Vec<_> = jobs.iter().map(|job| job.idempotency_key.as_str()).collect();
+        assert_eq!(keys, ["k/0", "k/1", "k/2"]);
+    }
+
+    #[test]
+    fn groups_are_jobs_of_their_own_and_their_labels_win() {
+        let labels = [("a".to_owned(), "2".to_owned())].into();
+        let groups = vec![Group { texts: vec!["x".into()], labels }];
+        let jobs = jobs(&template(None), Input { groups, ..loose(1) });
+        assert_eq!(jobs.len(), 2);
+        assert_eq!(jobs[0].labels["a"], "1");
+        assert_eq!(jobs[1].labels["a"], "2");
+    }
+
+    #[test]
+    fn calls_are_bounded_in_jobs_and_bytes() {
+        let many = jobs(&template(Some(1)), loose(2_500));
+        assert_eq!(
+            calls(many).iter().map(|call| call.jobs.len()).collect::<Vec<_>>(),
+            [1_000, 1_000, 500]
+        );
+        let large = Input { loose: vec!["x".repeat(2 << 20); 3], ..Input::default() };
+        assert_eq!(calls(jobs(&template(Some(1)), large)).len(), 3);
+        let huge = Input { loose: vec!["x".repeat(5 << 20)], ..Input::default() };
+        assert_eq!(calls(jobs(&template(None), huge)).len(), 1);
+        assert!(calls(Vec::new()).is_empty());
+    }
+}
