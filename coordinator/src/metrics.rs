@@ -1,32 +1,68 @@
 //! Names, labels and meaning of everything the coordinator counts.
+//!
+//! Labels are bounded: models and pools are those of the fleet file, methods those of the API,
+//! states and codes are enums. Tenants and jobs are never labels.
 
-use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use std::time::Duration;
 
-use crate::store::Change;
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use stoker_core::job::StateKind;
+use tonic::Code;
+
+use crate::registry::WorkerState;
+use crate::store::{Change, Lane};
 
 const TRANSITIONS: &str = "stoker_coordinator_transitions_total";
-const COMMIT_SECONDS: &str = "stoker_coordinator_store_commit_seconds";
-const COMMITTED_CALLS: &str = "stoker_coordinator_store_calls_total";
-const PUBLISHED: &str = "stoker_coordinator_published_total";
-const SWEPT: &str = "stoker_coordinator_timers_total";
 const WAIT_SECONDS: &str = "stoker_coordinator_wait_seconds";
+const BUSY_SECONDS: &str = "stoker_coordinator_attempt_busy_seconds";
+const JOBS: &str = "stoker_coordinator_jobs";
+const OLDEST_WAIT_SECONDS: &str = "stoker_coordinator_oldest_wait_seconds";
+const SLOTS: &str = "stoker_coordinator_slots";
+const WORKERS: &str = "stoker_coordinator_workers";
+const RPCS: &str = "stoker_coordinator_rpcs_total";
+const RPC_SECONDS: &str = "stoker_coordinator_rpc_seconds";
+const RPCS_IN_FLIGHT: &str = "stoker_coordinator_rpcs_in_flight";
+const STREAMS: &str = "stoker_coordinator_streams";
+const CONNECTIONS: &str = "stoker_coordinator_connections";
+const PUBLISHED: &str = "stoker_coordinator_published_total";
+const SWEPT: &str = "stoker_coordinator_swept_total";
+const COMMIT_SECONDS: &str = "stoker_coordinator_commit_seconds";
+const COMMIT_CALLS: &str = "stoker_coordinator_commit_calls";
+const FREE_DISK_BYTES: &str = "stoker_coordinator_free_disk_bytes";
 
 /// Registers the descriptions; call once per process, after the recorder is installed.
 pub fn describe() {
-    describe_counter!(PUBLISHED, "Messages handed to the broker, by outcome");
-    describe_counter!(SWEPT, "Timers of jobs that ran out: leases, retries, deadlines");
-    describe_counter!(COMMITTED_CALLS, "Calls that changed the store");
-    describe_histogram!(
-        COMMIT_SECONDS,
-        Unit::Seconds,
-        "Time of a commit with all calls that shared it"
-    );
     describe_counter!(TRANSITIONS, "Changes of state of jobs, by the state they went to");
     describe_histogram!(
         WAIT_SECONDS,
         Unit::Seconds,
         "Time from acceptance to the first start of execution, by model"
     );
+    describe_histogram!(
+        BUSY_SECONDS,
+        Unit::Seconds,
+        "Time an engine computed for a successful attempt, by model"
+    );
+    describe_gauge!(JOBS, "Jobs, by queue and state");
+    describe_gauge!(
+        OLDEST_WAIT_SECONDS,
+        Unit::Seconds,
+        "Age of the job that waits longest, by queue; 0 when none waits"
+    );
+    describe_gauge!(SLOTS, "Slots of ready workers, by queue");
+    describe_gauge!(WORKERS, "Workers, by state");
+    describe_counter!(RPCS, "Calls answered, by method and code; streams count when they open");
+    describe_histogram!(RPC_SECONDS, Unit::Seconds, "Time to the answer of a call, by method");
+    describe_gauge!(RPCS_IN_FLIGHT, "Calls that wait for their answer");
+    describe_gauge!(STREAMS, "Open streams, by kind");
+    describe_gauge!(CONNECTIONS, "Open connections");
+    describe_counter!(PUBLISHED, "Messages sent to the broker, by whether it confirmed them");
+    describe_counter!(SWEPT, "Jobs that a timer changed");
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time of a group commit, sync included");
+    describe_histogram!(COMMIT_CALLS, "Calls that shared a commit");
+    describe_gauge!(FREE_DISK_BYTES, Unit::Bytes, "Free space where the store is");
 }
 
 /// Counts one committed change.
@@ -40,19 +76,108 @@ pub(crate) fn changed(change: &Change) {
     }
 }
 
-/// Counts one commit of the store and the calls that shared it.
-pub(crate) fn committed(calls: usize, took: std::time::Duration) {
-    histogram!(COMMIT_SECONDS).record(took.as_secs_f64());
-    counter!(COMMITTED_CALLS).increment(calls as u64);
+pub(crate) fn computed(model: &str, busy: Duration) {
+    histogram!(BUSY_SECONDS, "model" => model.to_owned()).record(busy.as_secs_f64());
 }
 
-/// Counts messages that the broker confirmed, and those that it did not.
 pub(crate) fn published(confirmed: usize, unconfirmed: usize) {
-    counter!(PUBLISHED, "outcome" => "confirmed").increment(confirmed as u64);
-    counter!(PUBLISHED, "outcome" => "unconfirmed").increment(unconfirmed as u64);
+    let count = |outcome: &'static str, messages: usize| {
+        let messages = u64::try_from(messages).unwrap_or(u64::MAX);
+        counter!(PUBLISHED, "outcome" => outcome).increment(messages);
+    };
+    count("confirmed", confirmed);
+    count("unconfirmed", unconfirmed);
 }
 
-/// Counts timers that ran out.
 pub(crate) fn swept(jobs: u32) {
     counter!(SWEPT).increment(u64::from(jobs));
+}
+
+pub(crate) fn committed(calls: usize, took: Duration) {
+    histogram!(COMMIT_SECONDS).record(took.as_secs_f64());
+    histogram!(COMMIT_CALLS).record(u32::try_from(calls).map_or(f64::INFINITY, f64::from));
+}
+
+/// What a queue looked like a moment ago.
+#[derive(Debug)]
+pub(crate) struct QueueGauges<'a> {
+    pub(crate) lane: &'a Lane,
+    pub(crate) jobs: Vec<(StateKind, u64)>,
+    pub(crate) oldest_wait: Duration,
+    pub(crate) slots: u32,
+}
+
+pub(crate) fn queue(gauges: &QueueGauges<'_>) {
+    let labels =
+        || [("pool", gauges.lane.pool.to_string()), ("model", gauges.lane.model.to_string())];
+    for (state, jobs) in &gauges.jobs {
+        let [pool, model] = labels();
+        gauge!(JOBS, &[pool, model, ("state", state.name().to_owned())]).set(approximate(*jobs));
+    }
+    gauge!(OLDEST_WAIT_SECONDS, &labels()).set(gauges.oldest_wait.as_secs_f64());
+    gauge!(SLOTS, &labels()).set(f64::from(gauges.slots));
+}
+
+pub(crate) fn workers(state: WorkerState, workers: usize) {
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+    gauge!(WORKERS, "state" => state.name()).set(f64::from(workers));
+}
+
+pub(crate) fn free_disk(bytes: u64) {
+    gauge!(FREE_DISK_BYTES).set(approximate(bytes));
+}
+
+/// A call came in.
+pub(crate) fn call_began() {
+    gauge!(RPCS_IN_FLIGHT).increment(1.0);
+}
+
+/// A call was answered, or its caller went away.
+pub(crate) fn call_ended(method: &'static str, code: Code, took: Duration) {
+    gauge!(RPCS_IN_FLIGHT).decrement(1.0);
+    counter!(RPCS, "method" => method, "code" => code_name(code)).increment(1);
+    histogram!(RPC_SECONDS, "method" => method).record(took.as_secs_f64());
+}
+
+pub(crate) fn stream_opened(kind: &'static str) {
+    gauge!(STREAMS, "kind" => kind).increment(1.0);
+}
+
+pub(crate) fn stream_closed(kind: &'static str) {
+    gauge!(STREAMS, "kind" => kind).decrement(1.0);
+}
+
+pub(crate) fn connection_opened() {
+    gauge!(CONNECTIONS).increment(1.0);
+}
+
+pub(crate) fn connection_closed() {
+    gauge!(CONNECTIONS).decrement(1.0);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats; exact up to 2^53")]
+fn approximate(number: u64) -> f64 {
+    number as f64
+}
+
+const fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
 }

@@ -4,7 +4,8 @@
 //! loads each, applies `stoker_core::job::apply` and writes the outcome in one transaction, and
 //! answers only when that transaction is durable. Several verbs may share a commit.
 
-pub mod contract;
+#[cfg(test)]
+mod contract;
 mod counts;
 mod error;
 pub mod sqlite;
@@ -18,9 +19,9 @@ use stoker_core::time::Timestamp;
 pub use counts::{Counts, StateCounts};
 pub use error::StoreError;
 pub use types::{
-    AttemptRef, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome, CompleteOutcome, Filter,
-    Grant, HeartbeatOutcome, Lane, NewJob, OutboxEntry, Page, Release, Retried, SettleOutcome, StoredPart,
-    Submitted, Swept, TenantScope, WaitingTenant,
+    AttemptRef, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome,
+    CompleteOutcome, Filter, Grant, HeartbeatOutcome, Lane, NewJob, OutboxEntry, Page, Release,
+    Retried, SettleOutcome, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
 };
 
 /// Keeps jobs. Durable: what a verb answered survives the death of every process.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stoker_core::ids::{
-    Attempt, ClaimId, ClassName, DispatchSeq, JobId, LeaseToken, ModelName, PoolName, TenantName,
-    WorkerId,
+    Attempt, ClaimId, ClassName, DispatchSeq, JobId, LeaseToken, ModelName, TenantName, WorkerId,
 };
 use stoker_core::job::{ClaimRefusal, Effect, JobRecord, ReleaseReason, StateKind};
 use stoker_core::request::{Idempotency, Labels, Task};
@@ -13,11 +12,7 @@ use stoker_core::time::Timestamp;
 use stoker_runtime::trace_context::TraceContext;
 
 /// A queue: work for one model in one pool.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Lane {
-    pub pool: PoolName,
-    pub model: ModelName,
-}
+pub use stoker_broker::Queue as Lane;
 
 /// A job to be stored, with everything resolved.
 #[derive(Debug, Clone)]

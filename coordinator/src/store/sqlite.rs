@@ -1,0 +1,263 @@
+//! Jobs in one SQLite file: the embedded store, for one coordinator.
+//!
+//! One thread writes ([`writer`]), and what waits for it at the same time shares a commit; a few
+//! connections read. Write-ahead log with `synchronous=FULL`: an answered call survives a power
+//! failure. Names repeat a million times, so a job row holds the number of its lane (tenant,
+//! class, pool and model) instead ([`lanes`]).
+
+mod claim;
+mod control;
+mod dispatch;
+mod lanes;
+mod query;
+mod reader;
+mod retention;
+mod rows;
+mod schema;
+mod settle;
+mod submit;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use stoker_core::ids::{JobId, WorkerId};
+use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
+use stoker_core::policy::JobPolicy;
+use stoker_core::time::Timestamp;
+use stoker_runtime::clock::Clock;
+
+use self::lanes::SharedLanes;
+use self::reader::Readers;
+use self::writer::Writer;
+use super::{
+    AttemptRef, Cancelled, ChangeListener, Checkpoint, Claim, ClaimOutcome, CompleteOutcome,
+    Counts, Filter, HeartbeatOutcome, JobStore, Lane, NewJob, OutboxEntry, Page, Release, Retried,
+    SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
+};
+
+/// What a store needs besides its file.
+pub struct SqliteOptions {
+    pub policy: JobPolicy,
+    pub clock: Arc<dyn Clock>,
+    pub listener: ChangeListener,
+}
+
+impl std::fmt::Debug for SqliteOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteOptions").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// The store; cheap to share behind an `Arc`.
+#[derive(Debug)]
+pub struct SqliteStore {
+    directory: PathBuf,
+    writer: Writer,
+    readers: Readers,
+    lanes: SharedLanes,
+    /// Held locked for the life of the store, so that no second coordinator opens the same file.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens the store in `directory` and makes it if there is none. Checks the file's integrity,
+    /// migrates an older schema and refuses a newer one.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] says what is wrong and what to do.
+    pub fn open(directory: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(directory).map_err(|error| {
+            StoreError::Open(format!(
+                "cannot make the data directory {}: {error}; choose another with --data",
+                directory.display()
+            ))
+        })?;
+        let lock = lock(directory)?;
+        let file = directory.join("stoker.db");
+        let connection = schema::open(&file)?;
+        let lanes = SharedLanes::load(&connection)?;
+        let readers = Readers::open(&file)?;
+        let writer = Writer::start(connection, lanes.clone(), options)?;
+        Ok(Self { directory: directory.to_owned(), writer, readers, lanes, _lock: lock })
+    }
+
+    /// Returns when the writer has ended: on [`JobStore::close`], or because a commit failed in a
+    /// way that leaves its outcome unknown. The process must not go on then.
+    pub async fn writer_ended(&self) {
+        self.writer.ended().await;
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, StoreError> {
+    let path = directory.join("lock");
+    let open = || {
+        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+        file.try_lock()?;
+        Ok::<_, std::io::Error>(file)
+    };
+    open().map_err(|error| {
+        let reason = if error.kind() == std::io::ErrorKind::WouldBlock {
+            "another coordinator uses it; stop that one, or choose another with --data".to_owned()
+        } else {
+            format!("{error}; check its permissions, or choose another with --data")
+        };
+        StoreError::Open(format!("cannot use the data directory {}: {reason}", directory.display()))
+    })
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, StoreError> {
+        self.writer.call(move |write| submit::submit(write, &jobs)).await
+    }
+
+    async fn get(&self, scope: TenantScope, job: JobId) -> Result<Option<JobRecord>, StoreError> {
+        Ok(self.get_many(scope, vec![job]).await?.pop())
+    }
+
+    async fn get_many(
+        &self,
+        scope: TenantScope,
+        jobs: Vec<JobId>,
+    ) -> Result<Vec<JobRecord>, StoreError> {
+        let lanes = self.lanes.clone();
+        self.readers.call(move |db| query::get_many(db, &lanes, &scope, &jobs)).await
+    }
+
+    async fn list(&self, filter: Filter) -> Result<Page, StoreError> {
+        let lanes = self.lanes.clone();
+        self.readers.call(move |db| query::list(db, &lanes, &filter)).await
+    }
+
+    async fn results(
+        &self,
+        job: JobId,
+        first_item: u32,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredPart>, StoreError> {
+        self.readers.call(move |db| query::results(db, job, first_item, max_bytes)).await
+    }
+
+    async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRecord>, StoreError> {
+        self.readers.call(move |db| query::attempts(db, job)).await
+    }
+
+    async fn cancel(&self, scope: TenantScope, job: JobId) -> Result<Cancelled, StoreError> {
+        self.writer.call(move |write| control::cancel(write, &scope, job)).await
+    }
+
+    async fn retry(
+        &self,
+        scope: TenantScope,
+        job: JobId,
+        new_id: JobId,
+    ) -> Result<Retried, StoreError> {
+        self.writer.call(move |write| control::retry(write, &scope, job, new_id)).await
+    }
+
+    async fn discard(&self, jobs: Vec<JobId>) -> Result<u32, StoreError> {
+        self.writer.call(move |write| control::discard(write, &jobs)).await
+    }
+
+    async fn waiting(&self, lane: Lane, heads: u32) -> Result<Vec<WaitingTenant>, StoreError> {
+        let lanes = self.lanes.clone();
+        self.readers.call(move |db| dispatch::waiting(db, &lanes, &lane, heads)).await
+    }
+
+    async fn dispatch(&self, jobs: Vec<JobId>) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.writer.call(move |write| dispatch::dispatch(write, &jobs)).await
+    }
+
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+        let lanes = self.lanes.clone();
+        self.readers.call(move |db| dispatch::outbox(db, &lanes, limit)).await
+    }
+
+    async fn clear_outbox(&self, entries: Vec<OutboxEntry>) -> Result<(), StoreError> {
+        self.writer.call(move |write| dispatch::clear_outbox(write, &entries)).await
+    }
+
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        claims: Vec<Claim>,
+        max_bytes: usize,
+    ) -> Result<Vec<ClaimOutcome>, StoreError> {
+        self.writer.call(move |write| claim::claim(write, worker, &claims, max_bytes)).await
+    }
+
+    async fn heartbeat(
+        &self,
+        progress: Vec<Checkpoint>,
+    ) -> Result<Vec<HeartbeatOutcome>, StoreError> {
+        self.writer.call(move |write| settle::heartbeat(write, &progress)).await
+    }
+
+    async fn complete(
+        &self,
+        completions: Vec<Checkpoint>,
+    ) -> Result<Vec<CompleteOutcome>, StoreError> {
+        self.writer.call(move |write| settle::complete(write, &completions)).await
+    }
+
+    async fn fail(
+        &self,
+        failures: Vec<(AttemptRef, AttemptError)>,
+    ) -> Result<Vec<SettleOutcome>, StoreError> {
+        self.writer.call(move |write| settle::fail(write, &failures)).await
+    }
+
+    async fn release(&self, releases: Vec<Release>) -> Result<Vec<SettleOutcome>, StoreError> {
+        self.writer.call(move |write| settle::release(write, &releases)).await
+    }
+
+    async fn disconnect(&self, worker: WorkerId) -> Result<(), StoreError> {
+        self.writer.call(move |write| sweep::disconnect(write, worker)).await
+    }
+
+    async fn grant_amnesty(&self) -> Result<u64, StoreError> {
+        self.writer.call(sweep::grant_amnesty).await
+    }
+
+    async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
+        self.writer.call(move |write| sweep::sweep(write, limit)).await
+    }
+
+    async fn expire_retention(
+        &self,
+        results_before: Timestamp,
+        jobs_before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.writer
+            .call(move |write| retention::expire(write, results_before, jobs_before, limit))
+            .await
+    }
+
+    fn counts(&self) -> Counts {
+        self.lanes.counts()
+    }
+
+    async fn oldest_waiting(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError> {
+        let lanes = self.lanes.clone();
+        self.readers.call(move |db| dispatch::oldest_waiting(db, &lanes, &lane)).await
+    }
+
+    fn free_disk(&self) -> Option<u64> {
+        stoker_runtime::fs::free_space(&self.directory).ok()
+    }
+
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+    }
+}

@@ -1,0 +1,198 @@
+//! The file's layout, and how an older file becomes a present one.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::StoreError;
+
+/// Marks the file as ours: "Stkr" in ASCII.
+const APPLICATION_ID: i32 = 0x5374_6b72;
+
+/// Pages of 8 KiB hold an ordinary input without overflow pages.
+const PAGE_BYTES: u32 = 8192;
+
+/// Each brings the schema from its index to the next version. Never edit one that was released.
+const MIGRATIONS: [&str; 1] = [r"
+    -- Tenant, class, pool and model of jobs.
+    CREATE TABLE lanes (
+        id     INTEGER PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        class  TEXT NOT NULL,
+        pool   TEXT NOT NULL,
+        model  TEXT NOT NULL,
+        UNIQUE (tenant, class, pool, model)
+    ) STRICT;
+
+    -- Times are milliseconds since the Unix epoch.
+    CREATE TABLE jobs (
+        id                  BLOB    PRIMARY KEY,
+        lane                INTEGER NOT NULL,
+        task                INTEGER NOT NULL,
+        state               INTEGER NOT NULL,
+        dispatch_seq        INTEGER NOT NULL,
+        last_attempt        INTEGER NOT NULL,
+        failures            INTEGER NOT NULL,
+        crashes             INTEGER NOT NULL,
+        lost_workers        INTEGER NOT NULL,
+        interruptions       INTEGER NOT NULL,
+        accepted_at         INTEGER NOT NULL,
+        started_at          INTEGER,
+        finished_at         INTEGER,
+        deadline_at         INTEGER NOT NULL,
+        start_by            INTEGER NOT NULL,
+        items_total         INTEGER NOT NULL,
+        items_done          INTEGER NOT NULL,
+        run_alone           INTEGER NOT NULL,
+        failure_reason      INTEGER,
+        failure_code        TEXT,
+        failure_message     TEXT,
+        -- When a dispatched job was dispatched; when a retry is due.
+        state_at            INTEGER,
+        lease_token         BLOB,
+        lease_worker        BLOB,
+        lease_claim         BLOB,
+        lease_expires_at    INTEGER,
+        lease_must_end_by   INTEGER,
+        cancel_requested_at INTEGER,
+        -- The job's next timer.
+        due_at              INTEGER,
+        labels              TEXT,
+        trace               TEXT,
+        idempotency_key     TEXT,
+        input_bytes         INTEGER NOT NULL,
+        result_bytes        INTEGER NOT NULL,
+        -- Results or checkpoints are stored.
+        has_results         INTEGER NOT NULL,
+        retry_of            BLOB,
+        retried_as          BLOB,
+        -- An operator took it off the list of dead letters.
+        discarded           INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE INDEX jobs_waiting  ON jobs (lane, start_by, id) WHERE state = 1;
+    CREATE INDEX jobs_leased   ON jobs (lease_worker) WHERE state = 3;
+    CREATE INDEX jobs_failed   ON jobs (id) WHERE state = 6;
+    CREATE INDEX jobs_due      ON jobs (due_at) WHERE due_at IS NOT NULL;
+    CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+
+    CREATE TABLE inputs (
+        job   BLOB PRIMARY KEY,
+        input BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE idempotency (
+        tenant TEXT NOT NULL,
+        key    TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        job    BLOB NOT NULL,
+        PRIMARY KEY (tenant, key)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE attempts (
+        job        BLOB    NOT NULL,
+        attempt    INTEGER NOT NULL,
+        worker     BLOB    NOT NULL,
+        token      BLOB    NOT NULL,
+        started_at INTEGER NOT NULL,
+        ended_at   INTEGER,
+        outcome    INTEGER NOT NULL,
+        code       TEXT    NOT NULL,
+        message    TEXT    NOT NULL,
+        PRIMARY KEY (job, attempt)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE results (
+        job        BLOB    NOT NULL,
+        first_item INTEGER NOT NULL,
+        items      INTEGER NOT NULL,
+        data       BLOB    NOT NULL,
+        PRIMARY KEY (job, first_item)
+    ) STRICT;
+
+    -- Messages that the broker has not confirmed.
+    CREATE TABLE outbox (
+        job BLOB    PRIMARY KEY,
+        seq INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// Opens the file for writing: checked, and with the present schema.
+pub(super) fn open(file: &Path) -> Result<Connection, StoreError> {
+    let fail = |doing: &str, error: &dyn std::fmt::Display| {
+        StoreError::Open(format!(
+            "cannot open the store {}: {doing}: {error}; restore the file from a backup, or choose \
+             another data directory with --data",
+            file.display()
+        ))
+    };
+    let mut connection =
+        Connection::open(file).map_err(|error| fail("opening the file", &error))?;
+    configure(&connection).map_err(|error| fail("setting it up", &error))?;
+    identify(&connection).map_err(|error| fail("reading its header", &error))?;
+    check(&connection).map_err(|error| fail("checking its integrity", &error))?;
+    migrate(&mut connection).map_err(|error| fail("bringing its schema up to date", &error))?;
+    Ok(connection)
+}
+
+/// Opens the file for reading only.
+pub(super) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let connection = Connection::open_with_flags(file, flags)?;
+        connection.pragma_update(None, "cache_size", -16_384)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    };
+    open().map_err(StoreError::database("opening the store for reading"))
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -131_072)?;
+    // A checkpoint copies pages back once the log has 32 MiB: rarer, and mostly of pages that
+    // several transactions shared.
+    connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
+    connection.pragma_update(None, "journal_size_limit", 67_108_864)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+fn identify(connection: &Connection) -> Result<(), String> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let application = pragma("application_id").map_err(|error| error.to_string())?;
+    let version = pragma("user_version").map_err(|error| error.to_string())?;
+    if application != APPLICATION_ID && (application != 0 || version != 0) {
+        return Err("it is a database of another program".to_owned());
+    }
+    if usize::try_from(version).is_ok_and(|version| version > MIGRATIONS.len()) {
+        return Err(format!(
+            "it was written by a newer version of stoker (schema {version}, this one knows up to \
+             {}); run that version",
+            MIGRATIONS.len()
+        ));
+    }
+    Ok(())
+}
+
+fn check(connection: &Connection) -> Result<(), String> {
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| error.to_string())?;
+    if verdict == "ok" { Ok(()) } else { Err(format!("it is damaged ({verdict})")) }
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for (index, sql) in (0_u32..).zip(MIGRATIONS).skip(version as usize) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", index + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
