@@ -24,6 +24,7 @@ fn new_job() -> Job {
     Job::accepted(id(JobId::from_uuid, 1), 100, START, Timestamp::MAX)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "events are made where they are applied")]
 fn step(job: &Job, event: Event, now: Timestamp) -> Job {
     apply(job, &event, now, &JobPolicy::default()).expect("the event has a place").job
 }
