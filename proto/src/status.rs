@@ -149,6 +149,16 @@ pub fn failed_precondition(
     status(reason, &message, details)
 }
 
+/// `PERMISSION_DENIED`: the call names a tenant that the fleet does not have. The others are not
+/// listed.
+pub fn unknown_tenant(tenant: &str, remedy: &str) -> Status {
+    let tenant = clean(tenant, 100);
+    let message = format!("tenant `{tenant}` is not known here: {remedy}");
+    let mut details = ErrorDetails::new();
+    details.set_resource_info("tenant", tenant, "", remedy);
+    status(Reason::UnknownTenant, &message, details)
+}
+
 /// `RESOURCE_EXHAUSTED`: there is no room now; `message` says in what, and what to do.
 pub fn exhausted(reason: Reason, message: impl fmt::Display, retry_after: Duration) -> Status {
     retry_later(reason, message, retry_after)
@@ -203,11 +213,14 @@ const fn code(reason: Reason) -> Code {
         | Reason::JobNotSucceeded
         | Reason::JobNotRetryable
         | Reason::DataRemoved
-        | Reason::WorkerNotRegistered => Code::FailedPrecondition,
+        | Reason::WorkerNotRegistered
+        | Reason::BrokerNotEmbedded => Code::FailedPrecondition,
+        Reason::UnknownTenant => Code::PermissionDenied,
         Reason::DiskFull
         | Reason::FleetQueueFull
         | Reason::TenantQueueFull
-        | Reason::TooManyStreams => Code::ResourceExhausted,
+        | Reason::TooManyStreams
+        | Reason::Overloaded => Code::ResourceExhausted,
         Reason::BrokerUnavailable | Reason::ShuttingDown | Reason::StoreUnavailable => {
             Code::Unavailable
         }

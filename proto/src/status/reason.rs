@@ -25,6 +25,12 @@ pub enum Reason {
     TenantQueueFull,
     /// Too many watches, registrations or consumers are open.
     TooManyStreams,
+    /// More calls or commits are under way than the coordinator takes at once.
+    Overloaded,
+    /// The fleet has no such tenant.
+    UnknownTenant,
+    /// Work was asked of the coordinator's own queue, but the fleet's broker is another.
+    BrokerNotEmbedded,
     BrokerUnavailable,
     StoreUnavailable,
     ShuttingDown,
@@ -33,7 +39,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidRequest,
         Self::NotFound,
         Self::IdempotencyKeyReused,
@@ -46,6 +52,9 @@ impl Reason {
         Self::FleetQueueFull,
         Self::TenantQueueFull,
         Self::TooManyStreams,
+        Self::Overloaded,
+        Self::UnknownTenant,
+        Self::BrokerNotEmbedded,
         Self::BrokerUnavailable,
         Self::StoreUnavailable,
         Self::ShuttingDown,
@@ -67,6 +76,9 @@ impl Reason {
             Self::FleetQueueFull => "FLEET_QUEUE_FULL",
             Self::TenantQueueFull => "TENANT_QUEUE_FULL",
             Self::TooManyStreams => "TOO_MANY_STREAMS",
+            Self::Overloaded => "OVERLOADED",
+            Self::UnknownTenant => "UNKNOWN_TENANT",
+            Self::BrokerNotEmbedded => "BROKER_NOT_EMBEDDED",
             Self::BrokerUnavailable => "BROKER_UNAVAILABLE",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
             Self::ShuttingDown => "SHUTTING_DOWN",
