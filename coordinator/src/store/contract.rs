@@ -147,7 +147,6 @@ pub(crate) async fn a_job_goes_from_submit_to_result(world: World) {
     let job = world.submit_one(3).await;
     let grant = world.run(job).await;
     assert_eq!(grant.input, Bytes::from_static(b"input"));
-    assert!(grant.first_start);
     let outcome = world.complete(attempt_of(job, &grant), vec![part(0, 3, "abc")]).await;
     assert_eq!(outcome, CompleteOutcome::Recorded);
     assert_eq!(world.state(job).await, StateKind::Succeeded);

@@ -1,4 +1,4 @@
-//! Jobs in one SQLite file: the embedded store, for one coordinator.
+//! Jobs in one `SQLite` file: the embedded store, for one coordinator.
 //!
 //! One thread writes ([`writer`]), and what waits for it at the same time shares a commit; a few
 //! connections read. Write-ahead log with `synchronous=FULL`: an answered call survives a power

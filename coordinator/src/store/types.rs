@@ -158,11 +158,8 @@ pub struct Grant {
     pub input: Bytes,
     pub first_item: u32,
     pub run_alone: bool,
-    pub accepted_at: Timestamp,
     pub start_by: Timestamp,
     pub trace: TraceContext,
-    /// Whether this is the job's first start; then its wait is over.
-    pub first_start: bool,
 }
 
 /// Names one attempt and proves the right to it.

@@ -41,7 +41,6 @@ fn claim_one(
     let Some(mut stored) = StoredJob::load(write.db, claim.job)? else {
         return Ok(ClaimOutcome::Unknown);
     };
-    let first_start = stored.job.started_at.is_none();
     match answer_claim(&stored.job, claim.seq, claim.claim) {
         ClaimAnswer::Refuse(reason) => return Ok(ClaimOutcome::Refused(reason)),
         ClaimAnswer::GrantedBefore => {}
@@ -54,14 +53,10 @@ fn claim_one(
             begin_attempt(write, &stored, worker)?;
         }
     }
-    grant(write, &stored, first_start)
+    grant(write, &stored)
 }
 
-fn grant(
-    write: &Write<'_>,
-    stored: &StoredJob,
-    first_start: bool,
-) -> Result<ClaimOutcome, StoreError> {
+fn grant(write: &Write<'_>, stored: &StoredJob) -> Result<ClaimOutcome, StoreError> {
     let job = &stored.job;
     let lease = job.lease().ok_or_else(|| {
         StoreError::Corrupt(format!("job {} was granted without a lease", job.id))
@@ -75,10 +70,8 @@ fn grant(
         input,
         first_item: job.items_done,
         run_alone: job.run_alone,
-        accepted_at: job.accepted_at,
         start_by: stored.start_by,
         trace: stored.trace(),
-        first_start,
     })))
 }
 

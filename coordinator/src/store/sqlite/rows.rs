@@ -42,7 +42,7 @@ pub(super) struct StoredJob {
 
 impl StoredJob {
     pub(super) fn load(db: &Connection, job: JobId) -> Result<Option<Self>, StoreError> {
-        let sql = const_format_select();
+        let sql = select_by_id();
         db.prepare_cached(sql)
             .and_then(|mut statement| statement.query_row([job.as_bytes()], Self::read).optional())
             .map_err(StoreError::database("reading a job"))
@@ -148,26 +148,31 @@ impl StoredJob {
             to,
             effects: transition.effects,
             waited,
-            worker: self.job.lease().or(before.lease()).map(|lease| lease.worker),
+            worker: self.job.lease().or_else(|| before.lease()).map(|lease| lease.worker),
         };
         write.changed(change, Delta { lane: self.lane, from: Some(from), to: Some(to) });
         Ok(Ok(()))
+    }
+
+    /// As [`StoredJob::transit`], for an event that nobody needs to be told of.
+    pub(super) fn extend(
+        &mut self,
+        write: &Write<'_>,
+        event: &Event,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        match apply(&self.job, event, write.now, write.policy) {
+            Ok(transition) => {
+                self.job = transition.job;
+                self.save(write).map(Ok)
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
     }
 
     /// Writes everything that can change.
     pub(super) fn save(&self, write: &Write<'_>) -> Result<(), StoreError> {
         let job = &self.job;
         let lease = job.lease();
-        let state_at = match &job.state {
-            State::Dispatched { at } => Some(*at),
-            State::RetryWait { until } => Some(*until),
-            State::Queued
-            | State::Leased(_)
-            | State::Succeeded
-            | State::Failed
-            | State::Cancelled
-            | State::Expired => None,
-        };
         let millis = |time: Timestamp| time.as_unix_millis();
         let failure = job.failure.as_ref();
         let saved = write
@@ -199,7 +204,7 @@ impl StoredJob {
                     failure.map(|failure| failure.reason.number()),
                     failure.map(|failure| &failure.code),
                     failure.map(|failure| &failure.message),
-                    state_at.map(millis),
+                    state_at(&job.state).map(millis),
                     lease.map(|lease| *lease.token.as_bytes()),
                     lease.map(|lease| *lease.worker.as_bytes()),
                     lease.map(|lease| *lease.claim.as_bytes()),
@@ -221,7 +226,21 @@ impl StoredJob {
     }
 }
 
-fn const_format_select() -> &'static str {
+/// The time that belongs to a state of its own column.
+fn state_at(state: &State) -> Option<Timestamp> {
+    match state {
+        State::Dispatched { at } => Some(*at),
+        State::RetryWait { until } => Some(*until),
+        State::Queued
+        | State::Leased(_)
+        | State::Succeeded
+        | State::Failed
+        | State::Cancelled
+        | State::Expired => None,
+    }
+}
+
+fn select_by_id() -> &'static str {
     static SQL: std::sync::LazyLock<String> =
         std::sync::LazyLock::new(|| format!("SELECT {COLUMNS} FROM jobs WHERE id = ?"));
     &SQL

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, params};
 use stoker_core::ids::{Attempt, LeaseToken};
-use stoker_core::job::{AttemptError, AttemptOutcome, Event};
+use stoker_core::job::{AttemptError, AttemptOutcome, Event, Refusal};
 
 use crate::store::{
     AttemptRef, Checkpoint, CompleteOutcome, HeartbeatOutcome, Release, SettleOutcome, StoreError,
@@ -41,9 +41,13 @@ fn heartbeat_one(
         return Ok(HeartbeatOutcome::Fenced);
     };
     let event = Event::HeartbeatReceived { attempt, items_done };
-    match stored.transit_quietly(write, &event, items_done > before)? {
-        Ok(()) => {}
-        Err(_refusal) => return Ok(HeartbeatOutcome::Fenced),
+    let extended = if items_done > before {
+        stored.transit(write, &event)?
+    } else {
+        stored.extend(write, &event)?
+    };
+    if extended.is_err() {
+        return Ok(HeartbeatOutcome::Fenced);
     }
     let stop = stored.job.lease().is_some_and(|lease| lease.cancel_requested_at.is_some());
     Ok(if stop { HeartbeatOutcome::Stop } else { HeartbeatOutcome::Continue })
@@ -100,7 +104,7 @@ pub(super) fn fail(
                 error: error.clone(),
                 jitter: stoker_runtime::ids::jitter(),
             };
-            Ok(settled(stored.transit(write, &event)?.is_ok()))
+            Ok(settled(&stored.transit(write, &event)?))
         })
         .collect()
 }
@@ -124,13 +128,16 @@ pub(super) fn release(
                 .unwrap_or(stored.job.items_done);
             let event =
                 Event::Released { attempt: attempt.attempt, reason: release.reason, items_done };
-            Ok(settled(stored.transit(write, &event)?.is_ok()))
+            Ok(settled(&stored.transit(write, &event)?))
         })
         .collect()
 }
 
-fn settled(recorded: bool) -> SettleOutcome {
-    if recorded { SettleOutcome::Recorded } else { SettleOutcome::Fenced }
+fn settled(result: &Result<(), Refusal>) -> SettleOutcome {
+    match result {
+        Ok(()) => SettleOutcome::Recorded,
+        Err(_refusal) => SettleOutcome::Fenced,
+    }
 }
 
 fn is_current(stored: &StoredJob, attempt: Attempt) -> bool {
@@ -251,25 +258,4 @@ fn insert_part(
         .map_err(StoreError::database("writing results"))?;
     stored.result_bytes += part.data.len() as u64;
     Ok(())
-}
-
-impl StoredJob {
-    /// As [`StoredJob::transit`] for an event that keeps the state; told of only if `tell`.
-    fn transit_quietly(
-        &mut self,
-        write: &mut Write<'_>,
-        event: &Event,
-        tell: bool,
-    ) -> Result<Result<(), stoker_core::job::Refusal>, StoreError> {
-        if tell {
-            return self.transit(write, event);
-        }
-        match stoker_core::job::apply(&self.job, event, write.now, write.policy) {
-            Ok(transition) => {
-                self.job = transition.job;
-                self.save(write).map(Ok)
-            }
-            Err(refusal) => Ok(Err(refusal)),
-        }
-    }
 }

@@ -201,9 +201,9 @@ impl WriterThread {
         while let Some(call) = rest.next() {
             done.extend(run_one(&mut write, call));
             if db.is_autocommit() {
-                // SQLite has rolled the whole transaction back, as it does when the disk is full.
+                // The whole transaction was rolled back, as SQLite does when the disk is full.
                 let lost = done.into_iter().chain(rest).collect();
-                refuse_all(lost, || StoreError::DiskFull);
+                refuse_all(lost, || StoreError::Unavailable);
                 self.lanes.forget_from(lanes);
                 return true;
             }
@@ -256,10 +256,10 @@ fn run_one(write: &mut Write<'_>, mut call: Box<dyn Call>) -> Option<Box<dyn Cal
     }
     write.changes.truncate(changes);
     write.deltas.truncate(deltas);
-    if !write.db.is_autocommit() {
-        if let Err(error) = write.db.execute_batch("ROLLBACK TO call; RELEASE call") {
-            tracing::error!(%error, "a failed call could not be undone");
-        }
+    let undo = "ROLLBACK TO call; RELEASE call";
+    if !write.db.is_autocommit() && write.db.execute_batch(undo).is_err() {
+        // What cannot be undone alone is undone with the whole group; the caller sees that.
+        let _ = write.db.execute_batch("ROLLBACK");
     }
     write.lanes.forget_from(lanes);
     call.answer();
@@ -272,7 +272,7 @@ fn refuse_all(calls: Vec<Box<dyn Call>>, mut error: impl FnMut() -> StoreError) 
     }
 }
 
-/// SQLite's errors cannot be cloned; several callers need the same one.
+/// `SQLite`'s errors cannot be cloned; several callers need the same one.
 fn copy(error: &rusqlite::Error) -> rusqlite::Error {
     let code = error.sqlite_error().map_or(rusqlite::ffi::SQLITE_ERROR, |e| e.extended_code);
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(error.to_string()))
