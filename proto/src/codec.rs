@@ -11,6 +11,8 @@ use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
 
+use crate::status;
+
 /// Encodes `T`, decodes `U`; a decoding error is `INVALID_ARGUMENT` and names the field.
 #[derive(Debug)]
 pub struct StrictCodec<T, U>(PhantomData<fn(T) -> U>);
@@ -50,10 +52,11 @@ impl<U: Message + Default + Send + 'static> Decoder for StrictDecoder<U> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         U::decode(buffer).map(Some).map_err(|error| {
-            Status::invalid_argument(format!(
-                "the message could not be decoded: {error}; text fields must be UTF-8, and client \
-                 and server must use the same version of stoker/v1"
-            ))
+            let problem = format!(
+                "could not be decoded: {error}; text fields must be UTF-8, and client and server \
+                 must use the same version of stoker/v1"
+            );
+            status::invalid_field("request", &problem)
         })
     }
 }
