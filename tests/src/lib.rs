@@ -1,5 +1,8 @@
 //! End-to-end tests over real processes and real servers.
 
 pub mod broker;
+pub mod fleet;
+pub mod poll;
+pub mod programs;
 pub mod rabbitmq;
 pub mod tcp_proxy;

@@ -2,6 +2,7 @@
 //! refuses them.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex as StdMutex;
 use std::time::Duration;
 
 use stoker_broker::contract::{PATIENCE, hint, number, queue};
@@ -87,19 +88,20 @@ async fn publish_all_the_time(clients: &Clients, stop: watch::Receiver<bool>) ->
 /// Consumes and acknowledges, through lost connections, until `done` says that all is there.
 async fn consume_all_the_time(
     clients: &Clients,
+    received: &StdMutex<BTreeSet<usize>>,
     done: impl Fn(&BTreeSet<usize>) -> bool,
-) -> BTreeSet<usize> {
-    let mut received = BTreeSet::new();
-    while !done(&received) {
+) {
+    let is_done = || done(&received.lock().expect("no holder panics"));
+    while !is_done() {
         let subscribed = clients.subscriber.subscribe(&clients.queue, 16).await;
         let Ok(mut consumer) = subscribed else {
             sleep(Duration::from_millis(50)).await;
             continue;
         };
-        while !done(&received) {
+        while !is_done() {
             match timeout(Duration::from_millis(200), consumer.next()).await {
                 Ok(Ok(delivery)) => {
-                    received.insert(number(&delivery.hint));
+                    received.lock().expect("no holder panics").insert(number(&delivery.hint));
                     // A lost acknowledgement is the next delivery's business.
                     drop(delivery.ack().await);
                 }
@@ -108,7 +110,6 @@ async fn consume_all_the_time(
             }
         }
     }
-    received
 }
 
 /// Runs load while `fault` happens; everything confirmed must be received.
@@ -131,14 +132,27 @@ async fn survives(fault: impl AsyncFnOnce(&'static RabbitMqNode)) {
         sleep(Duration::from_millis(500)).await;
         stop.send_replace(true);
     };
-    let consume = consume_all_the_time(&clients, |received| {
+    let received = StdMutex::new(BTreeSet::new());
+    let consume = consume_all_the_time(&clients, &received, |received| {
         ledger.borrow().as_ref().is_some_and(|ledger| ledger.confirmed.is_subset(received))
     });
     let all = async { tokio::join!(publish, disturb, consume) };
-    let ((), (), received) = timeout(Duration::from_mins(4), all)
-        .await
-        .expect("every confirmed hint is received, and both clients recover");
+    let finished = timeout(Duration::from_mins(2), all).await;
     let ledger = ledger.borrow();
+    let received = received.lock().expect("no holder panics");
+    if finished.is_err() {
+        let missing = ledger.as_ref().map(|ledger| ledger.confirmed.difference(&received).count());
+        let depth = timeout(PATIENCE, clients.publisher.depth(&clients.queue)).await;
+        let queues = node.ctl(&["list_queues", "name", "messages_ready", "messages", "consumers"]);
+        panic!(
+            "not every confirmed hint was received, or a client did not recover: missing \
+             {missing:?}, received {}, {:?}, {:?}, {depth:?}\n{queues:?}\n{}",
+            received.len(),
+            clients.publisher,
+            clients.subscriber,
+            node.log_tail()
+        );
+    }
     let ledger = ledger.as_ref().expect("the publisher has ended");
     assert!(ledger.confirmed.len() > 100, "the load was real: {}", ledger.confirmed.len());
     assert!(received.iter().all(|n| *n < ledger.tried), "nothing was made up");
@@ -210,8 +224,10 @@ async fn a_silent_network_is_noticed_without_an_error_from_it() {
         clients.publisher.publish(vec![hint(&clients.queue, 3)]).await == [Ok(())]
     })
     .await;
-    let received = consume_all_the_time(&clients, |received| received.contains(&3)).await;
-    assert!(received.contains(&0), "{received:?}");
+    let received = StdMutex::new(BTreeSet::new());
+    let wanted = |received: &BTreeSet<usize>| received.contains(&0) && received.contains(&3);
+    let consume = consume_all_the_time(&clients, &received, wanted);
+    assert!(timeout(PATIENCE, consume).await.is_ok(), "{received:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,259 @@
+//! A whole fleet of real processes: a coordinator with its store and broker, and workers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use stoker_proto::client;
+use stoker_proto::v1::admin_service_client::AdminServiceClient;
+use stoker_proto::v1::job_input::Task;
+use stoker_proto::v1::job_service_client::JobServiceClient;
+use stoker_proto::v1::result_part::Output;
+use stoker_proto::v1::{
+    EchoInput, FleetStatusRequest, GetRequest, Job, JobInput, JobSpec, JobState, ResultsRequest,
+    SubmitRequest,
+};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use crate::poll;
+use crate::programs::{Program, program};
+
+/// How long a test waits for anything that should take a moment.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A fleet with the echo model alone; `delay` is how long it takes for an item.
+pub fn echo_fleet(name: &str, delay: &str) -> String {
+    format!(
+        r#"
+fleet = "{name}"
+[classes.standard]
+max-wait = "60s"
+[models.echo]
+task = "echo"
+delay = "{delay}"
+[pools.default]
+models = ["echo"]
+[lease]
+ttl = "6s"
+heartbeat = "1s"
+disconnect-grace = "500ms"
+cancel-grace = "2s"
+redispatch-after = "3s"
+[retry]
+base-delay = "50ms"
+"#
+    )
+}
+
+/// What a fleet is made of.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Text of `fleet.toml`.
+    pub fleet: String,
+    /// RabbitMQ's URI; `None` for the embedded broker.
+    pub broker: Option<String>,
+    pub slots: u16,
+    pub lanes: u32,
+}
+
+impl Options {
+    /// An echo fleet on the embedded broker.
+    pub fn echo(name: &str, delay: &str) -> Self {
+        Self { fleet: echo_fleet(name, delay), broker: None, slots: 8, lanes: 2 }
+    }
+}
+
+/// A running fleet. Dropping it kills all of it and deletes its data.
+#[derive(Debug)]
+pub struct Fleet {
+    options: Options,
+    coordinator: Option<Program>,
+    workers: Vec<Program>,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Fleet {
+    /// Starts a coordinator and waits until it answers.
+    ///
+    /// # Errors
+    /// Shows the end of its log when it does not come up.
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("stoker-fleet-").tempdir()?;
+        std::fs::write(folder.path().join("fleet.toml"), &options.fleet)?;
+        let mut fleet = Self { options, coordinator: None, workers: Vec::new(), port: 0, folder };
+        fleet.start_coordinator().await?;
+        Ok(fleet)
+    }
+
+    /// Starts the coordinator (again), on the port it had.
+    ///
+    /// # Errors
+    /// As [`Fleet::start`].
+    pub async fn start_coordinator(&mut self) -> anyhow::Result<()> {
+        let port_file = self.folder.path().join("port");
+        let _ = std::fs::remove_file(&port_file);
+        let mut command = self.command("stoker-coordinator")?;
+        command
+            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--data", &self.path("data")])
+            .args(["--port-file", &port_file.display().to_string()]);
+        let mut program = Program::start("coordinator", command, &self.log("coordinator"))?;
+        let what = "the coordinator to listen";
+        let mut ended = None;
+        while ended.is_none() && !port_file.exists() {
+            ended = program.ended()?;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if let Some(status) = ended {
+            bail!("the coordinator ended with {status}:\n{}", program.log_tail());
+        }
+        self.port =
+            std::fs::read_to_string(&port_file)?.trim().parse().context("reading the port")?;
+        self.coordinator = Some(program);
+        poll::until(what, PATIENCE, || async {
+            self.admin().await?.fleet_status(FleetStatusRequest {}).await?;
+            Ok(Ok(()))
+        })
+        .await
+    }
+
+    pub fn coordinator(&mut self) -> &mut Program {
+        self.coordinator.as_mut().expect("the coordinator was started")
+    }
+
+    /// Starts a worker; answers its place among the workers.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn add_worker(&mut self) -> anyhow::Result<usize> {
+        let number = self.workers.len();
+        let mut command = self.command("stoker-worker")?;
+        command
+            .args(["--coordinator", &self.address()])
+            .args(["--slots", &self.options.slots.to_string()])
+            .args(["--lanes", &self.options.lanes.to_string()])
+            .args(["--spool", &self.path(&format!("spool-{number}"))]);
+        let name = format!("worker-{number}");
+        let log = self.log(&name);
+        self.workers.push(Program::start(&name, command, &log)?);
+        Ok(number)
+    }
+
+    pub fn worker(&mut self, number: usize) -> &mut Program {
+        &mut self.workers[number]
+    }
+
+    /// Waits until this many workers are ready.
+    ///
+    /// # Errors
+    /// When they are not in time; shows the end of the last one's log.
+    pub async fn ready(&self, workers: u32) -> anyhow::Result<()> {
+        let waited = poll::until("workers to be ready", PATIENCE, || async {
+            let status = self.admin().await?.fleet_status(FleetStatusRequest {}).await?;
+            let ready = status.into_inner().workers_ready;
+            Ok(if ready == workers { Ok(()) } else { Err(format!("{ready} ready")) })
+        })
+        .await;
+        let logs: String = self.workers.iter().map(Program::log_tail).collect();
+        waited.with_context(|| format!("workers' logs end:\n{logs}"))
+    }
+
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// # Errors
+    /// When the coordinator cannot be reached.
+    pub async fn jobs(&self) -> anyhow::Result<JobServiceClient<Channel>> {
+        let channel = client::endpoint(&self.address())?.connect().await?;
+        Ok(JobServiceClient::new(channel).max_decoding_message_size(client::MAX_RESPONSE_BYTES))
+    }
+
+    /// # Errors
+    /// When the coordinator cannot be reached.
+    pub async fn admin(&self) -> anyhow::Result<AdminServiceClient<Channel>> {
+        Ok(AdminServiceClient::new(client::endpoint(&self.address())?.connect().await?))
+    }
+
+    /// Submits an echo job; answers its id.
+    ///
+    /// # Errors
+    /// When it is not accepted.
+    pub async fn submit(&self, texts: Vec<String>) -> anyhow::Result<String> {
+        let job = Some(echo_job(texts));
+        Ok(self.jobs().await?.submit(SubmitRequest { job }).await?.into_inner().job_id)
+    }
+
+    /// # Errors
+    /// When there is no such job.
+    pub async fn job(&self, id: &str) -> anyhow::Result<Job> {
+        let request = GetRequest { job_id: id.to_owned() };
+        let answer = self.jobs().await?.get(request).await?.into_inner();
+        answer.job.context("an answer without a job")
+    }
+
+    /// Waits until the job is in one of these states.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub async fn wait_for(&self, id: &str, states: &[JobState]) -> anyhow::Result<Job> {
+        poll::until(&format!("job {id} to be {states:?}"), PATIENCE, || async {
+            let job = self.job(id).await?;
+            if states.contains(&job.state()) { Ok(Ok(job)) } else { Ok(Err(format!("{job:?}"))) }
+        })
+        .await
+    }
+
+    /// The texts that an echo job answered.
+    ///
+    /// # Errors
+    /// When the job has no result.
+    pub async fn echoed(&self, id: &str) -> anyhow::Result<Vec<String>> {
+        let request = ResultsRequest { job_id: id.to_owned(), first_item: 0 };
+        let mut stream = self.jobs().await?.results(request).await?.into_inner();
+        let mut texts = Vec::new();
+        while let Some(message) = stream.message().await? {
+            match message.part.and_then(|part| part.output) {
+                Some(Output::Texts(part)) => texts.extend(part.texts),
+                other => bail!("an echo job answered {other:?}"),
+            }
+        }
+        Ok(texts)
+    }
+
+    fn command(&self, name: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(program(name)?);
+        command
+            .args(["--fleet", &self.path("fleet.toml")])
+            .arg("--exit-on-stdin-eof")
+            .env("STOKER_LOG", "info");
+        if let Some(uri) = &self.options.broker {
+            command.env("STOKER_BROKER_URI", uri);
+        }
+        Ok(command)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.log"))
+    }
+}
+
+/// The request for an echo job.
+pub fn echo_job(texts: Vec<String>) -> JobSpec {
+    JobSpec {
+        model: "echo".to_owned(),
+        input: Some(JobInput { task: Some(Task::Echo(EchoInput { texts })) }),
+        ..JobSpec::default()
+    }
+}

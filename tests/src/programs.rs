@@ -1,0 +1,119 @@
+//! Stoker's own programs as child processes of a test.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use crate::poll;
+
+/// The built program of this name, beside the test's own executable.
+///
+/// # Errors
+/// Says how to build it when it is not there.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("finding the test's own executable")?;
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(3)
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file());
+    found.with_context(|| {
+        format!("{name} is not built: run `cargo build --workspace --bins`, or `make test`")
+    })
+}
+
+/// A running program whose output goes to a file. Killed when dropped.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Program {
+    /// Starts the command with its output in `log`, which is appended to.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn start(name: &str, mut command: Command, log: &Path) -> anyhow::Result<Self> {
+        let output = File::options().create(true).append(true).open(log)?;
+        command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
+        let child = command.spawn().with_context(|| format!("starting {name}"))?;
+        Ok(Self { name: name.to_owned(), log: log.to_owned(), child })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends SIGKILL and waits until the process is gone.
+    pub fn kill9(&mut self) {
+        // A process that has ended already needs no kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let status = Command::new("kill")
+            .args([format!("-{signal}"), self.pid().to_string()])
+            .status()
+            .context("running kill")?;
+        ensure!(status.success(), "{} is gone", self.name);
+        Ok(())
+    }
+
+    /// The status with which the process ended; `None` while it runs.
+    ///
+    /// # Errors
+    /// When the process cannot be asked.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Waits for the process to end.
+    ///
+    /// # Errors
+    /// When it still runs after `within`; shows the end of its log.
+    pub async fn wait(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
+        let what = format!("{} to end", self.name);
+        let log = self.log.clone();
+        let child = std::sync::Mutex::new(&mut self.child);
+        poll::until(&what, within, || async {
+            let ended = child.lock().map_err(|_| anyhow::anyhow!("poisoned"))?.try_wait()?;
+            Ok(ended.ok_or_else(|| format!("running; its log ends:\n{}", tail(&log))))
+        })
+        .await
+    }
+
+    /// The end of what it has written.
+    pub fn log_tail(&self) -> String {
+        tail(&self.log)
+    }
+
+    /// All that it has written.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+/// The last lines of a log.
+pub(crate) fn tail(log: &Path) -> String {
+    const LINES: usize = 30;
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
