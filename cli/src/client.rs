@@ -30,7 +30,7 @@ pub(crate) use watch::watch;
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// A longer time limit is a typo, and far beyond it clocks overflow.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const LONGEST_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 
 /// Who is called, for whom, and how long a call may take.
 #[derive(Debug, Clone)]

@@ -29,7 +29,7 @@ use args::Cli;
 use context::Context;
 use exit::Exit;
 use failure::Failure;
-use terminal::{Colors, Terminal};
+use terminal::{Color, Terminal};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -74,8 +74,8 @@ async fn run_command(cli: Cli) -> Result<(), Failure> {
     let telemetry = telemetry::init("stoker", &settings)
         .map_err(|error| Failure::usage(failure::chain(&error)))?;
     let forbidden = cli.global.no_color.as_deref().is_some_and(|value| !value.is_empty());
-    let colors = if forbidden { Colors::Forbidden } else { Colors::Allowed };
-    let mut context = Context::new(&cli.global, Terminal::new(cli.global.output, colors))?;
+    let color = if forbidden { Color::Forbidden } else { Color::Allowed };
+    let mut context = Context::new(&cli.global, Terminal::new(cli.global.output, color))?;
     let result = Box::pin(commands::run(cli.command, &mut context)).await;
     let flushed = context.terminal.finish();
     context.end().await;

@@ -22,27 +22,27 @@ pub(crate) enum OutputFormat {
 pub(crate) struct Terminal {
     format: OutputFormat,
     out: BufWriter<Stdout>,
-    out_is_terminal: bool,
-    err_is_terminal: bool,
-    colors: Colors,
+    people_read_out: bool,
+    people_read_err: bool,
+    color: Color,
 }
 
 /// Whether color may be used where it helps; it never says anything that words do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Colors {
+pub(crate) enum Color {
     Allowed,
-    /// By `NO_COLOR`.
+    /// By `NO_COLOR`, or because no terminal would show it.
     Forbidden,
 }
 
 impl Terminal {
-    pub(crate) fn new(format: OutputFormat, colors: Colors) -> Self {
+    pub(crate) fn new(format: OutputFormat, color: Color) -> Self {
         let (out, err) = (io::stdout(), io::stderr());
         Self {
             format,
-            colors,
-            out_is_terminal: out.is_terminal(),
-            err_is_terminal: err.is_terminal(),
+            color,
+            people_read_out: out.is_terminal(),
+            people_read_err: err.is_terminal(),
             out: BufWriter::new(out),
         }
     }
@@ -53,17 +53,17 @@ impl Terminal {
 
     /// Whether a person looks at the data.
     pub(crate) const fn out_is_terminal(&self) -> bool {
-        self.out_is_terminal
+        self.people_read_out
     }
 
     /// Whether a person looks at the messages.
     pub(crate) const fn err_is_terminal(&self) -> bool {
-        self.err_is_terminal
+        self.people_read_err
     }
 
     /// Whether messages may be colored.
-    pub(crate) fn colors(&self) -> bool {
-        self.err_is_terminal && self.colors == Colors::Allowed
+    pub(crate) fn color(&self) -> Color {
+        if self.people_read_err { self.color } else { Color::Forbidden }
     }
 
     /// Standard output, buffered until [`Terminal::flush`].
@@ -85,7 +85,7 @@ impl Terminal {
 
     /// Writes a JSON document for programs to read: indented when a person looks on.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        if self.out_is_terminal {
+        if self.people_read_out {
             serde_json::to_writer_pretty(&mut self.out, value).map_err(io::Error::from)?;
         } else {
             serde_json::to_writer(&mut self.out, value).map_err(io::Error::from)?;

@@ -12,7 +12,7 @@ use crate::render::progress::{Progress, Tally};
 use crate::render::text::count;
 
 /// No wait is longer; clocks overflow far beyond it.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -103,9 +103,10 @@ fn remedy(code: Code, details: &ErrorDetails) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(info) = details.error_info() {
         let sorted: BTreeMap<_, _> = info.metadata.iter().collect();
-        let pairs: String = sorted.iter().map(|(key, value)| format!(" {key}={value}")).collect();
+        let mut words = vec![format!("reason: {}", info.reason)];
+        words.extend(sorted.iter().map(|(key, value)| format!("{key}={value}")));
         if !info.reason.is_empty() {
-            lines.push(format!("reason: {}{pairs}", info.reason));
+            lines.push(words.join(" "));
         }
     }
     if let Some(help) = details.help() {

@@ -13,7 +13,8 @@ use crate::failure::Failure;
 /// Times in a row that a broken stream is taken up again without progress.
 const MAX_RESUMES: u32 = 5;
 
-const COMPONENT_BYTES: u64 = 4;
+/// A component is a binary32 value.
+const COMPONENT_BYTES: usize = 4;
 
 /// Results of one job, from its first item to its last.
 pub(crate) struct ResultStream {
@@ -96,10 +97,7 @@ impl ResultStream {
     }
 
     fn check(&self, part: &v1::ResultPart) -> Result<(), Failure> {
-        let problem = match problem(part, self.next_item) {
-            None => return Ok(()),
-            Some(problem) => problem,
-        };
+        let Some(problem) = problem(part, self.next_item) else { return Ok(()) };
         Err(Failure::failed(format!(
             "cannot use the results of job {}: at item {} {problem}",
             self.job_id, self.next_item
@@ -125,7 +123,7 @@ fn problem(part: &v1::ResultPart, first_item: u32) -> Option<String> {
             Some(format!("there are {} texts for {items} items", texts.texts.len()))
         }
         Some(Output::Embeddings(vectors)) => {
-            let expected = items * u64::from(vectors.dimensions) * COMPONENT_BYTES;
+            let expected = items * u64::from(vectors.dimensions) * COMPONENT_BYTES as u64;
             let got = vectors.vectors.len() as u64;
             (vectors.dimensions == 0 || got != expected).then(|| {
                 format!("{got} bytes are no {items} vectors of {} components", vectors.dimensions)
@@ -137,9 +135,9 @@ fn problem(part: &v1::ResultPart, first_item: u32) -> Option<String> {
 
 /// The vectors of a checked part, one after another.
 pub(crate) fn vectors(embeddings: &v1::Embeddings) -> impl Iterator<Item = Vec<f32>> + '_ {
-    let bytes_of_one = embeddings.dimensions as usize * COMPONENT_BYTES as usize;
+    let bytes_of_one = embeddings.dimensions as usize * COMPONENT_BYTES;
     embeddings.vectors.chunks_exact(bytes_of_one.max(1)).map(|vector| {
-        let components = vector.chunks_exact(COMPONENT_BYTES as usize);
+        let components = vector.chunks_exact(COMPONENT_BYTES);
         components
             .map(|bytes| f32::from_le_bytes(bytes.try_into().expect("a chunk has four bytes")))
             .collect()

@@ -18,7 +18,7 @@ use crate::terminal::note;
 const JOBS_PER_CALL: usize = 1_000;
 
 /// How long a coordinator may be away before the watch gives up.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Yields the present state of each job, then each change, and ends when all have ended.
 ///

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use stoker_core::fleet::Fleet;
+use stoker_core::ids::ModelName;
 use stoker_core::request::Task;
 use stoker_runtime::net;
 
@@ -80,7 +81,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         lanes: plan::lanes(cores(), workers),
         log_format: if context.terminal.err_is_terminal() { "human" } else { "json" },
     };
-    let logs = LogTarget::Screen { color: context.terminal.colors() };
+    let logs = LogTarget::Screen { color: context.terminal.color() };
     let mut local = LocalFleet::start(&plan, &logs, &context.tasks)?;
     let server = plan.server();
     let ready = wait_until_ready(&mut local, &server, plan.workers(), say);
@@ -130,7 +131,7 @@ async fn stop(local: &mut LocalFleet, signals: &mut StopSignals) -> Result<(), F
 
 fn announce(plan: &Plan, fleet: &Fleet, context: &mut Context) -> Result<(), Failure> {
     let server = plan.server();
-    let models: Vec<&str> = fleet.models.keys().map(|model| model.as_str()).collect();
+    let models: Vec<&str> = fleet.models.keys().map(ModelName::as_str).collect();
     if context.terminal.is_json() {
         context.terminal.json_line(&serde_json::json!({
             "server": server,

@@ -42,7 +42,9 @@ impl Space {
 fn normalized(mut vector: Vec<f32>) -> Vec<f32> {
     let length = dot(&vector, &vector).sqrt();
     if length > 0.0 {
-        vector.iter_mut().for_each(|component| *component /= length);
+        for component in &mut vector {
+            *component /= length;
+        }
     }
     vector
 }

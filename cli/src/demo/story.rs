@@ -24,7 +24,7 @@ use crate::spec::{self, Task, Template};
 use crate::submission::{self, Accepted};
 
 /// A run that takes longer is stuck.
-const LIMIT: Duration = Duration::from_secs(15 * 60);
+const LIMIT: Duration = Duration::from_mins(15);
 
 /// How often the demo looks for a worker to kill once it is time.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -143,13 +143,10 @@ async fn follow(
                     victims.push(victim);
                 }
             }
-            notice = fleet.notice() => match notice {
-                Some(notice) => progress.say(&format!("  {notice}")),
-                None => {
-                    let ended = fleet.ended().await;
-                    return Err(ended.err().unwrap_or_else(|| Failure::failed("the fleet ended")));
-                }
-            },
+            notice = fleet.notice() => {
+                let Some(notice) = notice else { return Err(fleet.why_down().await) };
+                progress.say(&format!("  {notice}"));
+            }
             () = tokio::time::sleep_until(deadline) => return Err(stuck()),
         }
     }

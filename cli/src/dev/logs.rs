@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::terminal::Color;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 
 /// A longer line is cut: it is no log line.
@@ -21,7 +22,7 @@ const NAME_WIDTH: usize = 11;
 #[derive(Debug, Clone)]
 pub(crate) enum LogTarget {
     /// Standard error, after the process's name; the name may be colored.
-    Screen { color: bool },
+    Screen { color: Color },
     /// A file for each process in this folder.
     Folder(PathBuf),
 }
@@ -91,9 +92,9 @@ impl Log {
     }
 }
 
-fn prefix(name: &str, index: usize, color: bool) -> String {
+fn prefix(name: &str, index: usize, color: Color) -> String {
     const COLORS: [u8; 6] = [36, 33, 32, 35, 34, 31];
-    if color {
+    if color == Color::Allowed {
         format!("\x1b[{}m{name:NAME_WIDTH$} |\x1b[0m ", COLORS[index % COLORS.len()])
     } else {
         format!("{name:NAME_WIDTH$} | ")
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn names_line_up_with_and_without_color() {
-        assert_eq!(prefix("worker-1", 1, false), "worker-1    | ");
-        assert_eq!(prefix("coordinator", 0, true), "\x1b[36mcoordinator |\x1b[0m ");
+        assert_eq!(prefix("worker-1", 1, Color::Forbidden), "worker-1    | ");
+        assert_eq!(prefix("coordinator", 0, Color::Allowed), "\x1b[36mcoordinator |\x1b[0m ");
     }
 }

@@ -62,12 +62,12 @@ fn needed(fleet: &Fleet) -> Vec<Program> {
 
 fn not_found(folder: &Path, missing: &[Program]) -> Failure {
     let files: Vec<_> = missing.iter().map(|program| program.file).collect();
-    let packages: String =
-        missing.iter().map(|program| format!(" -p {}", program.package)).collect();
+    let packages: Vec<_> = missing.iter().map(|program| program.package).collect();
     // Cargo's folders have the names of their profiles.
     let profile = if folder.ends_with("release") { " --release" } else { "" };
-    Failure::failed(format!("cannot find {} in {}", files.join(", "), folder.display()))
-        .hint(format!("build the missing programs: cargo build{profile}{packages}"))
+    Failure::failed(format!("cannot find {} in {}", files.join(", "), folder.display())).hint(
+        format!("build the missing programs: cargo build{profile} -p {}", packages.join(" -p ")),
+    )
 }
 
 #[cfg(test)]

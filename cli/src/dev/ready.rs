@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::render::time::span;
 
 /// Loading a model from a cold disk takes its time.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 const INTERVAL: Duration = Duration::from_millis(100);
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -37,7 +37,7 @@ pub(crate) async fn wait_until_ready(
             }
             told = fleet.notice() => match told {
                 Some(told) => notice(&told),
-                None => return Err(went_down(fleet.ended().await)),
+                None => return Err(fleet.why_down().await),
             },
             () = tokio::time::sleep_until(deadline) => {
                 return Err(Failure::new(
@@ -49,8 +49,4 @@ pub(crate) async fn wait_until_ready(
         }
     }
     Ok(())
-}
-
-fn went_down(ended: Result<(), Failure>) -> Failure {
-    ended.err().unwrap_or_else(|| Failure::failed("the fleet was stopped"))
 }

@@ -121,6 +121,11 @@ impl LocalFleet {
         self.outcome.clone().unwrap_or(Ok(()))
     }
 
+    /// Why a fleet that should run is down.
+    pub(crate) async fn why_down(&mut self) -> Failure {
+        self.ended().await.err().unwrap_or_else(|| Failure::failed("the fleet was stopped"))
+    }
+
     /// Whether [`LocalFleet::ended`] has said that every process is gone.
     pub(crate) const fn is_down(&self) -> bool {
         self.outcome.is_some()
@@ -203,7 +208,7 @@ impl Supervisor {
             // The channel never closes: this side holds a sender, too.
             tokio::select! {
                 Some(ended) = self.ended.recv() => {
-                    if let Err(failure) = self.child_ended(ended) {
+                    if let Err(failure) = self.child_ended(&ended) {
                         self.take_down(&mut orders).await;
                         return Err(failure);
                     }
@@ -229,7 +234,7 @@ impl Supervisor {
         }
     }
 
-    fn child_ended(&mut self, ended: Ended) -> Result<(), Failure> {
+    fn child_ended(&mut self, ended: &Ended) -> Result<(), Failure> {
         let child = &mut self.children[ended.index];
         let pid = child.running.take().map_or(0, |running| running.pid);
         let name = child.plan.name.clone();

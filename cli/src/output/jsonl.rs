@@ -9,14 +9,14 @@ use stoker_proto::v1::result_part::Output;
 use crate::client::vectors;
 
 #[derive(Serialize)]
-struct Vector<'a> {
+struct VectorLine<'a> {
     job: &'a str,
     item: u32,
     embedding: &'a [f32],
 }
 
 #[derive(Serialize)]
-struct Text<'a> {
+struct TextLine<'a> {
     job: &'a str,
     item: u32,
     text: &'a str,
@@ -27,12 +27,12 @@ pub(crate) fn write(out: &mut impl Write, job: &str, part: &v1::ResultPart) -> i
     match &part.output {
         Some(Output::Embeddings(embeddings)) => {
             for (item, embedding) in (part.first_item..).zip(vectors(embeddings)) {
-                line(out, &Vector { job, item, embedding: &embedding })?;
+                line(out, &VectorLine { job, item, embedding: &embedding })?;
             }
         }
         Some(Output::Texts(texts)) => {
             for (item, text) in (part.first_item..).zip(&texts.texts) {
-                line(out, &Text { job, item, text })?;
+                line(out, &TextLine { job, item, text })?;
             }
         }
         None => {}

@@ -1,4 +1,4 @@
-//! NumPy's `.npy`: a short header, then all vectors in one piece.
+//! The `.npy` files of numpy: a short header, then all vectors in one piece.
 //!
 //! The number of rows is known from the jobs before the first vector arrives, so it can be written
 //! to a pipe: nothing is held in memory and nothing has to be written again.

@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn the_history_has_a_line_for_each_attempt() {
-        let at = |millis| Some(to_wire(Timestamp::from_unix_millis(1_700_000_000_000 + millis)));
+        let at =
+            |millis: i64| Some(to_wire(Timestamp::from_unix_millis(1_700_000_000_000 + millis)));
         let record = v1::AttemptRecord {
             attempt: 1,
             worker_id: "w1".into(),

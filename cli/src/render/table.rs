@@ -60,7 +60,12 @@ fn fill(table: &mut Table, rows: impl IntoIterator<Item = Vec<String>>) {
 
 /// No spaces at the end of a line: they would be copied along.
 fn trimmed(table: &Table) -> String {
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// A dash where there is nothing to show.

@@ -12,7 +12,7 @@ pub(crate) fn span(duration: Duration) -> String {
     match seconds {
         0 if millis == 0 => "0s".to_owned(),
         0 => format!("{millis}ms"),
-        1..=9 if !millis.is_multiple_of(1000) => format!("{:.1}s", (millis / 100) as f64 / 10.0),
+        1..=9 if !millis.is_multiple_of(1000) => format!("{seconds}.{}s", millis % 1000 / 100),
         1..60 => format!("{seconds}s"),
         60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),

@@ -9,7 +9,7 @@ use crate::render::time::to_wire;
 const NOW: Timestamp = Timestamp::from_unix_millis(1_700_000_100_000);
 
 fn finished() -> v1::Job {
-    let at = |millis| Some(to_wire(Timestamp::from_unix_millis(1_700_000_000_000 + millis)));
+    let at = |millis: i64| Some(to_wire(Timestamp::from_unix_millis(1_700_000_000_000 + millis)));
     v1::Job {
         id: "018b-a".into(),
         tenant: "default".into(),

@@ -1,0 +1,10 @@
+//! The command as its users see it: a real process, its outputs and its exit code.
+//!
+//! The coordinator is a fake in the test's own process that answers as the test tells it to.
+
+mod fake;
+mod help;
+mod process;
+mod reading;
+mod submitting;
+mod usage;

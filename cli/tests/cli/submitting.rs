@@ -1,0 +1,245 @@
+//! Handing work over and waiting for it.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use stoker_proto::v1;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use crate::fake::{Fake, State, job, vectors};
+use crate::process::{command, stoker, stoker_at, stoker_with_input};
+
+fn texts(spec: &v1::JobSpec) -> Vec<String> {
+    use v1::job_input::Task;
+    match spec.input.clone().unwrap().task.unwrap() {
+        Task::TextEmbedding(input) => input.texts,
+        Task::Echo(input) => input.texts,
+    }
+}
+
+#[tokio::test]
+async fn without_waiting_only_ids_are_printed() {
+    let fake = Fake::start(State::default()).await;
+    let run = stoker_at(
+        &fake.url,
+        &["submit", "-m", "echo", "--no-wait", "--split", "1", "-l", "k=v", "a", "b"],
+    )
+    .await
+    .expect(0);
+    assert_eq!(run.out(), "job-1\njob-2\n");
+    assert_eq!(run.err, "");
+    fake.with(|state| {
+        assert_eq!(state.requests, ["submit"]);
+        assert_eq!(texts(&state.specs[1]), ["b"]);
+        assert_eq!(state.specs[0].labels["k"], "v");
+        assert_ne!(state.specs[0].idempotency_key, state.specs[1].idempotency_key);
+    });
+}
+
+#[tokio::test]
+async fn a_call_that_is_tried_again_has_the_same_key() {
+    let failures = [Status::unavailable("starting"), Status::unavailable("starting")].into();
+    let fake = Fake::start(State { failures, ..State::default() }).await;
+    let run = stoker_at(&fake.url, &["submit", "-m", "echo", "--no-wait", "a"]).await.expect(0);
+    assert_eq!(run.out(), "job-1\n");
+    assert!(run.err.contains("is unavailable; trying again"), "{}", run.err);
+    fake.with(|state| {
+        assert_eq!(state.keys.len(), 3);
+        assert!(state.keys.iter().all(|key| *key == state.keys[0] && !key.is_empty()));
+    });
+}
+
+#[tokio::test]
+async fn an_own_key_is_sent_and_a_repetition_is_said() {
+    let fake = Fake::start(State::default()).await;
+    let arguments = ["submit", "-m", "echo", "--no-wait", "--idempotency-key", "mine", "a"];
+    stoker_at(&fake.url, &arguments).await.expect(0);
+    let run = stoker_at(&fake.url, &arguments).await.expect(0);
+    assert_eq!(run.err, "1 job had been submitted before with this key\n");
+    fake.with(|state| assert_eq!(state.keys, ["mine", "mine"]));
+}
+
+#[tokio::test]
+async fn field_violations_are_shown_line_by_line() {
+    let violations = vec![
+        FieldViolation::new("jobs[0].model", "unknown model `x`; there are: echo"),
+        FieldViolation::new("jobs[0].class", "unknown class `y`; there are: standard"),
+    ];
+    let details = ErrorDetails::with_bad_request(violations);
+    let refusal =
+        Status::with_error_details(Code::InvalidArgument, "the job is not valid", details);
+    let fake = Fake::start(State { failures: [refusal].into(), ..State::default() }).await;
+    let run = stoker_at(&fake.url, &["submit", "-m", "x", "-c", "y", "a"]).await.expect(5);
+    assert_eq!(run.out(), "");
+    assert_eq!(
+        run.err,
+        "error: cannot submit the jobs: the job is not valid\n  \
+         jobs[0].model: unknown model `x`; there are: echo\n  \
+         jobs[0].class: unknown class `y`; there are: standard\n"
+    );
+}
+
+#[tokio::test]
+async fn waiting_ends_with_a_summary() {
+    let fake = Fake::start(State::default()).await;
+    let run = stoker_at(&fake.url, &["submit", "-m", "echo", "a"]).await.expect(0);
+    assert!(run.out().starts_with("ID     STATE      MODEL"), "{}", run.out());
+    assert!(run.out().contains("\njob-1  succeeded  echo"), "{}", run.out());
+
+    let run = stoker_at(&fake.url, &["-o", "json", "submit", "-m", "echo", "a"]).await.expect(0);
+    assert_eq!(run.json()["jobs"][0]["state"], "succeeded");
+}
+
+#[tokio::test]
+async fn waiting_can_end_with_the_results() {
+    let parts = [("job-1".to_owned(), vec![vectors(0, 2)])].into();
+    let fake = Fake::start(State { parts, ..State::default() }).await;
+    let run =
+        stoker_at(&fake.url, &["submit", "-m", "mini", "--results", "a", "b"]).await.expect(0);
+    assert_eq!(
+        run.out(),
+        "{\"job\":\"job-1\",\"item\":0,\"embedding\":[0.0,0.0]}\n\
+         {\"job\":\"job-1\",\"item\":1,\"embedding\":[1.0,0.5]}\n"
+    );
+    fake.with(|state| {
+        let input = state.specs[0].input.clone().unwrap().task.unwrap();
+        assert!(matches!(input, v1::job_input::Task::TextEmbedding(_)));
+    });
+}
+
+#[tokio::test]
+async fn a_job_that_fails_is_named_and_the_exit_code_says_so() {
+    let failed = v1::Job {
+        state: v1::JobState::Failed as i32,
+        items_done: 0,
+        failure: Some(v1::Failure {
+            reason: v1::FailureReason::Poison as i32,
+            code: "CRASH".into(),
+            message: "the engine died".into(),
+        }),
+        ..job("job-1", 1)
+    };
+    let jobs = [("job-1".to_owned(), failed)].into();
+    let fake = Fake::start(State { jobs, ..State::default() }).await;
+    let run = stoker_at(&fake.url, &["submit", "-m", "echo", "a"]).await.expect(1);
+    assert!(run.out().contains("job-1  failed"), "{}", run.out());
+    assert!(
+        run.err.ends_with(
+            "error: 1 of 1 job did not succeed\n  \
+             job-1  failed  0/1 items  poison: CRASH: the engine died\n"
+        ),
+        "{}",
+        run.err
+    );
+}
+
+#[tokio::test]
+async fn progress_is_told_where_no_terminal_is() {
+    let updates = (0..=10)
+        .map(|done| v1::Job {
+            state: v1::JobState::Leased as i32,
+            items_done: done,
+            ..job("job-1", 10)
+        })
+        .collect();
+    let jobs = [("job-1".to_owned(), job("job-1", 10))].into();
+    let fake = Fake::start(State { updates, jobs, ..State::default() }).await;
+    let input = "x\n".repeat(10);
+    let arguments = ["--server", &fake.url, "submit", "-m", "echo", "-"];
+    let run = stoker_with_input(&arguments, input.as_bytes()).await.expect(0);
+    assert!(run.err.contains("5/10 items, 0/1 jobs\n"), "{}", run.err);
+    assert_eq!(run.err.lines().count(), 10, "{}", run.err);
+}
+
+#[tokio::test]
+async fn a_wait_that_is_too_long_leaves_the_job_alone() {
+    let running = v1::Job { state: v1::JobState::Leased as i32, ..job("job-1", 1) };
+    let jobs = [("job-1".to_owned(), running)].into();
+    let fake = Fake::start(State { jobs, watch_for_ever: true, ..State::default() }).await;
+    let arguments = ["submit", "-m", "echo", "--wait-timeout", "200ms", "a"];
+    let run = stoker_at(&fake.url, &arguments).await.expect(6);
+    assert!(
+        run.err.contains("error: the wait timed out; 1 job went on in the fleet"),
+        "{}",
+        run.err
+    );
+    assert!(run.err.contains("stoker watch job-1"), "{}", run.err);
+    fake.with(|state| assert!(!state.requests.iter().any(|request| request.starts_with("cancel"))));
+}
+
+#[tokio::test]
+async fn ctrl_c_leaves_the_job_alone_and_says_how_to_go_on() {
+    let running = v1::Job { state: v1::JobState::Leased as i32, ..job("job-1", 1) };
+    let jobs = [("job-1".to_owned(), running)].into();
+    let fake = Fake::start(State { jobs, watch_for_ever: true, ..State::default() }).await;
+    let child = command(&["--server", &fake.url, "submit", "-m", "echo", "a"]).spawn().unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    // From the watch on, Ctrl-C is the command's own business.
+    let watching = async {
+        while !fake.with(|state| state.requests.iter().any(|request| request == "watch 1")) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), watching).await.expect("no watch was opened");
+    kill_process(pid, Signal::INT).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await;
+    let output = ended.expect("it goes on").unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{err}");
+    assert!(err.contains("interrupted; 1 job went on in the fleet"), "{err}");
+    assert!(err.contains("cancel: stoker cancel job-1"), "{err}");
+}
+
+#[tokio::test]
+async fn empty_lines_are_skipped_and_counted() {
+    let fake = Fake::start(State::default()).await;
+    let arguments = ["--server", &fake.url, "submit", "-m", "echo", "--no-wait"];
+    let run = stoker_with_input(&arguments, b"a\n\n \nb\r\n").await.expect(0);
+    assert_eq!(run.err, "skipped 2 empty lines\n");
+    fake.with(|state| assert_eq!(texts(&state.specs[0]), ["a", "b"]));
+}
+
+#[tokio::test]
+async fn json_lines_can_group_texts_into_jobs() {
+    let fake = Fake::start(State::default()).await;
+    let arguments = ["--server", &fake.url, "submit", "-m", "echo", "--no-wait", "--jsonl", "-"];
+    let input = br#""a"
+{"text":"b"}
+{"texts":["c","d"],"labels":{"k":"v"}}
+"#;
+    let run = stoker_with_input(&arguments, input).await.expect(0);
+    assert_eq!(run.out(), "job-1\njob-2\n");
+    fake.with(|state| {
+        assert_eq!(texts(&state.specs[0]), ["a", "b"]);
+        assert_eq!(texts(&state.specs[1]), ["c", "d"]);
+        assert_eq!(state.specs[1].labels["k"], "v");
+    });
+}
+
+#[tokio::test]
+async fn input_that_cannot_be_used_reaches_no_coordinator() {
+    for (arguments, input, expected) in [
+        (&["-"][..], &b"ok\nb\xffd\n"[..], "standard input:2: not UTF-8 text at byte 4"),
+        (&["-"], b"", "standard input is empty"),
+        (&["-"], b"\n\n", "standard input has no text: every line is empty"),
+        (&["--jsonl", "-"], b"\"a\"\n{x\n", "standard input:2:2: not JSON"),
+        (&["--file", "none.txt"], b"", "cannot read none.txt: there is no such file"),
+        (&["a", ""], b"", "text 2 is empty"),
+    ] {
+        // Nothing listens there: a call would end with another code.
+        let start = ["--server", "http://127.0.0.1:1", "submit", "-m", "echo"];
+        let run = stoker_with_input(&[&start, arguments].concat(), input).await.expect(2);
+        assert!(run.err.contains(expected), "{expected}: {}", run.err);
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_code_4_with_a_remedy() {
+    let run = stoker(&["--server", "http://127.0.0.1:1", "list"]).await.expect(4);
+    assert_eq!(
+        run.err,
+        "error: cannot reach the coordinator at http://127.0.0.1:1: Connection refused (os error 111)\n  \
+         start a fleet on this machine with `stoker dev`, or name another with --server\n"
+    );
+}
