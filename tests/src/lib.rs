@@ -1,5 +1,6 @@
 //! End-to-end tests over real processes and real servers.
 
+pub mod bench;
 pub mod broker;
 pub mod fleet;
 pub mod poll;

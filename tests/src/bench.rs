@@ -1,0 +1,9 @@
+//! Measurements over real processes; `make bench` runs them through the program `stoker-bench`.
+
+pub mod claims;
+pub mod disk;
+pub mod end_to_end;
+pub mod queued;
+pub mod raw_publish;
+pub mod sample;
+pub mod submit;
