@@ -10,9 +10,9 @@ use crate::tasks::Tasks;
 const EXIT_ON_INTERRUPT: i32 = 128 + 2;
 const EXIT_ON_TERMINATE: i32 = 128 + 15;
 
-/// The signal handlers could not be installed.
+/// What is to ask the process to stop could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot install the handler for SIGINT and SIGTERM")]
+#[error("cannot watch for signals or the end of standard input")]
 pub struct SignalError(#[source] io::Error);
 
 /// From here on SIGTERM and SIGINT ask all of `tasks` to end; the next one of either ends the
@@ -32,6 +32,26 @@ pub fn shutdown_on_signals(tasks: &Tasks) -> Result<(), SignalError> {
         exit_now(second.exit_code);
     });
     Ok(())
+}
+
+/// From here on the end of standard input asks all of `tasks` to end: for a child process that must
+/// not outlive the parent that holds the other end, however that one ends.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn shutdown_on_stdin_eof(tasks: &Tasks) -> Result<(), SignalError> {
+    let shutdown = tasks.shutdown_token();
+    // A thread of its own, never joined: a read that blocks must not hold up the runtime's end.
+    std::thread::Builder::new()
+        .name("stdin-watch".to_owned())
+        .spawn(move || {
+            // Whatever comes is of no interest; an error ends it like the end of input.
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            info!("shutting down: the parent process has closed standard input");
+            shutdown.cancel();
+        })
+        .map(drop)
+        .map_err(SignalError)
 }
 
 struct Received {
