@@ -78,41 +78,25 @@ pub(crate) struct Global {
     pub(crate) otlp_endpoint: Option<String>,
 }
 
-/// What to do.
+/// What to do. The help texts are with the arguments, in the commands' own files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Submit texts as a job and wait for it
     Submit(submit::Args),
-    /// Show a job, and why it waits
     Get(get::Args),
-    /// List jobs, newest first
     List(list::Args),
-    /// Follow jobs until they end
     Watch(watch::Args),
-    /// Fetch the results of jobs that succeeded
     Results(results::Args),
-    /// Cancel jobs
     Cancel(cancel::Args),
-    /// Run a job again that failed, expired or was cancelled
     Retry(retry::Args),
-    /// Show how the fleet is: jobs, queues, workers, broker
     Status(status::Args),
-    /// List workers, take them out of service and back
     Workers(workers::Args),
-    /// Show how much work waits for each model, and why
     Queues(queues::Args),
-    /// Look at failed jobs, run them again or drop them
     #[command(visible_alias = "dlq")]
     DeadLetters(dead_letters::Args),
-    /// Check a fleet file
     Check(check::Args),
-    /// Run a whole fleet on this machine
     Dev(dev::Args),
-    /// Embed a text corpus on a fleet on this machine, and kill a worker half way
     Demo(demo::Args),
-    /// Print completions for a shell
     Completions(completions::Args),
-    /// Print the versions of this command and of the coordinator
     Version(version::Args),
 }
 

@@ -9,7 +9,7 @@ mod ready;
 mod restart;
 mod supervisor;
 
-pub(crate) use builtin::write_fleet;
+pub(crate) use builtin::BuiltIn;
 pub(crate) use logs::LogTarget;
 pub(crate) use plan::{Broker, Plan};
 pub(crate) use programs::Programs;

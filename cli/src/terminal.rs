@@ -8,12 +8,11 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::render::text::clean;
 
-/// How data are written.
+/// How data are written: for people, or for programs as one JSON document (one per line where
+/// there is no end to wait for).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
-    /// For people.
     Table,
-    /// For programs: one JSON document, or one per line where there is no end to wait for.
     Json,
 }
 

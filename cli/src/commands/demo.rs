@@ -61,7 +61,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
 
-    /// `embedded`, or the URI of a `RabbitMQ`: better in the environment, where others cannot see it
+    /// `embedded`, or an AMQP URI: best in the environment, where others cannot see it
     #[arg(
         long,
         alias = "broker-uri",

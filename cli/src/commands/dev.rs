@@ -12,7 +12,7 @@ use stoker_runtime::net;
 
 use crate::context::Context;
 use crate::dev::{
-    Broker, LocalFleet, LogTarget, Notice, Plan, Programs, plan, wait_until_ready, write_fleet,
+    Broker, BuiltIn, LocalFleet, LogTarget, Notice, Plan, Programs, plan, wait_until_ready,
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER", default_value = ".stoker/dev")]
     data: PathBuf,
 
-    /// `embedded`, or the URI of a `RabbitMQ`: better in the environment, where others cannot see it
+    /// `embedded`, or an AMQP URI: best in the environment, where others cannot see it
     #[arg(
         long,
         value_name = "BROKER",
@@ -65,15 +65,20 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let mut signals = StopSignals::new()?;
+    let listen = free_address(args.listen).await?;
+    let built_in = BuiltIn::new();
+    let fleet = match &args.fleet {
+        Some(path) => fleet_file::load(path, Exit::Usage)?,
+        None => built_in.fleet(),
+    };
+    let programs = Programs::find(&fleet)?;
     make_folder(&args.data)?;
-    let path = args.fleet.clone().map_or_else(|| write_fleet(&args.data), Ok)?;
-    let fleet = fleet_file::load(&path, Exit::Usage)?;
     let workers = args.workers.get() as usize * fleet.pools.len();
     let plan = Plan {
-        programs: Programs::find(&fleet)?,
-        fleet: path,
+        programs,
+        fleet: args.fleet.map_or_else(|| built_in.write(&args.data), Ok)?,
         pools: plan::pools(&fleet),
-        listen: free_address(args.listen).await?,
+        listen,
         data: args.data,
         broker: args.broker,
         workers_per_pool: args.workers,

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use stoker_core::fleet::{Fleet, FleetSpec};
+use stoker_runtime::config;
+
 use crate::failure::Failure;
 
 const MODEL: &str = "all-minilm-l6-v2";
@@ -11,13 +14,35 @@ const MODEL_FOLDER: &str = ".cache/models/all-minilm-l6-v2";
 /// The folder is complete when this is there.
 const WEIGHTS: &str = "model.safetensors";
 
-/// Writes the file into the fleet's data folder and returns its path.
-pub(crate) fn write_fleet(data: &Path) -> Result<PathBuf, Failure> {
-    let model = fs::canonicalize(MODEL_FOLDER).ok().filter(|folder| folder.join(WEIGHTS).is_file());
-    let path = data.join("fleet.toml");
-    fs::write(&path, text(model.as_deref()))
-        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?;
-    Ok(path)
+/// A fleet file that is made, not found.
+#[derive(Debug)]
+pub(crate) struct BuiltIn {
+    text: String,
+}
+
+impl BuiltIn {
+    /// With the model, if it is in this folder's cache.
+    pub(crate) fn new() -> Self {
+        let model = fs::canonicalize(MODEL_FOLDER).ok();
+        let model = model.filter(|folder| folder.join(WEIGHTS).is_file());
+        Self { text: text(model.as_deref()) }
+    }
+
+    /// What the file says.
+    pub(crate) fn fleet(&self) -> Fleet {
+        let spec: FleetSpec =
+            config::parse_toml(&self.text, "the built-in fleet").expect("it is valid TOML");
+        spec.check().expect("it is a valid fleet")
+    }
+
+    /// Writes it where the services can read it, and returns the path.
+    pub(crate) fn write(&self, data: &Path) -> Result<PathBuf, Failure> {
+        let path = data.join("fleet.toml");
+        fs::write(&path, &self.text).map_err(|error| {
+            Failure::failed(format!("cannot write {}: {error}", path.display()))
+        })?;
+        Ok(path)
+    }
 }
 
 fn text(model: Option<&Path>) -> String {
@@ -41,16 +66,14 @@ fn text(model: Option<&Path>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use stoker_core::fleet::{FleetSpec, Source};
-    use stoker_runtime::config::parse_toml;
+    use stoker_core::fleet::Source;
 
     use super::*;
 
     #[test]
     fn it_is_valid_with_and_without_the_model() {
         for (model, models) in [(None, 1), (Some(Path::new("/a \"b\"\\c")), 2)] {
-            let spec: FleetSpec = parse_toml(&text(model), "built in").unwrap();
-            let fleet = spec.check().unwrap();
+            let fleet = BuiltIn { text: text(model) }.fleet();
             assert_eq!(fleet.models.len(), models);
             if let Some(path) = model {
                 assert_eq!(fleet.models[MODEL].source, Source::Directory(path.to_owned()));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::process::stoker;
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 24] = [
     &[],
     &["submit"],
     &["get"],
@@ -31,7 +31,6 @@ const COMMANDS: [&[&str]; 25] = [
     &["demo"],
     &["completions"],
     &["version"],
-    &["help"],
 ];
 
 #[tokio::test]

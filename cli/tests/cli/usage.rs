@@ -57,9 +57,9 @@ async fn every_problem_of_a_fleet_file_is_reported_with_its_key() {
 #[tokio::test]
 async fn a_fleet_file_that_is_not_toml_or_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("bad.toml"), "fleet = \"x\nq").unwrap();
+    std::fs::write(folder.path().join("bad.toml"), "fleet = 1\nq").unwrap();
     let run = stoker_in(folder.path(), &["check", "bad.toml"]).await.expect(1);
-    assert!(run.err.starts_with("error: bad.toml:1:"), "{}", run.err);
+    assert!(run.err.starts_with("error: bad.toml:2:2: "), "{}", run.err);
     std::fs::write(folder.path().join("typo.toml"), "fleet = \"x\"\nclases = 1\n").unwrap();
     let run = stoker_in(folder.path(), &["check", "typo.toml"]).await.expect(1);
     assert!(run.err.contains("did you mean `classes`?"), "{}", run.err);
