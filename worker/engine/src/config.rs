@@ -3,6 +3,7 @@
 //! A setting that would change the vectors and that this engine does not know is refused: an
 //! unknown model is better than a wrong vector.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
@@ -132,7 +133,7 @@ impl ModelConfig {
             json::read_optional(&directory.join("sentence_bert_config.json"))?.unwrap_or_default();
         let tokenizer: TokenizerFile =
             json::read_optional(&directory.join("tokenizer_config.json"))?.unwrap_or_default();
-        let max_tokens = transformer.max_seq_length.or(tokenizer.max_tokens());
+        let max_tokens = transformer.max_seq_length.or_else(|| tokenizer.max_tokens());
         Ok(Self {
             max_tokens: max_tokens
                 .map_or(bert.max_position_embeddings, |max| max.min(bert.max_position_embeddings)),
@@ -207,43 +208,30 @@ impl Modules {
     }
 }
 
-/// Older files have one flag per mode, newer ones a word.
+/// Older files have one flag per mode, `pooling_mode_cls_token` and the like; newer ones a word.
 #[derive(Deserialize)]
 struct PoolingFile {
     #[serde(alias = "embedding_dimension")]
     word_embedding_dimension: usize,
-    #[serde(default)]
     pooling_mode: Option<String>,
-    #[serde(default)]
-    pooling_mode_cls_token: bool,
-    #[serde(default)]
-    pooling_mode_mean_tokens: bool,
-    #[serde(default)]
-    pooling_mode_max_tokens: bool,
-    #[serde(default)]
-    pooling_mode_mean_sqrt_len_tokens: bool,
-    #[serde(default)]
-    pooling_mode_weightedmean_tokens: bool,
-    #[serde(default)]
-    pooling_mode_lasttoken: bool,
+    #[serde(flatten)]
+    others: BTreeMap<String, serde_json::Value>,
 }
 
 impl PoolingFile {
+    /// The modes that are on, also those this engine has never heard of.
     fn modes(&self) -> Vec<&str> {
         if let Some(mode) = &self.pooling_mode {
             return vec![mode];
         }
-        [
-            ("cls", self.pooling_mode_cls_token),
-            ("mean", self.pooling_mode_mean_tokens),
-            ("max", self.pooling_mode_max_tokens),
-            ("mean_sqrt_len_tokens", self.pooling_mode_mean_sqrt_len_tokens),
-            ("weightedmean", self.pooling_mode_weightedmean_tokens),
-            ("lasttoken", self.pooling_mode_lasttoken),
-        ]
-        .into_iter()
-        .filter_map(|(name, on)| on.then_some(name))
-        .collect()
+        let on = self.others.iter().filter(|(_, value)| value.as_bool() == Some(true));
+        on.filter_map(|(name, _)| name.strip_prefix("pooling_mode_"))
+            .map(|name| match name {
+                "cls_token" => "cls",
+                "mean_tokens" => "mean",
+                other => other,
+            })
+            .collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod canary;
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::{EngineDevice, LoadError};
 
 /// Tokens that a CPU core works on at a time: enough rows to make the products efficient, few
 /// enough that what lies between them stays in the cache.
-const CPU_TILE_TOKENS: usize = 1024;
+const CPU_TILE_TOKENS: usize = 256;
 
 /// What to load and how to run it.
 #[derive(Debug, Clone)]
@@ -52,6 +53,12 @@ pub struct TextEmbedder {
     tile_tokens: usize,
 }
 
+impl fmt::Debug for TextEmbedder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextEmbedder").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
 impl TextEmbedder {
     /// Loads, verifies, warms up and tries a model.
     ///
@@ -66,7 +73,8 @@ impl TextEmbedder {
         if let Some(expected) = &options.digest {
             loaded.file.check_digest(&loaded.sha256, expected)?;
         }
-        let max_batch_tokens = options.max_batch_tokens.map_or(default_budget(&device), u32::from);
+        let max_batch_tokens =
+            options.max_batch_tokens.map_or_else(|| default_budget(&device), u32::from);
         let max_tokens = u32::try_from(config.max_tokens).unwrap_or(u32::MAX);
         let info = EngineInfo {
             model: options.model.clone(),

@@ -3,6 +3,10 @@
 //! candle's own GELU and attention take half of a forward pass; these take a tenth. All of it is
 //! safe code: `pulp` picks the widest instruction set at run time and compiles each kernel for it.
 //! No tensors, no threads.
+#![expect(
+    clippy::inline_always,
+    reason = "a helper that is not inlined is not compiled for the chosen instruction set"
+)]
 
 mod attention;
 mod elementwise;

@@ -152,7 +152,9 @@ mod tests {
     fn gelu_of_large_numbers_stays_finite() {
         let mut values = [1e30, -1e30, 100.0, -100.0, 0.0];
         bias_gelu(&mut values, &[0.0]);
-        assert_eq!(values, [1e30, 0.0, 100.0, 0.0, 0.0]);
+        for (value, expected) in values.iter().zip([1e30, 0.0, 100.0, 0.0, 0.0]) {
+            assert!((value - expected).abs() <= expected * 1e-6, "{value} instead of {expected}");
+        }
     }
 
     #[test]

@@ -1,0 +1,318 @@
+//! Measures the engine process as a worker uses it: cold start, and sentences per second from text
+//! to vector over pipes.
+//!
+//! ```sh
+//! cargo build --release -p stoker-engine
+//! cargo run --release -p stoker-engine --example embedding_bench -- \
+//!     --dir .cache/models/all-minilm-l6-v2 --corpus sentences.txt
+//! ```
+//!
+//! With `--expect FILE` (little-endian f32, as `benches/embedding/sentence_transformers_bench.py`
+//! writes them) every vector is compared, and a cosine below 0.9999 is a failure.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+use std::{env, fs, io};
+
+use stoker_engine_api::arguments::Arguments;
+use stoker_engine_api::{
+    EngineInfo, FrameReader, FrameWriter, FromEngine, ItemInput, ItemKey, ItemOutput, ToEngine,
+};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const KNOWN: [&str; 10] = [
+    "dir",
+    "corpus",
+    "limit",
+    "lanes",
+    "batch-tokens",
+    "order",
+    "rounds",
+    "cold-starts",
+    "expect",
+    "engine",
+];
+
+/// Sentences sent for preparation at a time.
+const PREPARE_CHUNK: usize = 256;
+
+/// The least cosine between a vector and the expected one.
+const MIN_COSINE: f64 = 0.9999;
+
+fn main() -> Result<()> {
+    let mut arguments = Arguments::parse(env::args().skip(1), &KNOWN)?;
+    let directory: PathBuf = arguments.required("dir")?;
+    let corpus: PathBuf = arguments.required("corpus")?;
+    let limit = arguments.optional("limit")?.unwrap_or(usize::MAX);
+    let order = arguments.optional("order")?.unwrap_or(Order::Length);
+    let rounds = arguments.optional("rounds")?.unwrap_or(2);
+    let cold_starts = arguments.optional("cold-starts")?.unwrap_or(5);
+    let expect: Option<PathBuf> = arguments.optional("expect")?;
+    let options = EngineOptions {
+        program: arguments.optional("engine")?.map_or_else(default_engine, Ok)?,
+        directory,
+        lanes: arguments.optional("lanes")?,
+        batch_tokens: arguments.optional("batch-tokens")?,
+    };
+    let text = fs::read_to_string(corpus)?;
+    let sentences: Vec<&str> =
+        text.lines().filter(|line| !line.trim().is_empty()).take(limit).collect();
+
+    let mut cold = (0..cold_starts).map(|_| cold_start(&options, sentences[0]));
+    let cold = cold.try_fold(f64::INFINITY, |best, one| one.map(|one| best.min(one)))?;
+    let mut engine = EngineProcess::start(&options)?;
+    let (mut best, mut best_cpu) = (Duration::MAX, f64::INFINITY);
+    let mut vectors = Vec::new();
+    let mut tokens = 0;
+    for round in 0..rounds {
+        let start = Instant::now();
+        let cpu_before = cpu_seconds(engine.child.id())?;
+        (tokens, vectors) = engine.embed(&sentences, order, round)?;
+        best = best.min(start.elapsed());
+        best_cpu = best_cpu.min(cpu_seconds(engine.child.id())? - cpu_before);
+    }
+    let rss = peak_memory_bytes(engine.child.id())?;
+    let info = engine.stop()?;
+    let cosine = expect.map(|path| least_cosine(&vectors, &path)).transpose()?;
+    let count = f64::from(u32::try_from(sentences.len())?);
+    let tokens_per_sentence = f64::from(u32::try_from(tokens)?) / count;
+    let rate = count / best.as_secs_f64();
+    let report = serde_json::json!({
+        "sentences": sentences.len(),
+        "tokens": tokens,
+        "lanes": info.lanes,
+        "batch_tokens": info.max_batch_tokens,
+        "order": order.name(),
+        "sentences_per_second": rate.round(),
+        "tokens_per_second": (rate * tokens_per_sentence).round(),
+        "sentences_per_cpu_second": (count / best_cpu).round(),
+        "cold_start_seconds": cold,
+        "load_seconds": info.load,
+        "peak_memory_mib": rss >> 20,
+        "least_cosine": cosine,
+    });
+    writeln!(io::stdout(), "{report:#}")?;
+    match cosine {
+        Some(cosine) if cosine < MIN_COSINE => {
+            Err(format!("a vector has a cosine of {cosine} with the expected one").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// In which order sentences are put into batches.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Longest first, as sentence-transformers does it.
+    Length,
+    /// As they are in the file.
+    File,
+}
+
+impl Order {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Length => "length",
+            Self::File => "file",
+        }
+    }
+}
+
+impl FromStr for Order {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> std::result::Result<Self, Self::Err> {
+        let known = [Self::Length, Self::File].into_iter().find(|order| order.name() == name);
+        known.ok_or("use length or file")
+    }
+}
+
+struct EngineOptions {
+    program: PathBuf,
+    directory: PathBuf,
+    lanes: Option<u32>,
+    batch_tokens: Option<u32>,
+}
+
+/// The engine beside this program: `target/release/examples/../stoker-engine`.
+fn default_engine() -> Result<PathBuf> {
+    let here = env::current_exe()?;
+    let target = here.parent().and_then(Path::parent).ok_or("no target directory")?;
+    Ok(target.join("stoker-engine"))
+}
+
+struct EngineProcess {
+    child: Child,
+    requests: FrameWriter<ToEngine, ChildStdin>,
+    answers: FrameReader<FromEngine, ChildStdout>,
+    info: EngineInfo,
+}
+
+impl EngineProcess {
+    fn start(options: &EngineOptions) -> Result<Self> {
+        let mut command = Command::new(&options.program);
+        command.args(["--task", "text-embedding", "--model", "bench", "--dir"]);
+        command.arg(&options.directory);
+        let flags = [("--lanes", options.lanes), ("--max-batch-tokens", options.batch_tokens)];
+        for (flag, value) in flags {
+            if let Some(value) = value {
+                command.arg(flag).arg(value.to_string());
+            }
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let requests = FrameWriter::new(child.stdin.take().ok_or("no stdin")?);
+        let mut answers = FrameReader::new(child.stdout.take().ok_or("no stdout")?);
+        loop {
+            match answers.read()?.ok_or("the engine exited")? {
+                FromEngine::Hello { .. } => {}
+                FromEngine::Ready(info) => return Ok(Self { child, requests, answers, info }),
+                other => return Err(format!("the engine did not start: {other:?}").into()),
+            }
+        }
+    }
+
+    /// Tokens and vectors of all sentences.
+    fn embed(
+        &mut self,
+        sentences: &[&str],
+        sequence: Order,
+        round: usize,
+    ) -> Result<(usize, Vec<Vec<f32>>)> {
+        let first = round * sentences.len();
+        let costs = self.prepare(sentences, first)?;
+        let mut order: Vec<usize> = (0..sentences.len()).collect();
+        if sequence == Order::Length {
+            order.sort_by_key(|index| std::cmp::Reverse(costs[*index]));
+        }
+        let batches = batches(&order, &costs, usize::try_from(self.info.max_batch_tokens)?);
+        let window = 2 * usize::try_from(self.info.lanes)?;
+        let mut vectors = vec![Vec::new(); sentences.len()];
+        let mut sent = 0;
+        for _ in 0..batches.len() {
+            let (done, outputs) = loop {
+                if sent < batches.len().min(window) {
+                    self.run(sent, &batches[sent], first)?;
+                    sent += 1;
+                    continue;
+                }
+                match self.answers.read()?.ok_or("the engine exited")? {
+                    FromEngine::Done { batch, outputs, .. } => {
+                        break (usize::try_from(batch)?, outputs);
+                    }
+                    other => return Err(format!("unexpected answer: {other:?}").into()),
+                }
+            };
+            for (index, output) in batches[done].iter().zip(outputs) {
+                let ItemOutput::Embedding(vector) = output else {
+                    return Err("not a vector".into());
+                };
+                vectors[*index] = vector;
+            }
+            if sent < batches.len() {
+                self.run(sent, &batches[sent], first)?;
+                sent += 1;
+            }
+        }
+        Ok((costs.iter().sum(), vectors))
+    }
+
+    fn prepare(&mut self, sentences: &[&str], first: usize) -> Result<Vec<usize>> {
+        let mut costs = Vec::with_capacity(sentences.len());
+        for (index, chunk) in sentences.chunks(PREPARE_CHUNK).enumerate() {
+            let keys = (u64::try_from(first + index * PREPARE_CHUNK)?..).map(ItemKey);
+            let inputs = chunk.iter().map(|text| ItemInput::Text((*text).to_owned()));
+            self.requests.write(&ToEngine::Prepare { items: keys.zip(inputs).collect() })?;
+            let FromEngine::Prepared { items } = self.answers.read()?.ok_or("the engine exited")?
+            else {
+                return Err("not prepared".into());
+            };
+            for (_, cost) in items {
+                costs.push(usize::try_from(cost?)?);
+            }
+        }
+        Ok(costs)
+    }
+
+    fn run(&mut self, batch: usize, indexes: &[usize], first: usize) -> Result<()> {
+        let keys: std::result::Result<Vec<_>, _> =
+            indexes.iter().map(|index| u64::try_from(first + index).map(ItemKey)).collect();
+        let batch = u64::try_from(batch)?;
+        Ok(self.requests.write(&ToEngine::Run { batch, items: keys? })?)
+    }
+
+    fn stop(mut self) -> Result<EngineInfo> {
+        drop(self.requests);
+        let status = self.child.wait()?;
+        if status.success() { Ok(self.info) } else { Err(format!("engine: {status}").into()) }
+    }
+}
+
+/// Cuts a sequence where the next sentence would go over the budget.
+fn batches(order: &[usize], costs: &[usize], budget: usize) -> Vec<Vec<usize>> {
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut room = 0;
+    for &index in order {
+        match batches.last_mut() {
+            Some(batch) if costs[index] <= room => batch.push(index),
+            _ => {
+                batches.push(vec![index]);
+                room = budget;
+            }
+        }
+        room = room.saturating_sub(costs[index]);
+    }
+    batches
+}
+
+/// Seconds from starting the process to holding the first vector.
+fn cold_start(options: &EngineOptions, sentence: &str) -> Result<f64> {
+    let start = Instant::now();
+    let mut engine = EngineProcess::start(options)?;
+    engine.embed(&[sentence], Order::File, 0)?;
+    let seconds = start.elapsed().as_secs_f64();
+    engine.stop()?;
+    Ok(seconds)
+}
+
+fn peak_memory_bytes(process: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: u64 = line.ok_or("no VmHWM")?.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib << 10)
+}
+
+/// Time on a core, all threads together: comparable even while something else runs.
+fn cpu_seconds(process: u32) -> Result<f64> {
+    /// Linux counts in hundredths of a second for all programs.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field, the program's name, may hold anything; counting starts after it.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no process name")?;
+    let mut times = fields.split_whitespace().skip(11);
+    let mut next = || -> Result<f64> { Ok(times.next().ok_or("no times")?.parse()?) };
+    Ok((next()? + next()?) / TICKS_PER_SECOND)
+}
+
+fn least_cosine(vectors: &[Vec<f32>], path: &Path) -> Result<f64> {
+    let bytes = fs::read(path)?;
+    let (numbers, _) = bytes.as_chunks::<4>();
+    let expected: Vec<f32> = numbers.iter().map(|number| f32::from_le_bytes(*number)).collect();
+    let width = vectors.first().ok_or("no sentences")?.len();
+    if expected.len() != vectors.len() * width {
+        return Err(format!("{} does not hold {} vectors", path.display(), vectors.len()).into());
+    }
+    let cosines = vectors.iter().zip(expected.chunks_exact(width)).map(|(a, b)| cosine(a, b));
+    Ok(cosines.fold(1.0, f64::min))
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
