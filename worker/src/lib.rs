@@ -1,1 +1,30 @@
 //! The worker: takes deliveries, runs engines, reports results.
+//!
+//! Deliveries are hints ([`intake`]); a claim turns one into a granted attempt. The [`agent`] puts
+//! attempts on the [`board`] of their model, which packs items of several jobs into batches for
+//! the engine process that the [`supervisor`] keeps alive. Results go back through [`report`], and
+//! only a definitive answer settles the delivery.
+//!
+//! The worker links no model code and no device library, and holds no truth: whatever it loses is
+//! run again by somebody else.
+
+pub mod agent;
+pub mod attempt;
+pub mod board;
+pub mod config;
+pub mod engines;
+pub mod error;
+pub mod intake;
+pub mod link;
+pub mod metrics;
+pub mod queue;
+pub mod report;
+mod run;
+mod settle;
+pub mod spool;
+pub mod supervisor;
+pub mod weights;
+
+pub use config::{Config, Settings};
+pub use error::{SettingsError, WorkerError};
+pub use run::run;

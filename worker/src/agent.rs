@@ -1,0 +1,191 @@
+//! The worker's one loop: wait for events, apply them to the state, perform what follows.
+//!
+//! Nothing is awaited between reading the state and changing it; everything that takes time runs
+//! elsewhere and comes back as an event.
+
+mod drain;
+mod engines;
+mod heartbeat;
+mod jobs;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stoker_proto::v1;
+use stoker_runtime::clock::Clock;
+use stoker_runtime::tasks::Tasks;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+pub use engines::task_kind;
+pub use heartbeat::HeartbeatAnswer;
+pub use state::{ModelPlan, State};
+
+use crate::attempt::{Granted, Ticket};
+use crate::board::JobKey;
+use crate::error::WorkerError;
+use crate::link::{Link, SessionNews};
+use crate::report::{Report, Settled};
+use crate::supervisor::EngineEvent;
+
+/// Events applied before the next step.
+const AT_ONCE: usize = 256;
+
+/// How long to sleep when nothing is due.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What can happen to a worker.
+#[derive(Debug)]
+pub enum Event {
+    Granted(Vec<Granted>),
+    /// After a drain began: every claim under way has been answered.
+    ClaimsEnded,
+    Engine(EngineEvent),
+    Session(SessionNews),
+    Settled(Settled),
+    Heartbeat(HeartbeatAnswer),
+}
+
+/// What follows from events.
+#[derive(Debug)]
+pub enum Effect {
+    /// Pass a message to the engine of this model; `tokens` is the cost of a batch.
+    Message {
+        index: usize,
+        message: stoker_engine_api::ToEngine,
+        tokens: u64,
+    },
+    KillEngine {
+        index: usize,
+    },
+    /// Open or close the intake of a model.
+    Gate {
+        index: usize,
+        open: bool,
+    },
+    Report(Report),
+    Settle(Ticket),
+    Heartbeat {
+        request: v1::HeartbeatRequest,
+        keys: Vec<JobKey>,
+    },
+    RegisterAgain,
+    /// Results of one call may be this large from now on.
+    MaxBytes(usize),
+    /// No further work: stop claiming.
+    StopClaiming,
+    /// The loop's end.
+    End(Result<(), WorkerError>),
+}
+
+/// The loop with everything that it drives.
+#[derive(Debug)]
+pub struct Agent {
+    pub state: State,
+    pub events: mpsc::Receiver<Event>,
+    /// For answers to heartbeats.
+    pub events_tx: mpsc::Sender<Event>,
+    pub clock: Arc<dyn Clock>,
+    pub link: Link,
+    pub reports: mpsc::Sender<Report>,
+    pub settle: mpsc::Sender<Ticket>,
+    pub gates: Vec<watch::Sender<bool>>,
+    pub max_bytes: watch::Sender<usize>,
+    pub again: Arc<Notify>,
+    pub readiness: watch::Sender<Result<(), String>>,
+    pub stop_claiming: CancellationToken,
+    pub shutdown: CancellationToken,
+    pub tasks: Tasks,
+}
+
+impl Agent {
+    /// Runs until the worker has drained after shutdown, or cannot go on.
+    ///
+    /// # Errors
+    /// When an engine cannot start at all, or the coordinator's fleet is another one.
+    pub async fn run(mut self) -> Result<(), WorkerError> {
+        let mut received = Vec::with_capacity(AT_ONCE);
+        loop {
+            let due = self.state.wake_at().map_or(IDLE, |at| at.since(self.clock.now()));
+            // Every branch is cancel-safe.
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled(), if !self.state.is_draining() => {
+                    self.state.drain(None, self.clock.now());
+                }
+                _ = self.events.recv_many(&mut received, AT_ONCE) => {}
+                () = sleep(due) => {}
+            }
+            let now = self.clock.now();
+            for event in received.drain(..) {
+                self.state.apply(event, now);
+            }
+            self.state.advance(now);
+            for effect in self.state.take_effects() {
+                if let Some(end) = self.perform(effect) {
+                    return end;
+                }
+            }
+            self.readiness.send_if_modified(|now| {
+                let readiness = self.state.readiness();
+                let changed = *now != readiness;
+                *now = readiness;
+                changed
+            });
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Option<Result<(), WorkerError>> {
+        match effect {
+            Effect::Message { index, message, tokens } => {
+                if let Some(handle) = self.state.engine(index) {
+                    handle.send(message, tokens);
+                }
+            }
+            Effect::KillEngine { index } => {
+                if let Some(handle) = self.state.engine(index) {
+                    handle.kill();
+                }
+            }
+            Effect::Gate { index, open } => {
+                if let Some(gate) = self.gates.get(index) {
+                    gate.send_replace(open);
+                }
+            }
+            // Both channels have room for every job that can be held.
+            Effect::Report(report) => {
+                if self.reports.try_send(report).is_err() {
+                    error!("a report is lost; its lease will expire");
+                }
+            }
+            Effect::Settle(ticket) => {
+                if self.settle.try_send(ticket).is_err() {
+                    error!("a delivery is not settled; it will come again");
+                }
+            }
+            Effect::Heartbeat { request, keys } => self.send_heartbeat(request, keys),
+            Effect::RegisterAgain => self.again.notify_one(),
+            Effect::MaxBytes(bytes) => {
+                self.max_bytes.send_replace(bytes);
+            }
+            Effect::StopClaiming => self.stop_claiming.cancel(),
+            Effect::End(end) => return Some(end),
+        }
+        None
+    }
+
+    fn send_heartbeat(&self, request: v1::HeartbeatRequest, keys: Vec<JobKey>) {
+        let (link, events) = (self.link.clone(), self.events_tx.clone());
+        self.tasks.spawn("heartbeat", async move {
+            let result = link.heartbeat(request).await;
+            // An agent that has ended wants no answer.
+            let _ = events.send(Event::Heartbeat(HeartbeatAnswer { keys, result })).await;
+        });
+    }
+}

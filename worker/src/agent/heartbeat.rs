@@ -1,0 +1,183 @@
+//! Heartbeats: they keep leases, store checkpoints and bring cancellations back.
+
+use std::time::Duration;
+
+use stoker_core::time::Timestamp;
+use stoker_proto::v1;
+use stoker_proto::v1::{AttemptProgress, HeartbeatOutcome, WorkerState};
+use tracing::{debug, warn};
+
+use super::Effect;
+use super::state::State;
+use crate::board::JobKey;
+use crate::link::LinkError;
+use crate::metrics;
+
+/// Results that wait to be stored beyond which the next heartbeat goes out early.
+const EARLY_BYTES: usize = 2 << 20;
+
+/// The answer to one heartbeat.
+#[derive(Debug)]
+pub struct HeartbeatAnswer {
+    /// The attempts it told of, in the order of the call.
+    pub keys: Vec<JobKey>,
+    pub result: Result<v1::HeartbeatResponse, LinkError>,
+}
+
+/// When heartbeats go out, and what they say of the time between.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    /// None until the worker is registered.
+    next: Option<Timestamp>,
+    last: Option<Timestamp>,
+    in_flight: bool,
+    /// The last one brought no answer: checkpoints go out at the regular time only.
+    failed: bool,
+    busy: Duration,
+}
+
+impl Pulse {
+    pub(super) fn registered(&mut self, now: Timestamp) {
+        self.next = Some(now);
+    }
+
+    /// Something changed that the coordinator should know.
+    pub(super) fn due_now(&mut self) {
+        if let Some(next) = &mut self.next {
+            *next = Timestamp::from_unix_millis(0);
+        }
+    }
+
+    pub(super) fn computed(&mut self, busy: Duration) {
+        self.busy += busy;
+    }
+
+    /// Share of the lanes' time since the last heartbeat in which they computed.
+    fn utilization(&mut self, lanes: u32, now: Timestamp) -> f64 {
+        let elapsed = self.last.map_or(Duration::ZERO, |last| now.since(last));
+        let busy = std::mem::take(&mut self.busy);
+        let available = elapsed.as_secs_f64() * f64::from(lanes);
+        if available > 0.0 { (busy.as_secs_f64() / available).min(1.0) } else { 0.0 }
+    }
+}
+
+impl State {
+    pub(super) fn next_beat(&self) -> Option<Timestamp> {
+        self.pulse.next.filter(|_| !self.pulse.in_flight)
+    }
+
+    pub(super) fn beat_if_due(&mut self, now: Timestamp) {
+        let Some(next) = self.next_beat() else { return };
+        if next > now && !self.is_early_due() {
+            return;
+        }
+        let Some(registration) = &self.registration else { return };
+        let (interval, budget) = (registration.heartbeat_interval, registration.max_message_bytes);
+        let (request, keys) = self.heartbeat(budget, now);
+        self.pulse.next = Some(now.after(interval));
+        self.pulse.last = Some(now);
+        self.pulse.in_flight = true;
+        self.effects.push(Effect::Heartbeat { request, keys });
+    }
+
+    fn is_early_due(&self) -> bool {
+        let unsent = || -> usize { self.models.iter().map(|m| m.board.unsent_bytes()).sum() };
+        !self.pulse.failed && unsent() >= EARLY_BYTES
+    }
+
+    fn heartbeat(&mut self, budget: usize, now: Timestamp) -> (v1::HeartbeatRequest, Vec<JobKey>) {
+        let mut left = budget;
+        let mut parts = std::collections::BTreeMap::new();
+        for model in &mut self.models {
+            let taken = model.board.checkpoints(left);
+            let bytes = taken.values().flatten().map(crate::board::part_bytes).sum();
+            left = left.saturating_sub(bytes);
+            parts.extend(taken);
+        }
+        let mut keys = Vec::with_capacity(self.held.len());
+        let mut attempts = Vec::with_capacity(self.held.len());
+        for (key, held) in &self.held {
+            keys.push(*key);
+            let parts = parts.remove(key).unwrap_or_default();
+            attempts.push(AttemptProgress { fence: Some(held.fence.to_wire()), parts });
+        }
+        let utilization = self.pulse.utilization(self.lanes(), now);
+        metrics::status(utilization, self.held.len());
+        let resident = self.models.iter().filter(|model| model.engine.is_some());
+        let status = v1::WorkerStatus {
+            state: self.worker_state().into(),
+            busy_slots: u32::try_from(self.held.len()).unwrap_or(u32::MAX),
+            utilization,
+            resident_models: resident.map(|model| model.plan.name.to_string()).collect(),
+        };
+        let worker_id = self.worker.to_string();
+        (v1::HeartbeatRequest { worker_id, attempts, status: Some(status) }, keys)
+    }
+
+    fn worker_state(&self) -> WorkerState {
+        if self.is_draining() {
+            WorkerState::Draining
+        } else if self.cordoned {
+            WorkerState::Cordoned
+        } else if self.models.iter().any(|model| model.engine.is_none()) {
+            WorkerState::Starting
+        } else {
+            WorkerState::Ready
+        }
+    }
+
+    pub(super) fn heartbeat_answered(&mut self, answer: HeartbeatAnswer) {
+        let HeartbeatAnswer { keys, result } = answer;
+        self.pulse.in_flight = false;
+        let was_failed = self.pulse.failed;
+        let response = match result {
+            Ok(response) if response.outcomes.len() == keys.len() => response,
+            Ok(response) => {
+                warn!(got = response.outcomes.len(), expected = keys.len(), "bad heartbeat answer");
+                self.heartbeat_lost(&keys);
+                self.effects.extend(response.register_again.then_some(Effect::RegisterAgain));
+                return;
+            }
+            Err(error) => {
+                if was_failed {
+                    debug!(%error, "heartbeat still not answered");
+                } else {
+                    warn!(%error, "heartbeat not answered");
+                }
+                self.heartbeat_lost(&keys);
+                return;
+            }
+        };
+        self.pulse.failed = false;
+        for (key, outcome) in keys.into_iter().zip(response.outcomes) {
+            match HeartbeatOutcome::try_from(outcome) {
+                Ok(HeartbeatOutcome::Continue) => self.checkpoint_stored(key),
+                Ok(HeartbeatOutcome::Stop) => self.stop(key),
+                Ok(HeartbeatOutcome::Fenced) => self.fenced(key),
+                Ok(HeartbeatOutcome::Unspecified) | Err(_) => self.checkpoint_lost(key),
+            }
+        }
+        self.effects.extend(response.register_again.then_some(Effect::RegisterAgain));
+    }
+
+    fn heartbeat_lost(&mut self, keys: &[JobKey]) {
+        self.pulse.failed = true;
+        for key in keys {
+            self.checkpoint_lost(*key);
+        }
+    }
+
+    fn checkpoint_stored(&mut self, key: JobKey) {
+        let Some(held) = self.held.get(&key) else { return };
+        let Some(model) = self.models.get_mut(held.index) else { return };
+        let ended = model.board.checkpoint_stored(key);
+        self.all_ended(ended);
+    }
+
+    fn checkpoint_lost(&mut self, key: JobKey) {
+        let Some(held) = self.held.get(&key) else { return };
+        let Some(model) = self.models.get_mut(held.index) else { return };
+        let ended = model.board.checkpoint_lost(key);
+        self.all_ended(ended);
+    }
+}

@@ -1,0 +1,172 @@
+//! What happens to attempts: granted, started, ended, stopped, settled.
+
+use stoker_core::time::Timestamp;
+use stoker_engine_api::TaskKind;
+use stoker_proto::v1::{ReleaseReason, ResultPart};
+use stoker_runtime::trace_context::TraceContext;
+use tracing::{debug, info, info_span, warn};
+
+use super::Effect;
+use super::state::{Held, State};
+use crate::attempt::{Granted, GrantedTask};
+use crate::board::{Admission, Ended, Failure, FailureKind, JobKey, Outcome, Started};
+use crate::metrics::{self, JobOutcome};
+use crate::report::{Report, Settled, Verdict};
+
+impl State {
+    pub(super) fn granted(&mut self, granted: Granted, now: Timestamp) {
+        let Granted { index, fence, task, first_item, alone, slack, trace, ticket } = granted;
+        let Some(model) = self.models.get_mut(index) else { return };
+        let (job, attempt) = (fence.job, fence.attempt);
+        let span = info_span!("attempt", %job, %attempt, model = %model.plan.name);
+        trace.set_parent(&span);
+        let key = JobKey(self.next_key);
+        self.next_key += 1;
+        let held = Held { index, fence, span, ticket: Some(ticket), reporting: false };
+        self.held.insert(key, held);
+        if self.drain.is_some() {
+            self.release(key, ReleaseReason::Draining, Vec::new());
+            return;
+        }
+        let texts = match texts_for(model.plan.task, task) {
+            Ok(texts) => texts,
+            Err(failure) => {
+                let outcome = Outcome::Failed(failure);
+                self.ended(Ended { key, outcome });
+                return;
+            }
+        };
+        debug!(%job, %attempt, items = texts.len(), first_item, "job granted");
+        let start_by = now.after(slack);
+        let admission = Admission { key, texts, first_item, alone, granted_at: now, start_by };
+        let ended = model.board.admit(admission);
+        self.all_ended(ended);
+    }
+
+    /// Spans and metrics of a batch on its way to the engine.
+    pub(super) fn batch_started(&mut self, index: usize, started: &Started) {
+        let Some(model) = self.models.get_mut(index) else { return };
+        for wait in &started.waited {
+            metrics::waited(&model.plan.name, *wait);
+        }
+        let span = info_span!(
+            "batch",
+            model = %model.plan.name,
+            items = started.items,
+            tokens = started.tokens,
+        );
+        if span.is_disabled() {
+            return;
+        }
+        for key in &started.jobs {
+            if let Some(held) = self.held.get(key) {
+                TraceContext::of(&held.span).link(&span);
+            }
+        }
+        if let Some(engine) = &mut model.engine {
+            engine.batches.insert(started.batch, span);
+        }
+    }
+
+    pub(super) fn all_ended(&mut self, ended: impl IntoIterator<Item = Ended>) {
+        for ended in ended {
+            self.ended(ended);
+        }
+    }
+
+    /// An attempt came to its end on the board.
+    pub(super) fn ended(&mut self, ended: Ended) {
+        let Ended { key, outcome } = ended;
+        let Some(held) = self.held.get(&key) else { return };
+        let verdict = match outcome {
+            Outcome::Completed { parts, busy } => Verdict::Complete { parts, busy },
+            Outcome::Failed(failure) => {
+                let (job, attempt) = (held.fence.job, held.fence.attempt);
+                let (code, message) = (failure.code, &failure.message);
+                info!(%job, %attempt, code, message, "attempt failed");
+                Verdict::Fail(failure)
+            }
+        };
+        self.report(key, verdict);
+    }
+
+    /// Hands an attempt back with what is done of it.
+    pub(super) fn release(&mut self, key: JobKey, reason: ReleaseReason, parts: Vec<ResultPart>) {
+        self.report(key, Verdict::Release { reason, parts });
+    }
+
+    fn report(&mut self, key: JobKey, verdict: Verdict) {
+        let Some(held) = self.held.get_mut(&key) else { return };
+        if let Some(model) = self.models.get(held.index) {
+            metrics::job_ended(&model.plan.name, label(&verdict));
+        }
+        held.reporting = true;
+        let report = Report {
+            key: Some(key),
+            fence: Some(held.fence),
+            verdict,
+            ticket: held.ticket.take(),
+            span: held.span.clone(),
+        };
+        self.effects.push(Effect::Report(report));
+    }
+
+    /// Cancelled: drop its items and give it back. An attempt whose end is being reported is let be:
+    /// whichever the coordinator commits first counts.
+    pub(super) fn stop(&mut self, key: JobKey) {
+        if self.take_off_board(key).is_some() {
+            self.release(key, ReleaseReason::Stopped, Vec::new());
+        }
+    }
+
+    /// The attempt is another's by now: forget it.
+    pub(super) fn fenced(&mut self, key: JobKey) {
+        if self.take_off_board(key).is_none() {
+            return;
+        }
+        if let Some(held) = self.held.remove(&key) {
+            warn!(job = %held.fence.job, attempt = %held.fence.attempt, "attempt is no longer ours");
+            if let Some(model) = self.models.get(held.index) {
+                metrics::job_ended(&model.plan.name, JobOutcome::Discarded);
+            }
+            self.effects.extend(held.ticket.map(Effect::Settle));
+        }
+    }
+
+    pub(super) fn take_off_board(&mut self, key: JobKey) -> Option<Vec<ResultPart>> {
+        let index = self.held.get(&key)?.index;
+        self.models.get_mut(index)?.board.remove(key)
+    }
+
+    /// The reporter got a definitive answer.
+    pub(super) fn settled(&mut self, settled: Settled) {
+        let Some(held) = self.held.remove(&settled.key) else { return };
+        if !settled.recorded {
+            info!(job = %held.fence.job, attempt = %held.fence.attempt, "the coordinator had no use for the report");
+        }
+    }
+}
+
+fn texts_for(model: TaskKind, task: GrantedTask) -> Result<Vec<String>, Failure> {
+    match (model, task) {
+        (TaskKind::TextEmbedding, GrantedTask::TextEmbedding(texts))
+        | (TaskKind::Echo, GrantedTask::Echo(texts)) => Ok(texts),
+        (model, task) => {
+            let got = match task {
+                GrantedTask::TextEmbedding(_) => TaskKind::TextEmbedding,
+                GrantedTask::Echo(_) => TaskKind::Echo,
+            };
+            let message = format!("the model does {model}, the job asks for {got}");
+            Err(Failure { kind: FailureKind::Permanent, code: "WRONG_TASK", message })
+        }
+    }
+}
+
+const fn label(verdict: &Verdict) -> JobOutcome {
+    match verdict {
+        Verdict::Complete { .. } | Verdict::Spooled { .. } => JobOutcome::Completed,
+        Verdict::Fail(Failure { kind: FailureKind::Crash, .. }) => JobOutcome::Crashed,
+        Verdict::Fail(_) => JobOutcome::Failed,
+        Verdict::Release { .. } => JobOutcome::Released,
+    }
+}

@@ -1,0 +1,248 @@
+//! Everything the worker knows. Changed by events and by time only; its answers are effects.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stoker_core::ids::{FleetName, ModelName, WorkerId};
+use stoker_core::time::Timestamp;
+use stoker_engine_api::TaskKind;
+use tracing::{Span, info};
+
+use super::drain::Drain;
+use super::heartbeat::Pulse;
+use super::{Effect, Event};
+use crate::attempt::{Fence, Ticket};
+use crate::board::{Board, JobKey};
+use crate::error::WorkerError;
+use crate::link::{Registration, SessionNews};
+use crate::supervisor::EngineHandle;
+
+/// What is known of a model before its engine runs.
+#[derive(Debug, Clone)]
+pub struct ModelPlan {
+    pub name: ModelName,
+    pub task: TaskKind,
+    /// The registry's limit; `None`: the engine's own.
+    pub max_batch_tokens: Option<u32>,
+}
+
+/// One model with its jobs and its engine.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) plan: ModelPlan,
+    pub(super) board: Board,
+    pub(super) engine: Option<Engine>,
+    /// Since when there has been no engine; none before the first and while there is one.
+    pub(super) lost_at: Option<Timestamp>,
+    gate_open: bool,
+    /// When its board wants to be looked at again.
+    wake_at: Option<Timestamp>,
+}
+
+/// A warm engine process.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) generation: u64,
+    pub(super) handle: EngineHandle,
+    pub(super) lanes: u32,
+    /// It named the batch that ends it, so nobody else is to blame.
+    pub(super) blamed: bool,
+    /// Spans of its batches.
+    pub(super) batches: BTreeMap<u64, Span>,
+}
+
+/// An attempt that this worker holds, from grant to settlement.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) index: usize,
+    pub(super) fence: Fence,
+    pub(super) span: Span,
+    /// Gone once the attempt's end is being reported.
+    pub(super) ticket: Option<Ticket>,
+    /// Its end was handed to the reporter.
+    pub(super) reporting: bool,
+}
+
+/// The worker's state.
+#[derive(Debug)]
+pub struct State {
+    pub(super) worker: WorkerId,
+    fleet: FleetName,
+    pub(super) models: Vec<Model>,
+    pub(super) held: BTreeMap<JobKey, Held>,
+    pub(super) next_key: u64,
+    pub(super) registration: Option<Registration>,
+    pub(super) cordoned: bool,
+    pub(super) drain: Option<Drain>,
+    /// How long a drain may take when nobody said otherwise.
+    pub(super) grace: Duration,
+    pub(super) pulse: Pulse,
+    pub(super) effects: Vec<Effect>,
+}
+
+impl State {
+    pub fn new(
+        worker: WorkerId,
+        fleet: FleetName,
+        models: Vec<ModelPlan>,
+        grace: Duration,
+    ) -> Self {
+        let model = |plan| Model {
+            plan,
+            board: Board::new(),
+            engine: None,
+            lost_at: None,
+            gate_open: false,
+            wake_at: None,
+        };
+        Self {
+            worker,
+            fleet,
+            models: models.into_iter().map(model).collect(),
+            held: BTreeMap::new(),
+            next_key: 0,
+            registration: None,
+            cordoned: false,
+            drain: None,
+            grace,
+            pulse: Pulse::default(),
+            effects: Vec::new(),
+        }
+    }
+
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    pub(super) fn engine(&self, index: usize) -> Option<&EngineHandle> {
+        Some(&self.models.get(index)?.engine.as_ref()?.handle)
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Ready to take work, or why not.
+    pub fn readiness(&self) -> Result<(), String> {
+        if self.is_draining() {
+            return Err("draining".to_owned());
+        }
+        if self.registration.is_none() {
+            return Err("not registered with the coordinator yet".to_owned());
+        }
+        match self.models.iter().find(|model| model.engine.is_none()) {
+            Some(model) => Err(format!("the engine of model {} is not ready", model.plan.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Applies one event.
+    pub fn apply(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Granted(granted) => {
+                for job in granted {
+                    self.granted(job, now);
+                }
+            }
+            Event::ClaimsEnded => {
+                if let Some(drain) = &mut self.drain {
+                    drain.claims_ended = true;
+                }
+            }
+            Event::Engine(event) => self.engine_event(event, now),
+            Event::Session(news) => self.session(news, now),
+            Event::Settled(settled) => self.settled(settled),
+            Event::Heartbeat(answer) => self.heartbeat_answered(answer),
+        }
+    }
+
+    /// Does everything that is due at `now`.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.give_up_lost_engines(now);
+        for index in 0..self.models.len() {
+            self.advance_model(index, now);
+        }
+        self.advance_drain(now);
+        self.set_gates();
+        self.beat_if_due(now);
+    }
+
+    fn advance_model(&mut self, index: usize, now: Timestamp) {
+        let Some(model) = self.models.get_mut(index) else { return };
+        let step = model.board.advance(now);
+        model.wake_at = step.wake_at;
+        let mut tokens: BTreeMap<u64, u64> = BTreeMap::new();
+        for started in step.started {
+            tokens.insert(started.batch, started.tokens);
+            self.batch_started(index, &started);
+        }
+        for message in step.messages {
+            let tokens = match &message {
+                stoker_engine_api::ToEngine::Run { batch, .. } => {
+                    tokens.get(batch).copied().unwrap_or_default()
+                }
+                _ => 0,
+            };
+            self.effects.push(Effect::Message { index, message, tokens });
+        }
+    }
+
+    /// When to advance again even if nothing happens.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let boards = self.models.iter().filter_map(|model| model.wake_at);
+        let patience = self.models.iter().filter_map(super::engines::patience_ends);
+        let drain = self.drain.iter().filter_map(Drain::wake_at);
+        boards.chain(patience).chain(drain).chain(self.next_beat()).min()
+    }
+
+    fn session(&mut self, news: SessionNews, now: Timestamp) {
+        match news {
+            SessionNews::Registered(registration) => self.registered(registration, now),
+            // Work goes on: leases last, and the stream is being opened again.
+            SessionNews::Lost => {}
+            SessionNews::StopAttempt { job_id, attempt, reason } => {
+                info!(job = job_id, attempt, reason, "asked to stop an attempt");
+                let named = self.held.iter().find(|(_, held)| {
+                    held.fence.attempt.number() == attempt && held.fence.job.to_string() == job_id
+                });
+                if let Some(key) = named.map(|(key, _)| *key) {
+                    self.stop(key);
+                }
+            }
+            SessionNews::Cordon(cordoned) => {
+                info!(cordoned, "cordon changed");
+                self.cordoned = cordoned;
+                self.pulse.due_now();
+            }
+            SessionNews::Drain(within) => {
+                info!(?within, "asked to drain");
+                self.drain(within, now);
+            }
+            SessionNews::Refused(reason) => {
+                self.effects.push(Effect::End(Err(WorkerError::Refused { reason })));
+            }
+        }
+    }
+
+    fn registered(&mut self, registration: Registration, now: Timestamp) {
+        if registration.fleet != self.fleet.as_str() {
+            let (ours, theirs) = (self.fleet.clone(), registration.fleet);
+            self.effects.push(Effect::End(Err(WorkerError::OtherFleet { ours, theirs })));
+            return;
+        }
+        self.effects.push(Effect::MaxBytes(registration.max_message_bytes));
+        self.registration = Some(registration);
+        self.pulse.registered(now);
+    }
+
+    fn set_gates(&mut self) {
+        let wanted = self.registration.is_some() && !self.cordoned && self.drain.is_none();
+        for (index, model) in self.models.iter_mut().enumerate() {
+            let open = wanted && model.engine.is_some();
+            if open != model.gate_open {
+                model.gate_open = open;
+                self.effects.push(Effect::Gate { index, open });
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One granted attempt: what proves the right to it, and what gives its delivery back.
+
+use std::time::Duration;
+
+use stoker_broker::Acker;
+use stoker_core::ids::{Attempt, JobId, LeaseToken};
+use stoker_proto::v1;
+use stoker_runtime::trace_context::TraceContext;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Names an attempt and proves the right to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    pub job: JobId,
+    pub attempt: Attempt,
+    pub token: LeaseToken,
+}
+
+impl Fence {
+    pub fn to_wire(self) -> v1::Fence {
+        v1::Fence {
+            job_id: self.job.to_string(),
+            attempt: self.attempt.number(),
+            token: self.token.as_bytes().to_vec(),
+        }
+    }
+}
+
+/// The broker's delivery behind an attempt, and the slot that the attempt takes. Dropping it frees
+/// the slot and leaves the delivery unsettled.
+#[derive(Debug)]
+pub struct Ticket {
+    acker: Box<dyn Acker>,
+    slot: OwnedSemaphorePermit,
+}
+
+impl Ticket {
+    pub fn new(acker: Box<dyn Acker>, slot: OwnedSemaphorePermit) -> Self {
+        Self { acker, slot }
+    }
+
+    /// Takes the message off the queue, then frees the slot. A failure does no harm: the message
+    /// comes again and its claim is refused.
+    pub async fn settle(self) {
+        if let Err(error) = self.acker.ack().await {
+            tracing::debug!(%error, "delivery not acknowledged");
+        }
+        drop(self.slot);
+    }
+}
+
+/// A job that this worker may run.
+#[derive(Debug)]
+pub struct Granted {
+    /// The model's place in the worker's list.
+    pub index: usize,
+    pub fence: Fence,
+    pub task: GrantedTask,
+    pub first_item: u32,
+    pub alone: bool,
+    pub slack: Duration,
+    pub trace: TraceContext,
+    pub ticket: Ticket,
+}
+
+/// What the job wants done with its texts.
+#[derive(Debug, PartialEq, Eq)]
+pub enum GrantedTask {
+    TextEmbedding(Vec<String>),
+    Echo(Vec<String>),
+}
+
+/// A grant that makes no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadGrant {
+    #[error("it has no attempt number or no token of 16 bytes")]
+    Fence,
+    #[error("it has no input that this worker knows: update the worker")]
+    Input,
+}
+
+/// The parts of a grant, checked.
+pub fn read_grant(
+    job: JobId,
+    grant: v1::Grant,
+) -> Result<(Fence, GrantedTask, GrantTerms), BadGrant> {
+    let attempt = Attempt::new(grant.attempt).ok_or(BadGrant::Fence)?;
+    let token: [u8; 16] = grant.token.try_into().map_err(|_| BadGrant::Fence)?;
+    let task = match grant.input.and_then(|input| input.task).ok_or(BadGrant::Input)? {
+        v1::job_input::Task::TextEmbedding(input) => GrantedTask::TextEmbedding(input.texts),
+        v1::job_input::Task::Echo(input) => GrantedTask::Echo(input.texts),
+    };
+    let slack = grant.slack.and_then(|slack| Duration::try_from(slack).ok()).unwrap_or_default();
+    let terms = GrantTerms {
+        first_item: grant.first_item,
+        alone: grant.run_alone,
+        slack,
+        trace: TraceContext::from_pairs(grant.trace),
+    };
+    Ok((Fence { job, attempt, token: LeaseToken::from_bytes(token) }, task, terms))
+}
+
+/// How a granted job is to be run.
+#[derive(Debug)]
+pub struct GrantTerms {
+    pub first_item: u32,
+    pub alone: bool,
+    pub slack: Duration,
+    pub trace: TraceContext,
+}

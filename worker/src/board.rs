@@ -1,0 +1,400 @@
+//! What one engine has to do and how far it is: jobs in, batches out, results back together.
+//!
+//! Pure: it is told what happened and at what time, and answers with messages for the engine and
+//! with attempts that ended. It does no I/O, reads no clock and starts nothing.
+
+mod batches;
+mod job;
+mod results;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use stoker_core::batch::Queue;
+use stoker_core::time::Timestamp;
+use stoker_engine_api::{EngineInfo, ItemError, ItemInput, ItemKey, ToEngine};
+use stoker_proto::v1::ResultPart;
+
+use batches::Batch;
+pub use batches::{Finished, ProtocolError};
+use job::Job;
+pub use job::{Admission, JobKey};
+pub use results::part_bytes;
+
+/// Items of one `Prepare` message, which the engine answers as a whole.
+const PREPARE_ITEMS: usize = 64;
+/// Bytes of one `Prepare` message beyond which no further item is added.
+const PREPARE_BYTES: usize = 4 << 20;
+/// Items of one job that may be on their way to be prepared, so that a large job does not stand
+/// before a small one that comes later.
+const PREPARING_PER_JOB: usize = 2 * PREPARE_ITEMS;
+/// Items that the engine may hold for all jobs.
+const MAX_HELD_ITEMS: usize = 65_536;
+/// Results of one job that may wait to be stored before it is held back.
+const MAX_UNSENT_BYTES: usize = 16 << 20;
+/// A longer text does not fit into a frame.
+const MAX_TEXT_BYTES: usize = 32 << 20;
+
+/// Why an attempt failed, in the words of the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// Stable, upper case.
+    pub code: &'static str,
+    pub message: String,
+}
+
+/// Whose budget a failure counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    Retryable,
+    Permanent,
+    /// The engine died running it.
+    Crash,
+}
+
+/// How an attempt ended on the board.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// Results that are not stored yet, and the engine's time.
+    Completed {
+        parts: Vec<ResultPart>,
+        busy: Duration,
+    },
+    Failed(Failure),
+}
+
+/// An attempt that left the board.
+#[derive(Debug, PartialEq)]
+pub struct Ended {
+    pub key: JobKey,
+    pub outcome: Outcome,
+}
+
+/// What is to be done now.
+#[derive(Debug, Default, PartialEq)]
+#[must_use]
+pub struct Step {
+    /// For the engine, in this order.
+    pub messages: Vec<ToEngine>,
+    /// Batches among the messages.
+    pub started: Vec<Started>,
+    /// Look again at this time even if nothing happens.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// A batch that goes to the engine.
+#[derive(Debug, PartialEq)]
+pub struct Started {
+    pub batch: u64,
+    pub items: usize,
+    pub tokens: u64,
+    /// Attempts in it, each once.
+    pub jobs: Vec<JobKey>,
+    /// How long each attempt waited whose first batch this is.
+    pub waited: Vec<Duration>,
+}
+
+/// What the engine can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    pub lanes: usize,
+    pub max_tokens: u32,
+    pub max_items: u32,
+}
+
+impl Capacity {
+    /// Batches that share a frame with their outputs.
+    pub const MAX_ITEMS: u32 = 1_024;
+
+    /// The engine's own figures, with the registry's limit of tokens where it is set.
+    pub fn of(info: &EngineInfo, max_batch_tokens: Option<u32>) -> Self {
+        Self {
+            lanes: usize::try_from(info.lanes).unwrap_or(1).max(1),
+            max_tokens: max_batch_tokens.unwrap_or(info.max_batch_tokens).max(1),
+            max_items: Self::MAX_ITEMS,
+        }
+    }
+}
+
+/// The jobs of one model.
+#[derive(Debug)]
+pub struct Board {
+    /// None while no engine is ready.
+    engine: Option<Capacity>,
+    jobs: BTreeMap<JobKey, Job>,
+    /// Items that the engine was given.
+    items: BTreeMap<ItemKey, (JobKey, u32)>,
+    queue: Queue<JobKey, ItemKey>,
+    /// `Prepare` messages without an answer, oldest first, with their jobs.
+    preparing: VecDeque<Vec<JobKey>>,
+    running: BTreeMap<u64, Batch>,
+    /// Parts of failed batches, to be run as they are.
+    retries: VecDeque<Batch>,
+    forget: Vec<ItemKey>,
+    next_key: u64,
+    next_batch: u64,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Board {
+    pub fn new() -> Self {
+        Self {
+            engine: None,
+            jobs: BTreeMap::new(),
+            items: BTreeMap::new(),
+            queue: Queue::new(),
+            preparing: VecDeque::new(),
+            running: BTreeMap::new(),
+            retries: VecDeque::new(),
+            forget: Vec::new(),
+            next_key: 0,
+            next_batch: 0,
+        }
+    }
+
+    /// Whether no attempt is left on the board.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    pub fn is_engine_ready(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    pub fn contains(&self, key: JobKey) -> bool {
+        self.jobs.contains_key(&key)
+    }
+
+    /// The attempts on the board, in the order in which they came.
+    pub fn keys(&self) -> impl Iterator<Item = JobKey> {
+        self.jobs.keys().copied()
+    }
+
+    /// Result bytes that wait to be stored.
+    pub fn unsent_bytes(&self) -> usize {
+        self.jobs.values().map(|job| job.results.unsent_bytes()).sum()
+    }
+
+    /// Takes a granted job. It ends at once when there is nothing to do or no way to do it.
+    #[must_use]
+    pub fn admit(&mut self, admission: Admission) -> Option<Ended> {
+        let key = admission.key;
+        let oversized = admission.texts.iter().position(|text| text.len() > MAX_TEXT_BYTES);
+        if let Some(index) = oversized {
+            let message = format!("item {index} is longer than {MAX_TEXT_BYTES} bytes");
+            let (kind, code) = (FailureKind::Permanent, "INPUT_TOO_LARGE");
+            return Some(Ended { key, outcome: Outcome::Failed(Failure { kind, code, message }) });
+        }
+        self.jobs.insert(key, Job::new(admission));
+        self.finish_if_done(key)
+    }
+
+    /// An engine is warm.
+    pub fn engine_ready(&mut self, capacity: Capacity) {
+        self.engine = Some(capacity);
+    }
+
+    /// Takes an attempt off the board without an end of its own: cancelled, fenced or handed back.
+    /// Gives the results that are not stored yet; nothing when it is not here.
+    pub fn remove(&mut self, key: JobKey) -> Option<Vec<ResultPart>> {
+        self.take(key).map(|job| job.results.into_rest())
+    }
+
+    /// Removes a job with everything the engine or the queue holds of it.
+    fn take(&mut self, key: JobKey) -> Option<Job> {
+        let job = self.jobs.remove(&key)?;
+        self.queue.remove_job(key);
+        let in_batches = self.running.values().flat_map(|batch| &batch.items);
+        let running: std::collections::BTreeSet<ItemKey> =
+            in_batches.filter(|item| item.job == key).map(|item| item.key).collect();
+        for held in job.held() {
+            self.items.remove(&held);
+            // The engine forgets the items of a batch by itself when the batch is done.
+            if !running.contains(&held) {
+                self.forget.push(held);
+            }
+        }
+        Some(job)
+    }
+
+    /// The engine's answer to `Prepare`.
+    #[must_use]
+    pub fn prepared(
+        &mut self,
+        items: Vec<(ItemKey, Result<u32, ItemError>)>,
+        now: Timestamp,
+    ) -> Vec<Ended> {
+        self.preparing.pop_front();
+        let mut ended = Vec::new();
+        for (item, outcome) in items {
+            let Some(&(key, index)) = self.items.get(&item) else { continue };
+            match outcome {
+                Ok(cost) => self.enqueue(item, key, index, cost.max(1), now),
+                Err(error) => {
+                    self.items.remove(&item);
+                    if let Some(job) = self.jobs.get_mut(&key) {
+                        job.refused(index);
+                    }
+                    let outcome = Outcome::Failed(item_failure(index, &error));
+                    if self.take(key).is_some() {
+                        ended.push(Ended { key, outcome });
+                    }
+                }
+            }
+        }
+        ended
+    }
+
+    fn enqueue(&mut self, item: ItemKey, key: JobKey, index: u32, cost: u32, now: Timestamp) {
+        let Some(job) = self.jobs.get_mut(&key) else { return };
+        job.prepared(index, cost);
+        self.queue.push(stoker_core::batch::Pending {
+            key: item,
+            job: key,
+            cost_tokens: cost,
+            arrived_at: now,
+            start_by: job.start_by,
+            alone: job.alone,
+        });
+    }
+
+    /// Everything that can be done now. Call it after each group of events.
+    pub fn advance(&mut self, now: Timestamp) -> Step {
+        let mut step = Step::default();
+        if self.engine.is_none() {
+            // A dead engine has nothing to forget.
+            self.forget.clear();
+            return step;
+        }
+        if !self.forget.is_empty() {
+            step.messages.push(ToEngine::Forget { items: std::mem::take(&mut self.forget) });
+        }
+        self.start_batches(now, &mut step);
+        self.prepare(&mut step);
+        step
+    }
+
+    fn prepare(&mut self, step: &mut Step) {
+        let Some(capacity) = self.engine else { return };
+        let lanes = u64::try_from(capacity.lanes).unwrap_or(u64::MAX);
+        let ahead = u64::from(capacity.max_tokens).saturating_mul(lanes + 1);
+        let mut message = Prepare::default();
+        for (key, job) in &mut self.jobs {
+            // A suspect shares nothing with others, so that a crash can be laid at its door.
+            if job.alone {
+                message.flush(&mut self.preparing, step);
+            }
+            while job.preparing() < PREPARING_PER_JOB
+                && job.prepared_tokens() < ahead
+                && job.results.unsent_bytes() < MAX_UNSENT_BYTES
+                && self.items.len() < MAX_HELD_ITEMS
+            {
+                let Some(bytes) = job.next_bytes() else { break };
+                if message.is_full_for(bytes) {
+                    message.flush(&mut self.preparing, step);
+                }
+                let item = ItemKey(self.next_key);
+                let Some((index, input)) = job.prepare_next(item) else { break };
+                self.next_key += 1;
+                self.items.insert(item, (*key, index));
+                message.add(*key, item, input, bytes);
+            }
+            if job.alone {
+                message.flush(&mut self.preparing, step);
+            }
+        }
+        message.flush(&mut self.preparing, step);
+    }
+
+    /// Results to be stored as checkpoints, at most `budget` bytes. Each must be answered by
+    /// [`Board::checkpoint_stored`] or [`Board::checkpoint_lost`].
+    pub fn checkpoints(&mut self, budget: usize) -> BTreeMap<JobKey, Vec<ResultPart>> {
+        let mut left = budget;
+        let mut checkpoints = BTreeMap::new();
+        for (key, job) in &mut self.jobs {
+            let parts = job.results.checkpoint(left);
+            if !parts.is_empty() {
+                left = left.saturating_sub(parts.iter().map(part_bytes).sum());
+                checkpoints.insert(*key, parts);
+            }
+        }
+        checkpoints
+    }
+
+    #[must_use]
+    pub fn checkpoint_stored(&mut self, key: JobKey) -> Option<Ended> {
+        self.jobs.get_mut(&key)?.results.confirm();
+        self.finish_if_done(key)
+    }
+
+    /// It is not known whether the checkpoint was stored.
+    #[must_use]
+    pub fn checkpoint_lost(&mut self, key: JobKey) -> Option<Ended> {
+        self.jobs.get_mut(&key)?.results.give_back();
+        self.finish_if_done(key)
+    }
+
+    /// The end of a job whose last result is there. A checkpoint in flight is waited for, so that
+    /// the completion carries only what was not stored.
+    fn finish_if_done(&mut self, key: JobKey) -> Option<Ended> {
+        let job = self.jobs.get(&key)?;
+        if !job.results.is_complete() || job.results.is_in_flight() {
+            return None;
+        }
+        let job = self.jobs.remove(&key)?;
+        let outcome = Outcome::Completed { busy: job.busy, parts: job.results.into_rest() };
+        Some(Ended { key, outcome })
+    }
+}
+
+/// A `Prepare` message that is being filled.
+#[derive(Default)]
+struct Prepare {
+    items: Vec<(ItemKey, ItemInput)>,
+    jobs: Vec<JobKey>,
+    bytes: usize,
+}
+
+impl Prepare {
+    fn is_full_for(&self, bytes: usize) -> bool {
+        self.items.len() >= PREPARE_ITEMS
+            || (!self.items.is_empty() && self.bytes + bytes > PREPARE_BYTES)
+    }
+
+    fn add(&mut self, job: JobKey, key: ItemKey, input: ItemInput, bytes: usize) {
+        self.items.push((key, input));
+        self.bytes += bytes;
+        if self.jobs.last() != Some(&job) {
+            self.jobs.push(job);
+        }
+    }
+
+    fn flush(&mut self, preparing: &mut VecDeque<Vec<JobKey>>, step: &mut Step) {
+        if self.items.is_empty() {
+            return;
+        }
+        let Self { items, jobs, bytes: _ } = std::mem::take(self);
+        step.messages.push(ToEngine::Prepare { items });
+        preparing.push_back(jobs);
+    }
+}
+
+fn item_failure(index: u32, error: &ItemError) -> Failure {
+    let (kind, code) = match error {
+        ItemError::WrongKind { .. } | ItemError::Invalid { .. } => {
+            (FailureKind::Permanent, "INVALID_INPUT")
+        }
+        ItemError::Full { .. } => (FailureKind::Retryable, "ENGINE_FULL"),
+        ItemError::Internal { .. } => (FailureKind::Retryable, "ENGINE_INTERNAL"),
+    };
+    Failure { kind, code, message: format!("item {index}: {error}") }
+}

@@ -1,0 +1,166 @@
+//! One job on the board: its inputs, where each item stands, and its results.
+
+use std::time::Duration;
+
+use stoker_core::time::Timestamp;
+use stoker_engine_api::{ItemInput, ItemKey, ItemOutput};
+
+use super::results::{MixedOutputs, Results};
+
+/// Names an attempt inside this process; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobKey(pub u64);
+
+/// A granted job for the board.
+#[derive(Debug)]
+pub struct Admission {
+    pub key: JobKey,
+    pub texts: Vec<String>,
+    /// Items before this one are stored.
+    pub first_item: u32,
+    /// Run it in batches of its own.
+    pub alone: bool,
+    pub granted_at: Timestamp,
+    /// When its slack ends.
+    pub start_by: Timestamp,
+}
+
+/// Where an item stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ItemState {
+    /// Not in the engine.
+    Todo,
+    /// The engine was asked to prepare it.
+    Preparing(ItemKey),
+    /// Prepared: in the queue, or in a batch.
+    Prepared {
+        key: ItemKey,
+        cost: u32,
+    },
+    Done,
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    texts: Vec<String>,
+    items: Vec<ItemState>,
+    /// No item before this one is `Todo`.
+    cursor: usize,
+    preparing: usize,
+    /// Tokens of items that are prepared and not done.
+    prepared_tokens: u64,
+    pub(super) results: Results,
+    pub(super) alone: bool,
+    pub(super) granted_at: Timestamp,
+    pub(super) start_by: Timestamp,
+    pub(super) started: bool,
+    pub(super) busy: Duration,
+}
+
+impl Job {
+    pub(super) fn new(admission: Admission) -> Self {
+        let Admission { key: _, texts, first_item, alone, granted_at, start_by } = admission;
+        let total = u32::try_from(texts.len()).unwrap_or(u32::MAX);
+        let stored = usize::try_from(first_item).unwrap_or(usize::MAX).min(texts.len());
+        let mut items = vec![ItemState::Done; stored];
+        items.resize(texts.len(), ItemState::Todo);
+        Self {
+            items,
+            cursor: stored,
+            preparing: 0,
+            prepared_tokens: 0,
+            results: Results::new(total, first_item),
+            texts,
+            alone,
+            granted_at,
+            start_by,
+            started: false,
+            busy: Duration::ZERO,
+        }
+    }
+
+    pub(super) const fn preparing(&self) -> usize {
+        self.preparing
+    }
+
+    pub(super) const fn prepared_tokens(&self) -> u64 {
+        self.prepared_tokens
+    }
+
+    /// The next item to prepare, as a copy: the input stays until its result is there, since an
+    /// engine that dies takes its prepared items along.
+    pub(super) fn prepare_next(&mut self, key: ItemKey) -> Option<(u32, ItemInput)> {
+        while self.items.get(self.cursor).is_some_and(|item| *item != ItemState::Todo) {
+            self.cursor += 1;
+        }
+        let item = self.items.get_mut(self.cursor)?;
+        let text = self.texts.get(self.cursor)?;
+        *item = ItemState::Preparing(key);
+        self.preparing += 1;
+        let index = u32::try_from(self.cursor).ok()?;
+        Some((index, ItemInput::Text(text.clone())))
+    }
+
+    /// Bytes of the next item's input; `None` when there is none left to prepare.
+    pub(super) fn next_bytes(&mut self) -> Option<usize> {
+        while self.items.get(self.cursor).is_some_and(|item| *item != ItemState::Todo) {
+            self.cursor += 1;
+        }
+        self.texts.get(self.cursor).map(String::len)
+    }
+
+    pub(super) fn prepared(&mut self, index: u32, cost: u32) {
+        if let Some(item) = self.item_mut(index)
+            && let ItemState::Preparing(key) = *item
+        {
+            *item = ItemState::Prepared { key, cost };
+            self.preparing -= 1;
+            self.prepared_tokens += u64::from(cost);
+        }
+    }
+
+    /// The engine could not prepare it and keeps nothing of it.
+    pub(super) fn refused(&mut self, index: u32) {
+        if let Some(item) = self.item_mut(index)
+            && matches!(item, ItemState::Preparing(_))
+        {
+            *item = ItemState::Todo;
+            self.preparing -= 1;
+        }
+    }
+
+    pub(super) fn done(&mut self, index: u32, output: ItemOutput) -> Result<(), MixedOutputs> {
+        let Some(item) = self.item_mut(index) else { return Ok(()) };
+        let ItemState::Prepared { cost, .. } = *item else { return Ok(()) };
+        *item = ItemState::Done;
+        self.prepared_tokens -= u64::from(cost);
+        if let Some(text) = usize::try_from(index).ok().and_then(|i| self.texts.get_mut(i)) {
+            *text = String::new();
+        }
+        self.results.put(index, output)
+    }
+
+    /// The engine is gone, with everything it had prepared.
+    pub(super) fn reset(&mut self) {
+        for item in &mut self.items {
+            if *item != ItemState::Done {
+                *item = ItemState::Todo;
+            }
+        }
+        self.cursor = 0;
+        self.preparing = 0;
+        self.prepared_tokens = 0;
+    }
+
+    /// Keys that the engine holds for this job.
+    pub(super) fn held(&self) -> impl Iterator<Item = ItemKey> {
+        self.items.iter().filter_map(|item| match item {
+            ItemState::Preparing(key) | ItemState::Prepared { key, .. } => Some(*key),
+            ItemState::Todo | ItemState::Done => None,
+        })
+    }
+
+    fn item_mut(&mut self, index: u32) -> Option<&mut ItemState> {
+        self.items.get_mut(usize::try_from(index).ok()?)
+    }
+}

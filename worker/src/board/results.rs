@@ -1,0 +1,323 @@
+//! The results of one job on their way to the coordinator: put in any order, cut into parts in
+//! order, sent as checkpoints or with the completion, and let go once they are stored.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use stoker_engine_api::ItemOutput;
+use stoker_proto::v1::{Embeddings, ResultPart, Texts, result_part::Output};
+
+/// A part is closed when it reaches this size, so that parts fit into calls of any size.
+const PART_BYTES: usize = 1 << 20;
+
+/// What a text costs on the wire besides its bytes.
+const TEXT_OVERHEAD: usize = 6;
+
+/// An output that does not fit to the others of its job, or to its own batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the engine mixed kinds or sizes of outputs in one job")]
+pub(super) struct MixedOutputs;
+
+/// Results that the coordinator does not have yet.
+#[derive(Debug)]
+pub(super) struct Results {
+    /// Items of the whole job.
+    total: u32,
+    /// The first item that is in no part yet.
+    next: u32,
+    /// Outputs from item `next` on, as they arrive.
+    window: VecDeque<Option<ItemOutput>>,
+    open: Open,
+    unsent: VecDeque<ResultPart>,
+    unsent_bytes: usize,
+    in_flight: Vec<ResultPart>,
+}
+
+/// The part that grows.
+#[derive(Debug, Default)]
+struct Open {
+    first_item: u32,
+    items: u32,
+    bytes: usize,
+    kind: Kind,
+}
+
+#[derive(Debug, Default)]
+enum Kind {
+    #[default]
+    Nothing,
+    Embeddings {
+        dimensions: usize,
+        vectors: Vec<u8>,
+    },
+    Texts(Vec<String>),
+}
+
+impl Results {
+    /// For a job of `total` items of which those before `first_item` are stored.
+    pub(super) fn new(total: u32, first_item: u32) -> Self {
+        let next = first_item.min(total);
+        Self {
+            total,
+            next,
+            window: VecDeque::new(),
+            open: Open { first_item: next, ..Open::default() },
+            unsent: VecDeque::new(),
+            unsent_bytes: 0,
+            in_flight: Vec::new(),
+        }
+    }
+
+    /// Adds the output of item `index`.
+    ///
+    /// # Errors
+    /// When it is of another kind than the outputs before it.
+    pub(super) fn put(&mut self, index: u32, output: ItemOutput) -> Result<(), MixedOutputs> {
+        let Some(offset) = index.checked_sub(self.next) else { return Ok(()) };
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        if self.window.len() <= offset {
+            self.window.resize_with(offset + 1, || None);
+        }
+        if let Some(slot) = self.window.get_mut(offset) {
+            *slot = Some(output);
+        }
+        while let Some(output) = self.window.front_mut().and_then(Option::take) {
+            self.window.pop_front();
+            let grown = self.open.add(output)?;
+            self.unsent_bytes += grown;
+            self.next += 1;
+            if self.open.bytes >= PART_BYTES {
+                self.close();
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) const fn is_complete(&self) -> bool {
+        self.next >= self.total
+    }
+
+    /// Bytes that wait to be sent, without those in flight.
+    pub(super) const fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Takes parts of at most `budget` bytes to be sent as a checkpoint; empty while another one is
+    /// in flight.
+    pub(super) fn checkpoint(&mut self, budget: usize) -> Vec<ResultPart> {
+        if self.is_in_flight() {
+            return Vec::new();
+        }
+        self.close();
+        let mut left = budget;
+        while let Some(part) = self.unsent.front() {
+            let bytes = part_bytes(part);
+            if bytes > left {
+                break;
+            }
+            left -= bytes;
+            self.unsent_bytes = self.unsent_bytes.saturating_sub(bytes);
+            self.in_flight.extend(self.unsent.pop_front());
+        }
+        self.in_flight.clone()
+    }
+
+    /// The checkpoint in flight is stored.
+    pub(super) fn confirm(&mut self) {
+        self.in_flight.clear();
+    }
+
+    /// Whether the checkpoint in flight was stored is not known: it will be sent again, with the
+    /// same borders.
+    pub(super) fn give_back(&mut self) {
+        for part in self.in_flight.drain(..).rev() {
+            self.unsent_bytes += part_bytes(&part);
+            self.unsent.push_front(part);
+        }
+    }
+
+    /// Everything that is not known to be stored, in order and without a gap.
+    pub(super) fn into_rest(mut self) -> Vec<ResultPart> {
+        self.give_back();
+        self.close();
+        self.unsent.into()
+    }
+
+    fn close(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        self.open.first_item = self.next;
+        self.unsent.extend(open.into_part());
+    }
+}
+
+impl Open {
+    /// Returns the bytes added.
+    fn add(&mut self, output: ItemOutput) -> Result<usize, MixedOutputs> {
+        let added = match (&mut self.kind, output) {
+            (Kind::Nothing, ItemOutput::Embedding(vector)) => {
+                let vectors = le_bytes(&vector).collect::<Vec<u8>>();
+                let added = vectors.len();
+                self.kind = Kind::Embeddings { dimensions: vector.len(), vectors };
+                added
+            }
+            (Kind::Embeddings { dimensions, vectors }, ItemOutput::Embedding(vector))
+                if *dimensions == vector.len() =>
+            {
+                vectors.extend(le_bytes(&vector));
+                vector.len() * size_of::<f32>()
+            }
+            (Kind::Nothing, ItemOutput::Text(text)) => {
+                let added = text.len() + TEXT_OVERHEAD;
+                self.kind = Kind::Texts(vec![text]);
+                added
+            }
+            (Kind::Texts(texts), ItemOutput::Text(text)) => {
+                let added = text.len() + TEXT_OVERHEAD;
+                texts.push(text);
+                added
+            }
+            (Kind::Embeddings { .. } | Kind::Texts(_), _) => return Err(MixedOutputs),
+        };
+        self.items += 1;
+        self.bytes += added;
+        Ok(added)
+    }
+
+    fn into_part(self) -> Option<ResultPart> {
+        let output = match self.kind {
+            Kind::Nothing => return None,
+            Kind::Embeddings { dimensions, vectors } => Output::Embeddings(Embeddings {
+                dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
+                vectors: Bytes::from(vectors),
+            }),
+            Kind::Texts(texts) => Output::Texts(Texts { texts }),
+        };
+        Some(ResultPart { first_item: self.first_item, items: self.items, output: Some(output) })
+    }
+}
+
+fn le_bytes(vector: &[f32]) -> impl Iterator<Item = u8> {
+    vector.iter().flat_map(|value| value.to_le_bytes())
+}
+
+/// Result bytes of a part, as the coordinator counts them (a little more for texts).
+pub fn part_bytes(part: &ResultPart) -> usize {
+    match &part.output {
+        None => 0,
+        Some(Output::Embeddings(embeddings)) => embeddings.vectors.len(),
+        Some(Output::Texts(texts)) => {
+            texts.texts.iter().map(|text| text.len() + TEXT_OVERHEAD).sum()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(n: u32) -> ItemOutput {
+        ItemOutput::Text(format!("t{n}"))
+    }
+
+    fn items(parts: &[ResultPart]) -> Vec<(u32, u32)> {
+        parts.iter().map(|part| (part.first_item, part.items)).collect()
+    }
+
+    fn texts(parts: &[ResultPart]) -> Vec<String> {
+        parts
+            .iter()
+            .flat_map(|part| match &part.output {
+                Some(Output::Texts(texts)) => texts.texts.clone(),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn parts_come_in_order_whatever_the_order_of_outputs() {
+        let mut results = Results::new(4, 1);
+        results.put(3, text(3)).unwrap();
+        assert!(results.checkpoint(usize::MAX).is_empty());
+        results.put(1, text(1)).unwrap();
+        results.put(2, text(2)).unwrap();
+        assert!(results.is_complete());
+        let rest = results.into_rest();
+        assert_eq!(items(&rest), [(1, 3)]);
+        assert_eq!(texts(&rest), ["t1", "t2", "t3"]);
+    }
+
+    #[test]
+    fn what_was_stored_is_not_sent_again_and_what_was_not_is() {
+        let mut results = Results::new(3, 0);
+        results.put(0, text(0)).unwrap();
+        assert_eq!(items(&results.checkpoint(usize::MAX)), [(0, 1)]);
+        results.put(1, text(1)).unwrap();
+        assert!(results.checkpoint(usize::MAX).is_empty(), "one checkpoint at a time");
+        results.confirm();
+        assert_eq!(items(&results.checkpoint(usize::MAX)), [(1, 1)]);
+        results.give_back();
+        results.put(2, text(2)).unwrap();
+        let rest = results.into_rest();
+        assert_eq!(items(&rest), [(1, 1), (2, 1)], "borders stay as they were sent");
+    }
+
+    #[test]
+    fn parts_are_cut_at_a_mebibyte_and_sent_within_the_budget() {
+        let mut results = Results::new(3_000, 0);
+        for index in 0..3_000 {
+            results.put(index, ItemOutput::Embedding(vec![0.5; 384])).unwrap();
+        }
+        assert_eq!(results.unsent_bytes(), 3_000 * 384 * 4);
+        let first = results.checkpoint(3 << 20);
+        assert_eq!(first.len(), 2);
+        let sent: usize = first.iter().map(part_bytes).sum();
+        assert!(sent <= 3 << 20 && first.iter().all(|part| part_bytes(part) >= PART_BYTES));
+        assert_eq!(results.unsent_bytes() + sent, 3_000 * 384 * 4);
+    }
+
+    #[test]
+    fn mixed_outputs_are_refused() {
+        let mut results = Results::new(3, 0);
+        results.put(0, ItemOutput::Embedding(vec![1.0, 2.0])).unwrap();
+        assert_eq!(results.put(1, ItemOutput::Embedding(vec![1.0])), Err(MixedOutputs));
+        let mut results = Results::new(3, 0);
+        results.put(0, text(0)).unwrap();
+        assert_eq!(results.put(1, ItemOutput::Embedding(vec![1.0])), Err(MixedOutputs));
+    }
+
+    proptest! {
+        #[test]
+        fn every_item_is_sent_once_in_order(
+            order in Just((0..40_u32).collect::<Vec<_>>()).prop_shuffle(),
+            steps in proptest::collection::vec(0..4_u8, 40),
+        ) {
+            let mut results = Results::new(40, 0);
+            let mut stored = Vec::new();
+            for (index, step) in order.into_iter().zip(steps) {
+                results.put(index, text(index)).unwrap();
+                let sent = results.checkpoint(if step == 3 { 0 } else { usize::MAX });
+                if step == 0 {
+                    results.give_back();
+                } else if !sent.is_empty() {
+                    results.confirm();
+                    stored.extend(sent);
+                }
+            }
+            prop_assert!(results.is_complete());
+            stored.extend(results.into_rest());
+            let expected: Vec<String> = (0..40).map(|n| format!("t{n}")).collect();
+            prop_assert_eq!(texts(&stored), expected);
+            let mut next = 0;
+            for (first, count) in items(&stored) {
+                prop_assert_eq!(first, next);
+                next += count;
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! What a worker can be told: flags over environment over a TOML file, then checked as a whole.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use stoker_core::fleet::{Fleet, FleetSpec};
+use stoker_core::ids::{ModelName, PoolName};
+use stoker_runtime::config::{HumanDuration, read_toml};
+use stoker_runtime::secret::Secret;
+use stoker_runtime::telemetry::TelemetrySettings;
+use tonic::transport::Uri;
+
+use crate::error::SettingsError;
+
+const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7070";
+const DEFAULT_FLEET: &str = "fleet.toml";
+const EMBEDDED: &str = "embedded";
+const ENGINE: &str = "stoker-engine";
+const ECHO_ENGINE: &str = "stoker-engine-echo";
+
+/// More would make the claim calls and the memory for inputs unreasonable.
+const MAX_SLOTS: u16 = 1_000;
+const MAX_LANES: u32 = 256;
+
+/// The settings as written. Everything that is left out has a default.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Config {
+    /// Where the coordinator listens [default: http://127.0.0.1:7070]
+    #[arg(long, env = "STOKER_COORDINATOR", value_name = "URL")]
+    pub coordinator: Option<String>,
+
+    /// The file that says what the fleet is [default: fleet.toml]
+    #[arg(long, env = "STOKER_FLEET", value_name = "FILE")]
+    pub fleet: Option<PathBuf>,
+
+    /// Pool that this worker belongs to [default: the fleet's only pool]
+    #[arg(long, env = "STOKER_POOL", value_name = "NAME")]
+    pub pool: Option<PoolName>,
+
+    /// Models to serve, a subset of the pool's [default: all of them]
+    #[arg(long, env = "STOKER_MODELS", value_name = "NAME", value_delimiter = ',')]
+    pub models: Option<Vec<ModelName>>,
+
+    /// Jobs held at once, for each model [default: 8]
+    #[arg(long, env = "STOKER_SLOTS", value_name = "N")]
+    pub slots: Option<u16>,
+
+    /// Batches that each engine runs at the same time [default: the number of cores]
+    #[arg(long, env = "STOKER_LANES", value_name = "N")]
+    pub lanes: Option<u32>,
+
+    /// Where deliveries come from: `embedded` (the coordinator's own queue) or amqp(s)://...
+    /// [default: embedded]
+    #[arg(long, env = "STOKER_BROKER_URI", value_name = "URI", hide_env_values = true)]
+    pub broker: Option<Secret>,
+
+    /// How long to finish work after being asked to stop [default: 30s]
+    #[arg(long, env = "STOKER_GRACE", value_name = "TIME")]
+    pub grace: Option<HumanDuration>,
+
+    /// How long an engine may take to load its model [default: 10m]
+    #[arg(long, env = "STOKER_ENGINE_START_LIMIT", value_name = "TIME")]
+    pub engine_start_limit: Option<HumanDuration>,
+
+    /// How long an engine may be silent while it has work, besides the time that its batches need
+    /// [default: 60s]
+    #[arg(long, env = "STOKER_ENGINE_STALL_LIMIT", value_name = "TIME")]
+    pub engine_stall_limit: Option<HumanDuration>,
+
+    /// Where /metrics, /healthz and /readyz are served [default: 127.0.0.1:0, any free port]
+    #[arg(long, env = "STOKER_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
+
+    /// Directory for results that could not be delivered; without one they are computed again
+    #[arg(long, env = "STOKER_SPOOL", value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+
+    /// The engine's binary [default: stoker-engine beside this executable]
+    #[arg(long, env = "STOKER_ENGINE", value_name = "FILE")]
+    pub engine: Option<PathBuf>,
+
+    /// The echo engine's binary [default: stoker-engine-echo beside this executable]
+    #[arg(long, env = "STOKER_ECHO_ENGINE", value_name = "FILE")]
+    pub echo_engine: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub hub: HubConfig,
+
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+}
+
+/// The Hugging Face hub, with the variables that all its clients use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct HubConfig {
+    /// Where downloaded models are kept [default: ~/.cache/huggingface]
+    #[arg(long = "hf-home", env = "HF_HOME", value_name = "DIR")]
+    pub home: Option<PathBuf>,
+
+    /// The hub [default: https://huggingface.co]
+    #[arg(long = "hf-endpoint", env = "HF_ENDPOINT", value_name = "URL")]
+    pub endpoint: Option<String>,
+
+    /// Token for private and gated models [default: the file `token` in the cache]
+    #[arg(long = "hf-token", env = "HF_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub token: Option<Secret>,
+}
+
+/// Where deliveries come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BrokerChoice {
+    /// The coordinator's own queue, through its port.
+    Embedded,
+    Amqp(Secret),
+}
+
+/// Checked settings of one worker.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub coordinator: Uri,
+    pub fleet: Fleet,
+    pub pool: PoolName,
+    /// Models to serve; at least one, all of them in the pool.
+    pub models: Vec<ModelName>,
+    pub slots: NonZeroU16,
+    pub lanes: NonZeroU32,
+    pub broker: BrokerChoice,
+    pub grace: Duration,
+    pub engine_start_limit: Duration,
+    pub engine_stall_limit: Duration,
+    pub metrics_listen: SocketAddr,
+    pub spool: Option<PathBuf>,
+    pub engine: PathBuf,
+    pub echo_engine: PathBuf,
+    pub hub: HubConfig,
+}
+
+impl Config {
+    /// The same with every default filled in.
+    #[must_use]
+    pub fn with_defaults(self) -> Self {
+        Self {
+            coordinator: self.coordinator.or_else(|| Some(DEFAULT_COORDINATOR.to_owned())),
+            fleet: self.fleet.or_else(|| Some(DEFAULT_FLEET.into())),
+            slots: self.slots.or(Some(8)),
+            lanes: self.lanes.or_else(|| Some(cores())),
+            broker: self.broker.or_else(|| Some(Secret::new(EMBEDDED))),
+            grace: self.grace.or(Some(seconds(30))),
+            engine_start_limit: self.engine_start_limit.or(Some(seconds(600))),
+            engine_stall_limit: self.engine_stall_limit.or(Some(seconds(60))),
+            metrics_listen: self
+                .metrics_listen
+                .or_else(|| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))),
+            engine: self.engine.or_else(|| Some(beside_executable(ENGINE))),
+            echo_engine: self.echo_engine.or_else(|| Some(beside_executable(ECHO_ENGINE))),
+            ..self
+        }
+    }
+
+    /// Checks everything that can be checked without the network.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used, with what to do about it.
+    pub fn check(self) -> Result<Settings, SettingsError> {
+        let filled = self.with_defaults();
+        let fleet = load_fleet(&filled.fleet.unwrap_or_else(|| DEFAULT_FLEET.into()))?;
+        let pool = choose_pool(&fleet, filled.pool)?;
+        let models = choose_models(&fleet, &pool, filled.models)?;
+        let duration = |value: Option<HumanDuration>, default| value.unwrap_or(default).get();
+        Ok(Settings {
+            coordinator: coordinator_uri(filled.coordinator.as_deref())?,
+            fleet,
+            pool,
+            models,
+            slots: in_range("slots", filled.slots.unwrap_or(8), MAX_SLOTS)
+                .and_then(|n| non_zero("slots", NonZeroU16::new(n)))?,
+            lanes: in_range("lanes", filled.lanes.unwrap_or_else(cores), MAX_LANES)
+                .and_then(|n| non_zero("lanes", NonZeroU32::new(n)))?,
+            broker: broker_choice(filled.broker)?,
+            grace: duration(filled.grace, seconds(30)),
+            engine_start_limit: duration(filled.engine_start_limit, seconds(600)),
+            engine_stall_limit: duration(filled.engine_stall_limit, seconds(60)),
+            metrics_listen: filled
+                .metrics_listen
+                .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+            spool: filled.spool,
+            engine: filled.engine.unwrap_or_else(|| ENGINE.into()),
+            echo_engine: filled.echo_engine.unwrap_or_else(|| ECHO_ENGINE.into()),
+            hub: filled.hub,
+        })
+    }
+}
+
+/// Reads and checks `fleet.toml`.
+///
+/// # Errors
+/// When it cannot be read, or with everything that is wrong with it.
+pub fn load_fleet(path: &Path) -> Result<Fleet, SettingsError> {
+    let spec: FleetSpec = read_toml(path)?;
+    spec.check().map_err(|problems| SettingsError::Fleet { path: path.to_owned(), problems })
+}
+
+fn coordinator_uri(text: Option<&str>) -> Result<Uri, SettingsError> {
+    let text = text.unwrap_or(DEFAULT_COORDINATOR);
+    let refuse = |problem| SettingsError::Coordinator { url: text.to_owned(), problem };
+    let uri: Uri = text.parse().map_err(|_| refuse("it is not a URL"))?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http"), Some(_)) => Ok(uri),
+        (Some("https"), _) => Err(refuse("the coordinator does not speak TLS")),
+        _ => Err(refuse("scheme or host is missing")),
+    }
+}
+
+fn broker_choice(broker: Option<Secret>) -> Result<BrokerChoice, SettingsError> {
+    let Some(broker) = broker else { return Ok(BrokerChoice::Embedded) };
+    let text = broker.expose();
+    if text == EMBEDDED {
+        return Ok(BrokerChoice::Embedded);
+    }
+    if text.starts_with("amqp://") || text.starts_with("amqps://") {
+        return Ok(BrokerChoice::Amqp(broker));
+    }
+    Err(SettingsError::Broker)
+}
+
+fn choose_pool(fleet: &Fleet, wanted: Option<PoolName>) -> Result<PoolName, SettingsError> {
+    let known = || names(fleet.pools.keys());
+    match wanted {
+        Some(pool) if fleet.pools.contains_key(&pool) => Ok(pool),
+        Some(pool) => Err(SettingsError::UnknownPool { pool, known: known() }),
+        None => {
+            let mut pools = fleet.pools.keys();
+            match (pools.next(), pools.next()) {
+                (Some(only), None) => Ok(only.clone()),
+                _ => Err(SettingsError::PoolMissing { known: known() }),
+            }
+        }
+    }
+}
+
+fn choose_models(
+    fleet: &Fleet,
+    pool: &PoolName,
+    wanted: Option<Vec<ModelName>>,
+) -> Result<Vec<ModelName>, SettingsError> {
+    let served = fleet.pools.get(pool).map(|pool| pool.models.clone()).unwrap_or_default();
+    let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else { return Ok(served) };
+    let mut chosen: Vec<ModelName> = Vec::with_capacity(wanted.len());
+    for model in wanted {
+        if !served.contains(&model) {
+            let (pool, known) = (pool.clone(), names(served.iter()));
+            return Err(SettingsError::UnknownModel { model, pool, known });
+        }
+        if !chosen.contains(&model) {
+            chosen.push(model);
+        }
+    }
+    Ok(chosen)
+}
+
+fn in_range<N: PartialOrd + Into<u64> + Copy>(
+    setting: &'static str,
+    value: N,
+    limit: N,
+) -> Result<N, SettingsError> {
+    if value > limit {
+        let (value, limit) = (value.into(), limit.into());
+        return Err(SettingsError::OutOfRange { setting, value, limit });
+    }
+    Ok(value)
+}
+
+fn non_zero<N>(setting: &'static str, value: Option<N>) -> Result<N, SettingsError> {
+    value.ok_or(SettingsError::Zero { setting })
+}
+
+fn names<'a, N: ToString + 'a>(names: impl Iterator<Item = &'a N>) -> String {
+    names.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn seconds(seconds: u64) -> HumanDuration {
+    HumanDuration::new(Duration::from_secs(seconds))
+}
+
+fn cores() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    u32::try_from(cores).unwrap_or(1).min(MAX_LANES)
+}
+
+/// Looked for beside this program, so that an unpacked release works from anywhere.
+fn beside_executable(name: &str) -> PathBuf {
+    let executable = std::env::current_exe().ok();
+    executable.as_deref().and_then(Path::parent).map_or_else(|| name.into(), |dir| dir.join(name))
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

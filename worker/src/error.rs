@@ -1,0 +1,72 @@
+//! Why a worker cannot start, or had to stop.
+
+use std::path::PathBuf;
+
+use stoker_broker::BrokerError;
+use stoker_core::fleet::Problem;
+use stoker_core::ids::{FleetName, ModelName, PoolName};
+use stoker_runtime::config::ConfigError;
+use stoker_runtime::net::BindError;
+
+use crate::spool::SpoolError;
+use crate::weights::WeightsError;
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error(transparent)]
+    File(#[from] ConfigError),
+    #[error("{} describes no usable fleet:{}", path.display(), list(problems))]
+    Fleet { path: PathBuf, problems: Vec<Problem> },
+    #[error("the fleet has no pool `{pool}`; it has: {known}")]
+    UnknownPool { pool: PoolName, known: String },
+    #[error("the fleet has several pools: say which one with --pool; there are: {known}")]
+    PoolMissing { known: String },
+    #[error("pool `{pool}` does not serve a model `{model}`; it serves: {known}")]
+    UnknownModel { model: ModelName, pool: PoolName, known: String },
+    #[error(
+        "`{url}` is not the address of a coordinator: {problem}; write http://host:port, such as \
+         http://127.0.0.1:7070"
+    )]
+    Coordinator { url: String, problem: &'static str },
+    #[error("the broker is neither `embedded` nor an amqp:// or amqps:// URI")]
+    Broker,
+    #[error("`{setting}` is {value}, the limit is {limit}")]
+    OutOfRange { setting: &'static str, value: u64, limit: u64 },
+    #[error("`{setting}` must be at least 1")]
+    Zero { setting: &'static str },
+}
+
+/// Why a worker ended in failure.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Listen(#[from] BindError),
+    #[error("cannot use the broker")]
+    Broker(#[from] BrokerError),
+    #[error("cannot get model `{model}`")]
+    Weights {
+        model: ModelName,
+        #[source]
+        source: WeightsError,
+    },
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error("the engine of model `{model}` cannot start: {message}; {remedy}")]
+    Engine { model: ModelName, message: String, remedy: String },
+    #[error(
+        "the coordinator serves fleet `{theirs}`, this worker's file describes `{ours}`: give both \
+         the same fleet.toml"
+    )]
+    OtherFleet { ours: FleetName, theirs: String },
+    #[error("the coordinator refuses this worker: {reason}")]
+    Refused { reason: String },
+    #[error("a part of the worker failed: {0}")]
+    Task(String),
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+}

@@ -1,0 +1,160 @@
+//! The coordinator as a worker sees it: one connection, a deadline on every call, and errors that
+//! say whether to try again.
+
+mod session;
+
+use std::future::Future;
+use std::time::Duration;
+
+use stoker_proto::v1;
+use stoker_proto::v1::worker_service_client::WorkerServiceClient;
+use stoker_runtime::trace_context::TraceContext;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Request, Response, Status};
+
+pub use session::{Registration, SessionNews, run as run_session};
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const CLAIM_LIMIT: Duration = Duration::from_secs(10);
+const HEARTBEAT_LIMIT: Duration = Duration::from_secs(10);
+const REPORT_LIMIT: Duration = Duration::from_secs(30);
+
+/// Grants carry inputs: the coordinator keeps answers below its own limit, which is smaller.
+const MAX_MESSAGE_BYTES: usize = 256 << 20;
+
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// A call to the coordinator that brought no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LinkError {
+    #[error("the coordinator cannot be reached: {reason}")]
+    Unreachable { reason: String },
+    #[error("the coordinator gave no answer within {after:?}")]
+    TimedOut { after: Duration },
+    /// The call itself is wrong: repeating it as it is changes nothing.
+    #[error("the coordinator refused the call ({code:?}): {reason}")]
+    Refused { code: Code, reason: String },
+}
+
+impl LinkError {
+    /// Whether the same call may succeed later.
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } => true,
+            Self::Refused { .. } => false,
+        }
+    }
+
+    fn of(status: &Status) -> Self {
+        let reason = status.message().to_owned();
+        match status.code() {
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented => Self::Refused { code: status.code(), reason },
+            // Credentials and quotas can be mended at the coordinator while this worker waits.
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+            | Code::Unauthenticated => Self::Unreachable { reason },
+        }
+    }
+}
+
+/// The connection to the coordinator. Clones share it. It connects by itself, and again after a
+/// loss.
+#[derive(Debug, Clone)]
+pub struct Link {
+    workers: WorkerServiceClient<Channel>,
+    channel: Channel,
+}
+
+impl Link {
+    /// Must be called on a tokio runtime.
+    pub fn new(coordinator: Uri) -> Self {
+        let channel = Endpoint::from(coordinator)
+            .connect_timeout(CONNECT_LIMIT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .connect_lazy();
+        let workers = WorkerServiceClient::new(channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Self { workers, channel }
+    }
+
+    /// For the embedded queue, which shares the port.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub async fn claim(&self, request: v1::ClaimRequest) -> Result<v1::ClaimResponse, LinkError> {
+        let mut client = self.workers.clone();
+        call(CLAIM_LIMIT, client.claim(timed(request, CLAIM_LIMIT))).await
+    }
+
+    pub async fn heartbeat(
+        &self,
+        request: v1::HeartbeatRequest,
+    ) -> Result<v1::HeartbeatResponse, LinkError> {
+        let mut client = self.workers.clone();
+        call(HEARTBEAT_LIMIT, client.heartbeat(timed(request, HEARTBEAT_LIMIT))).await
+    }
+
+    pub async fn complete(
+        &self,
+        request: v1::CompleteRequest,
+        trace: &TraceContext,
+    ) -> Result<v1::CompleteResponse, LinkError> {
+        let mut client = self.workers.clone();
+        let mut request = timed(request, REPORT_LIMIT);
+        trace.inject_headers(request.metadata_mut().as_mut());
+        call(REPORT_LIMIT, client.complete(request)).await
+    }
+
+    pub async fn fail(&self, request: v1::FailRequest) -> Result<v1::FailResponse, LinkError> {
+        let mut client = self.workers.clone();
+        call(REPORT_LIMIT, client.fail(timed(request, REPORT_LIMIT))).await
+    }
+
+    pub async fn release(
+        &self,
+        request: v1::ReleaseRequest,
+    ) -> Result<v1::ReleaseResponse, LinkError> {
+        let mut client = self.workers.clone();
+        call(REPORT_LIMIT, client.release(timed(request, REPORT_LIMIT))).await
+    }
+}
+
+/// The deadline travels with the call, so that the coordinator does not work for nobody.
+fn timed<T>(message: T, limit: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(limit);
+    request
+}
+
+async fn call<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, LinkError> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(LinkError::of(&status)),
+        Err(_) => Err(LinkError::TimedOut { after: limit }),
+    }
+}

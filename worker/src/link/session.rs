@@ -1,0 +1,214 @@
+//! The registration: a stream that stays open as long as the worker lives and brings commands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stoker_proto::v1;
+use stoker_proto::v1::register_response::Command;
+use stoker_runtime::retry::Delays;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use tracing::{info, warn};
+
+use super::{Link, LinkError};
+use crate::agent::Event;
+use crate::metrics;
+
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// From the call to the coordinator's first message.
+const REGISTER_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the coordinator fixed for this worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    pub fleet: String,
+    pub heartbeat_interval: Duration,
+    /// Most result bytes in one call.
+    pub max_message_bytes: usize,
+}
+
+impl Registration {
+    const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
+    const DEFAULT_MESSAGE_BYTES: usize = 3 << 20;
+    const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
+
+    fn of(registered: v1::Registered) -> Self {
+        let interval = registered.heartbeat_interval.and_then(|d| Duration::try_from(d).ok());
+        let bytes = usize::try_from(registered.max_message_bytes).unwrap_or(usize::MAX);
+        Self {
+            fleet: registered.fleet,
+            heartbeat_interval: interval
+                .filter(|interval| !interval.is_zero())
+                .unwrap_or(Self::DEFAULT_HEARTBEAT)
+                .max(Self::MIN_HEARTBEAT),
+            max_message_bytes: if bytes == 0 { Self::DEFAULT_MESSAGE_BYTES } else { bytes },
+        }
+    }
+}
+
+/// What comes down the stream.
+#[derive(Debug, PartialEq)]
+pub enum SessionNews {
+    Registered(Registration),
+    /// The stream broke; it is being opened again.
+    Lost,
+    StopAttempt {
+        job_id: String,
+        attempt: u32,
+        reason: String,
+    },
+    Cordon(bool),
+    /// `None`: within the worker's own grace period.
+    Drain(Option<Duration>),
+    /// The very first registration was refused: this worker does not fit the coordinator's fleet.
+    Refused(String),
+}
+
+/// Registers, passes commands on, and registers again until `stop`. `again` asks for a new
+/// registration while the stream seems to be fine.
+pub async fn run(
+    link: Link,
+    request: v1::RegisterRequest,
+    events: mpsc::Sender<Event>,
+    again: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    let mut session = Session { link, request, events, again, ever_registered: false };
+    let mut delays = Delays::new(FIRST_RETRY, LAST_RETRY);
+    let mut complained = false;
+    loop {
+        let ended = tokio::select! {
+            ended = session.once(&mut delays) => ended,
+            () = stop.cancelled() => return,
+        };
+        metrics::connected(false);
+        match ended {
+            Ended::AgentGone => return,
+            Ended::Again => {
+                complained = false;
+                continue;
+            }
+            Ended::Lost(error) => {
+                if !complained {
+                    warn!(%error, "not registered with the coordinator; trying again");
+                }
+                complained = true;
+            }
+        }
+        if !delays.wait(&stop).await {
+            return;
+        }
+    }
+}
+
+struct Session {
+    link: Link,
+    request: v1::RegisterRequest,
+    events: mpsc::Sender<Event>,
+    again: Arc<Notify>,
+    ever_registered: bool,
+}
+
+enum Ended {
+    Lost(LinkError),
+    /// A new registration was asked for, or an orderly end by the coordinator.
+    Again,
+    AgentGone,
+}
+
+impl Session {
+    async fn once(&mut self, delays: &mut Delays) -> Ended {
+        let (mut stream, registration) = match self.open().await {
+            Ok(opened) => opened,
+            Err(error) => return self.refused(error).await,
+        };
+        delays.reset();
+        self.ever_registered = true;
+        metrics::connected(true);
+        info!(fleet = registration.fleet, worker = self.request.worker_id, "registered");
+        if !self.tell(SessionNews::Registered(registration)).await {
+            return Ended::AgentGone;
+        }
+        let ended = self.follow(&mut stream).await;
+        if !self.tell(SessionNews::Lost).await {
+            return Ended::AgentGone;
+        }
+        ended
+    }
+
+    async fn open(&self) -> Result<(Streaming<v1::RegisterResponse>, Registration), LinkError> {
+        let mut client = self.link.workers.clone();
+        let opening = async {
+            let response = client.register(self.request.clone()).await;
+            let mut stream = response.map_err(|status| LinkError::of(&status))?.into_inner();
+            let first = stream.message().await.map_err(|status| LinkError::of(&status))?;
+            match first.and_then(|message| message.command) {
+                Some(Command::Registered(registered)) => Ok((stream, Registration::of(registered))),
+                _ => Err(LinkError::Unreachable {
+                    reason: "it did not confirm the registration".to_owned(),
+                }),
+            }
+        };
+        match timeout(REGISTER_LIMIT, opening).await {
+            Ok(opened) => opened,
+            Err(_) => Err(LinkError::TimedOut { after: REGISTER_LIMIT }),
+        }
+    }
+
+    /// A refusal of the first registration is the operator's to mend; later ones may pass, for
+    /// example while the coordinator restarts with another file.
+    async fn refused(&self, error: LinkError) -> Ended {
+        if let (LinkError::Refused { reason, .. }, false) = (&error, self.ever_registered)
+            && !self.tell(SessionNews::Refused(reason.clone())).await
+        {
+            return Ended::AgentGone;
+        }
+        Ended::Lost(error)
+    }
+
+    async fn follow(&self, stream: &mut Streaming<v1::RegisterResponse>) -> Ended {
+        loop {
+            // Both branches are cancel-safe.
+            let message = tokio::select! {
+                message = stream.message() => message,
+                () = self.again.notified() => return Ended::Again,
+            };
+            let news = match message {
+                Ok(Some(message)) => message.command.and_then(news),
+                Ok(None) => {
+                    let reason = "it ended the registration".to_owned();
+                    return Ended::Lost(LinkError::Unreachable { reason });
+                }
+                Err(status) => return Ended::Lost(LinkError::of(&status)),
+            };
+            if let Some(news) = news
+                && !self.tell(news).await
+            {
+                return Ended::AgentGone;
+            }
+        }
+    }
+
+    async fn tell(&self, news: SessionNews) -> bool {
+        self.events.send(Event::Session(news)).await.is_ok()
+    }
+}
+
+fn news(command: Command) -> Option<SessionNews> {
+    match command {
+        Command::Registered(registered) => {
+            Some(SessionNews::Registered(Registration::of(registered)))
+        }
+        Command::StopAttempt(v1::StopAttempt { job_id, attempt, reason }) => {
+            Some(SessionNews::StopAttempt { job_id, attempt, reason })
+        }
+        Command::Cordon(cordon) => Some(SessionNews::Cordon(cordon.cordoned)),
+        Command::Drain(drain) => Some(SessionNews::Drain(
+            drain.within.and_then(|within| Duration::try_from(within).ok()),
+        )),
+    }
+}

@@ -1,0 +1,76 @@
+//! The worker's process: reads settings, starts telemetry, runs the library.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use stoker_runtime::config::layered;
+use stoker_runtime::signals::shutdown_on_signals;
+use stoker_runtime::tasks::Tasks;
+use stoker_runtime::{metrics as exporter, telemetry};
+use stoker_worker::{Config, run};
+use tokio_util::sync::CancellationToken;
+
+/// Runs jobs of one pool: takes them from the queue, computes them, reports the results.
+#[derive(Debug, Parser)]
+#[command(name = "stoker-worker", version)]
+struct Cli {
+    /// Settings in TOML; flags and environment go before them
+    #[arg(long, env = "STOKER_WORKER_CONFIG", value_name = "FILE")]
+    config_file: Option<PathBuf>,
+
+    /// Show the settings that result, and exit
+    #[arg(long)]
+    print_config: bool,
+
+    #[command(flatten)]
+    config: Config,
+}
+
+/// How long the last tasks of the process may take to end.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match start(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Telemetry may not be running yet, and a person may be waiting.
+            let _ = writeln!(std::io::stderr(), "stoker-worker: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
+    let config = layered(cli.config_file.as_deref(), cli.config)?.with_defaults();
+    if cli.print_config {
+        let text = toml::to_string_pretty(&config)?;
+        std::io::stdout().write_all(text.as_bytes())?;
+        return Ok(());
+    }
+    let settings = config.clone().check()?;
+    let guard = telemetry::init("stoker-worker", &config.telemetry)?;
+    let metrics = exporter::install()?;
+    stoker_broker::metrics::describe();
+    stoker_worker::metrics::describe();
+    let tasks = Tasks::new(CancellationToken::new());
+    shutdown_on_signals(&tasks)?;
+    let ended = run(settings, metrics, tasks.shutdown_token()).await;
+    if let Err(error) = &ended {
+        tracing::error!(error = error as &dyn Error, "worker failed");
+    }
+    if let Err(left) = tasks.close_and_wait(END_LIMIT).await {
+        tracing::warn!(?left, "tasks did not end in time");
+    }
+    guard.shutdown().await;
+    Ok(ended?)
+}
+
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

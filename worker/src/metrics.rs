@@ -1,0 +1,145 @@
+//! Names, labels and meaning of everything that a worker counts.
+
+use std::time::Duration;
+
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use stoker_core::ids::ModelName;
+
+const JOBS: &str = "stoker_worker_jobs_total";
+const ITEMS: &str = "stoker_worker_items_total";
+const CLAIMS: &str = "stoker_worker_claims_total";
+const CLAIM_SECONDS: &str = "stoker_worker_claim_seconds";
+const QUEUE_WAIT_SECONDS: &str = "stoker_worker_queue_wait_seconds";
+const BATCH_ITEMS: &str = "stoker_worker_batch_items";
+const BATCH_TOKENS: &str = "stoker_worker_batch_tokens";
+const BATCH_SECONDS: &str = "stoker_worker_batch_seconds";
+const REPORT_SECONDS: &str = "stoker_worker_report_seconds";
+const ENGINE_RESTARTS: &str = "stoker_worker_engine_restarts_total";
+const ENGINE_READY: &str = "stoker_worker_engine_ready";
+const BUSY_RATIO: &str = "stoker_worker_busy_ratio";
+const HELD_JOBS: &str = "stoker_worker_held_jobs";
+const CONNECTED: &str = "stoker_worker_coordinator_connected";
+const SPOOLED: &str = "stoker_worker_spooled_results_total";
+
+/// How an attempt ended here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobOutcome {
+    Completed,
+    Failed,
+    Crashed,
+    Released,
+    /// The coordinator did not want the result: the job had ended, or another attempt has it.
+    Discarded,
+}
+
+impl JobOutcome {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Crashed => "crashed",
+            Self::Released => "released",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// How a claim was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimLabel {
+    Granted,
+    Busy,
+    Terminal,
+    Stale,
+    Unknown,
+    Deferred,
+}
+
+impl ClaimLabel {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Busy => "busy",
+            Self::Terminal => "terminal",
+            Self::Stale => "stale",
+            Self::Unknown => "unknown",
+            Self::Deferred => "deferred",
+        }
+    }
+}
+
+/// Registers the descriptions; call once per process, after the recorder is installed.
+pub fn describe() {
+    describe_counter!(JOBS, "Attempts that ended on this worker, by outcome");
+    describe_counter!(ITEMS, "Items that were computed, by model");
+    describe_counter!(CLAIMS, "Claims, by the coordinator's answer");
+    describe_histogram!(CLAIM_SECONDS, Unit::Seconds, "Time of a claim call, retries included");
+    describe_histogram!(
+        QUEUE_WAIT_SECONDS,
+        Unit::Seconds,
+        "Time from the grant of a job to the start of its first batch"
+    );
+    describe_histogram!(BATCH_ITEMS, "Items of a batch");
+    describe_histogram!(BATCH_TOKENS, "Tokens of a batch");
+    describe_histogram!(BATCH_SECONDS, Unit::Seconds, "Time that the engine computed for a batch");
+    describe_histogram!(REPORT_SECONDS, Unit::Seconds, "Time of a call that reports results");
+    describe_counter!(ENGINE_RESTARTS, "Engine processes that ended unbidden, by cause");
+    describe_gauge!(ENGINE_READY, "1 while the engine of a model is loaded and warm");
+    describe_gauge!(BUSY_RATIO, "Share of the last heartbeat interval in which engines computed");
+    describe_gauge!(HELD_JOBS, "Jobs held now, results on their way included");
+    describe_gauge!(CONNECTED, "1 while this worker is registered with the coordinator");
+    describe_counter!(SPOOLED, "Results written to the spool because they could not be delivered");
+}
+
+pub(crate) fn job_ended(model: &ModelName, outcome: JobOutcome) {
+    counter!(JOBS, "model" => model.to_string(), "outcome" => outcome.label()).increment(1);
+}
+
+pub(crate) fn claimed(answer: ClaimLabel) {
+    counter!(CLAIMS, "answer" => answer.label()).increment(1);
+}
+
+pub(crate) fn claim_took(took: Duration) {
+    histogram!(CLAIM_SECONDS).record(took.as_secs_f64());
+}
+
+pub(crate) fn waited(model: &ModelName, wait: Duration) {
+    histogram!(QUEUE_WAIT_SECONDS, "model" => model.to_string()).record(wait.as_secs_f64());
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a batch has far fewer than 2^52 items")]
+pub(crate) fn batch_done(model: &ModelName, items: usize, tokens: u64, busy: Duration) {
+    let model = model.to_string();
+    counter!(ITEMS, "model" => model.clone()).increment(u64::try_from(items).unwrap_or(u64::MAX));
+    histogram!(BATCH_ITEMS, "model" => model.clone()).record(items as f64);
+    histogram!(BATCH_TOKENS, "model" => model.clone()).record(tokens as f64);
+    histogram!(BATCH_SECONDS, "model" => model).record(busy.as_secs_f64());
+}
+
+pub(crate) fn reported(call: &'static str, took: Duration) {
+    histogram!(REPORT_SECONDS, "call" => call).record(took.as_secs_f64());
+}
+
+pub(crate) fn engine_lost(model: &ModelName, cause: &'static str) {
+    counter!(ENGINE_RESTARTS, "model" => model.to_string(), "cause" => cause).increment(1);
+}
+
+pub(crate) fn engine_ready(model: &ModelName, ready: bool) {
+    gauge!(ENGINE_READY, "model" => model.to_string()).set(if ready { 1.0 } else { 0.0 });
+}
+
+#[expect(clippy::cast_precision_loss, reason = "slots are few")]
+pub(crate) fn status(busy_ratio: f64, held: usize) {
+    gauge!(BUSY_RATIO).set(busy_ratio);
+    gauge!(HELD_JOBS).set(held as f64);
+}
+
+pub(crate) fn connected(connected: bool) {
+    gauge!(CONNECTED).set(if connected { 1.0 } else { 0.0 });
+}
+
+pub(crate) fn spooled() {
+    counter!(SPOOLED).increment(1);
+}

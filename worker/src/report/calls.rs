@@ -1,0 +1,339 @@
+//! The calls that carry reports, and what their answers mean.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use stoker_core::ids::WorkerId;
+use stoker_proto::v1;
+use stoker_proto::v1::{CompleteOutcome, HeartbeatOutcome, ResultPart, SettleOutcome};
+use stoker_runtime::trace_context::TraceContext;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info_span, warn};
+
+use super::pending::{Entry, Kind};
+use super::{Verdict, in_background};
+use crate::attempt::Fence;
+use crate::board::{Failure, FailureKind, part_bytes};
+use crate::link::{Link, LinkError};
+use crate::metrics;
+use crate::spool::{Spool, SpoolError, Spooled};
+
+/// A definitive answer for one report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Definitive {
+    Recorded,
+    /// The job had ended, or the attempt is no longer its current one.
+    Discarded,
+    /// The coordinator cannot take it, now or ever.
+    Lost,
+}
+
+/// What became of a group of reports.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) settled: Vec<(Entry, Definitive)>,
+    pub(super) again: Vec<Entry>,
+    /// The coordinator answered.
+    pub(super) reached: bool,
+}
+
+/// A call's outcomes, one per report; or none.
+type Outcomes = Result<Vec<Definitive>, LinkError>;
+
+pub(super) struct Calls {
+    worker: WorkerId,
+    link: Link,
+    spool: Option<Spool>,
+    leave: CancellationToken,
+}
+
+/// A completion as it is sent.
+struct Completion {
+    fence: Fence,
+    parts: Vec<ResultPart>,
+    busy: std::time::Duration,
+}
+
+impl Calls {
+    pub(super) fn new(worker: WorkerId, link: Link, spool: Option<Spool>) -> Self {
+        Self { worker, link, spool, leave: CancellationToken::new() }
+    }
+
+    /// Makes every call return its reports unanswered, now.
+    pub(super) fn leave(&self) {
+        self.leave.cancel();
+    }
+
+    /// Reports a group of one kind.
+    pub(super) async fn make(self: Arc<Self>, group: Vec<Entry>, max_bytes: usize) -> Answer {
+        let started = Instant::now();
+        let kind = group.first().map_or(Kind::Complete, Entry::kind);
+        let outcomes = self.leave.run_until_cancelled(self.call(kind, &group, max_bytes)).await;
+        let answer = match outcomes {
+            None => Answer { again: group, ..Answer::default() },
+            Some(Ok(outcomes)) if outcomes.len() == group.len() => {
+                let settled = group.into_iter().zip(outcomes).collect();
+                Answer { settled, again: Vec::new(), reached: true }
+            }
+            Some(Ok(outcomes)) => {
+                error!(got = outcomes.len(), expected = group.len(), "bad answer to a report");
+                Answer { again: group, ..Answer::default() }
+            }
+            Some(Err(error)) if error.is_transient() => {
+                warn!(%error, reports = group.len(), "reports not delivered; trying again");
+                Answer { again: group, ..Answer::default() }
+            }
+            Some(Err(error)) => return self.refused(group, max_bytes, &error).await,
+        };
+        metrics::reported(label(kind), started.elapsed());
+        answer
+    }
+
+    /// The call as a whole was refused: each report by itself shows which one is to blame.
+    async fn refused(&self, group: Vec<Entry>, max_bytes: usize, error: &LinkError) -> Answer {
+        let mut answer = Answer { reached: true, ..Answer::default() };
+        let alone = group.len() == 1;
+        for entry in group {
+            if alone {
+                self.refused_alone(entry, error, &mut answer);
+                continue;
+            }
+            let single = std::slice::from_ref(&entry);
+            let outcome =
+                self.leave.run_until_cancelled(self.call(entry.kind(), single, max_bytes)).await;
+            match outcome {
+                Some(Ok(outcomes)) if outcomes.len() == 1 => {
+                    let definitive = outcomes.first().copied().unwrap_or(Definitive::Lost);
+                    answer.settled.push((entry, definitive));
+                }
+                Some(Err(error)) if !error.is_transient() => {
+                    self.refused_alone(entry, &error, &mut answer);
+                }
+                Some(Ok(_) | Err(_)) | None => answer.again.push(entry),
+            }
+        }
+        answer
+    }
+
+    /// A result that the coordinator does not take fails its job, which its owner sees.
+    fn refused_alone(&self, entry: Entry, error: &LinkError, answer: &mut Answer) {
+        error!(%error, "the coordinator refused a report");
+        match entry.verdict {
+            Verdict::Complete { .. } => {
+                let failure = Failure {
+                    kind: FailureKind::Permanent,
+                    code: "RESULT_REFUSED",
+                    message: error.to_string(),
+                };
+                answer.again.push(entry.with_verdict(Verdict::Fail(failure)));
+            }
+            Verdict::Spooled { .. } | Verdict::Fail(_) | Verdict::Release { .. } => {
+                answer.settled.push((entry, Definitive::Lost));
+            }
+        }
+    }
+
+    async fn call(&self, kind: Kind, group: &[Entry], max_bytes: usize) -> Outcomes {
+        match kind {
+            Kind::Complete => self.complete(group, max_bytes).await,
+            Kind::Fail => self.fail(group).await,
+            Kind::Release => self.release(group, max_bytes).await,
+        }
+    }
+
+    async fn complete(&self, group: &[Entry], max_bytes: usize) -> Outcomes {
+        let span = info_span!("report", jobs = group.len());
+        match group {
+            [only] => TraceContext::of(&only.span).set_parent(&span),
+            several => {
+                for entry in several {
+                    TraceContext::of(&entry.span).link(&span);
+                }
+            }
+        }
+        let mut completions = Vec::with_capacity(group.len());
+        let mut outcomes = Vec::with_capacity(group.len());
+        for entry in group {
+            match self.completion(entry, max_bytes).await? {
+                Ok(completion) => {
+                    completions.push(completion);
+                    outcomes.push(None);
+                }
+                Err(definitive) => outcomes.push(Some(definitive)),
+            }
+        }
+        let mut answers = Vec::new().into_iter();
+        if !completions.is_empty() {
+            let worker_id = self.worker.to_string();
+            let request = v1::CompleteRequest { worker_id, completions };
+            let response = self.link.complete(request, &TraceContext::of(&span)).await?;
+            answers = response.outcomes.into_iter();
+        }
+        // A short answer is found by its length.
+        let fill = |known: Option<Definitive>| known.or_else(|| Some(completed(answers.next()?)));
+        Ok(outcomes.into_iter().map_while(fill).collect())
+    }
+
+    /// The completion on the wire; parts that are too many for one call are stored before.
+    async fn completion(
+        &self,
+        entry: &Entry,
+        max_bytes: usize,
+    ) -> Result<Result<v1::Completion, Definitive>, LinkError> {
+        let Some(Completion { fence, parts, busy }) = self.load(entry).await? else {
+            return Ok(Err(Definitive::Lost));
+        };
+        let rest = match self.store_front(fence, parts, max_bytes).await? {
+            Ok(rest) => rest,
+            Err(definitive) => return Ok(Err(definitive)),
+        };
+        let busy = prost_duration(busy);
+        Ok(Ok(v1::Completion { fence: Some(fence.to_wire()), parts: rest, busy }))
+    }
+
+    async fn load(&self, entry: &Entry) -> Result<Option<Completion>, LinkError> {
+        match (&entry.verdict, entry.fence, &self.spool) {
+            (Verdict::Complete { parts, busy }, Some(fence), _) => {
+                Ok(Some(Completion { fence, parts: parts.clone(), busy: *busy }))
+            }
+            (Verdict::Spooled { path, .. }, _, Some(spool)) => {
+                let (spool, path) = (spool.clone(), path.clone());
+                match in_background(move || spool.read(&path)).await {
+                    Ok(Spooled { fence, parts, busy }) => {
+                        Ok(Some(Completion { fence, parts, busy }))
+                    }
+                    Err(error @ SpoolError::Read { .. }) => {
+                        Err(LinkError::Unreachable { reason: error.to_string() })
+                    }
+                    Err(error) => {
+                        error!(%error, "result in the spool not delivered");
+                        Ok(None)
+                    }
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Stores parts as checkpoints until the rest fits into one call, and gives the rest.
+    async fn store_front(
+        &self,
+        fence: Fence,
+        parts: Vec<ResultPart>,
+        max_bytes: usize,
+    ) -> Result<Result<Vec<ResultPart>, Definitive>, LinkError> {
+        let mut rest = std::collections::VecDeque::from(parts);
+        let mut left: usize = rest.iter().map(part_bytes).sum();
+        while left > max_bytes {
+            let mut front = Vec::new();
+            let mut bytes = 0;
+            while let Some(part) =
+                rest.pop_front_if(|part| front.is_empty() || bytes + part_bytes(part) <= max_bytes)
+            {
+                bytes += part_bytes(&part);
+                front.push(part);
+            }
+            left -= bytes;
+            let progress = v1::AttemptProgress { fence: Some(fence.to_wire()), parts: front };
+            let request = v1::HeartbeatRequest {
+                worker_id: self.worker.to_string(),
+                attempts: vec![progress],
+                status: None,
+            };
+            let response = self.link.heartbeat(request).await?;
+            let outcome = response.outcomes.first().copied().unwrap_or_default();
+            match HeartbeatOutcome::try_from(outcome) {
+                // A cancelled attempt may still complete: whichever commits first counts.
+                Ok(HeartbeatOutcome::Continue | HeartbeatOutcome::Stop) => {}
+                Ok(HeartbeatOutcome::Fenced) => return Ok(Err(Definitive::Discarded)),
+                Ok(HeartbeatOutcome::Unspecified) | Err(_) => {
+                    let reason = "its answer to a checkpoint makes no sense".to_owned();
+                    return Err(LinkError::Unreachable { reason });
+                }
+            }
+        }
+        Ok(Ok(rest.into()))
+    }
+
+    async fn fail(&self, group: &[Entry]) -> Outcomes {
+        let failures = group.iter().filter_map(|entry| {
+            let (Verdict::Fail(failure), Some(fence)) = (&entry.verdict, entry.fence) else {
+                return None;
+            };
+            Some(v1::AttemptFailure {
+                fence: Some(fence.to_wire()),
+                kind: wire_kind(failure.kind).into(),
+                code: failure.code.to_owned(),
+                message: failure.message.clone(),
+            })
+        });
+        let request =
+            v1::FailRequest { worker_id: self.worker.to_string(), failures: failures.collect() };
+        let response = self.link.fail(request).await?;
+        Ok(response.outcomes.into_iter().map(settled).collect())
+    }
+
+    async fn release(&self, group: &[Entry], max_bytes: usize) -> Outcomes {
+        let mut outcomes = Vec::with_capacity(group.len());
+        let mut releases = Vec::with_capacity(group.len());
+        for entry in group {
+            let (Verdict::Release { reason, parts }, Some(fence)) = (&entry.verdict, entry.fence)
+            else {
+                outcomes.push(Some(Definitive::Lost));
+                continue;
+            };
+            match self.store_front(fence, parts.clone(), max_bytes).await? {
+                Ok(parts) => {
+                    let (fence, reason) = (Some(fence.to_wire()), (*reason).into());
+                    releases.push(v1::AttemptRelease { fence, reason, parts });
+                    outcomes.push(None);
+                }
+                Err(definitive) => outcomes.push(Some(definitive)),
+            }
+        }
+        let mut answers = Vec::new().into_iter();
+        if !releases.is_empty() {
+            let worker_id = self.worker.to_string();
+            let response = self.link.release(v1::ReleaseRequest { worker_id, releases }).await?;
+            answers = response.outcomes.into_iter();
+        }
+        let fill = |known: Option<Definitive>| known.or_else(|| Some(settled(answers.next()?)));
+        Ok(outcomes.into_iter().map_while(fill).collect())
+    }
+}
+
+fn prost_duration(duration: std::time::Duration) -> Option<stoker_proto::well_known::Duration> {
+    duration.try_into().ok()
+}
+
+fn completed(outcome: i32) -> Definitive {
+    match CompleteOutcome::try_from(outcome) {
+        Ok(CompleteOutcome::Recorded | CompleteOutcome::AlreadyRecorded) => Definitive::Recorded,
+        Ok(CompleteOutcome::Terminal | CompleteOutcome::Fenced) => Definitive::Discarded,
+        Ok(CompleteOutcome::Unspecified) | Err(_) => Definitive::Lost,
+    }
+}
+
+fn settled(outcome: i32) -> Definitive {
+    match SettleOutcome::try_from(outcome) {
+        Ok(SettleOutcome::Recorded) => Definitive::Recorded,
+        Ok(SettleOutcome::Fenced) => Definitive::Discarded,
+        Ok(SettleOutcome::Unspecified) | Err(_) => Definitive::Lost,
+    }
+}
+
+const fn wire_kind(kind: FailureKind) -> v1::FailureKind {
+    match kind {
+        FailureKind::Retryable => v1::FailureKind::Retryable,
+        FailureKind::Permanent => v1::FailureKind::Permanent,
+        FailureKind::Crash => v1::FailureKind::Crash,
+    }
+}
+
+const fn label(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Complete => "complete",
+        Kind::Fail => "fail",
+        Kind::Release => "release",
+    }
+}

@@ -1,0 +1,263 @@
+//! A whole worker: everything started in order, and ended in the opposite one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use stoker_broker::{Queue, Subscriber};
+use stoker_core::ids::WorkerId;
+use stoker_proto::v1::RegisterRequest;
+use stoker_runtime::clock::SystemClock;
+use stoker_runtime::metrics::MetricsHandle;
+use stoker_runtime::net::bind;
+use stoker_runtime::tasks::Tasks;
+use stoker_runtime::{ids, metrics as exporter};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::agent::{Agent, Event, ModelPlan, State};
+use crate::attempt::Ticket;
+use crate::config::Settings;
+use crate::engines::{self, Served};
+use crate::error::WorkerError;
+use crate::intake::{Claims, Intake, run_claims};
+use crate::link::{Link, run_session};
+use crate::report::{Finish, Report, Reporter};
+use crate::settle;
+use crate::spool::Spool;
+use crate::supervisor;
+
+/// Events that may wait for the loop. Whoever has more waits.
+const EVENTS: usize = 1_024;
+
+/// How long the last reports may take after the work is done or given back.
+const REPORT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the parts may take to end after that.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// Result bytes of one call until the coordinator has said its limit.
+const FIRST_MAX_BYTES: usize = 3 << 20;
+
+/// Runs a worker until `shutdown`, then drains it.
+///
+/// # Errors
+/// When it cannot start, or an operator has to act before it can go on.
+pub async fn run(
+    settings: Settings,
+    metrics: MetricsHandle,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
+    // Parts end in a stated order after the drain, so they do not share the process's token.
+    let tasks = Tasks::new(CancellationToken::new());
+    let ended = match Worker::start(&settings, metrics, &shutdown, &tasks).await {
+        Ok(Some(worker)) => worker.run(&tasks).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(left) = tasks.close_and_wait(END_LIMIT).await {
+        warn!(?left, "parts of the worker did not end in time");
+    }
+    ended
+}
+
+/// A worker that has been started.
+struct Worker {
+    agent: Agent,
+    stop_intake: CancellationToken,
+    finish: Finish,
+    reporter: tokio::task::JoinHandle<()>,
+    stop_engines: CancellationToken,
+}
+
+impl Worker {
+    /// `None` when shutdown came first.
+    async fn start(
+        settings: &Settings,
+        metrics: MetricsHandle,
+        shutdown: &CancellationToken,
+        tasks: &Tasks,
+    ) -> Result<Option<Self>, WorkerError> {
+        let spool = settings.spool.as_deref().map(Spool::open).transpose()?;
+        let listener = bind(settings.metrics_listen).await?;
+        let address = listener.local_addr().unwrap_or(settings.metrics_listen);
+        let (readiness_tx, readiness) = watch::channel(Err("starting".to_owned()));
+        exporter::serve(listener, metrics, move || readiness.borrow().clone(), tasks);
+        info!(%address, "metrics are served");
+        let getting = try_join_all(settings.models.iter().map(|m| engines::get(settings, m)));
+        let Some(served) = shutdown.run_until_cancelled(getting).await else { return Ok(None) };
+        let served = served?;
+        let link = Link::new(settings.coordinator.clone());
+        let fleet = &settings.fleet.name;
+        let subscriber = crate::queue::subscriber(&settings.broker, fleet, link.channel())?;
+        let start = Start {
+            settings,
+            worker: ids::worker_id(),
+            link,
+            tasks,
+            events: mpsc::channel(EVENTS),
+        };
+        let shared = Shared {
+            readiness: readiness_tx,
+            shutdown: shutdown.clone(),
+            metrics_address: address,
+        };
+        Ok(Some(start.wire(served, subscriber, spool, shared)))
+    }
+
+    async fn run(self, tasks: &Tasks) -> Result<(), WorkerError> {
+        let Self { agent, stop_intake, finish, reporter, stop_engines } = self;
+        let failed = tasks.shutdown_token();
+        let ended = tokio::select! {
+            ended = agent.run() => ended,
+            () = failed.cancelled() => Err(WorkerError::Task(tasks.failure().unwrap_or_default())),
+        };
+        stop_intake.cancel();
+        finish.begun.cancel();
+        // It is bounded by its own limit; a panic in it has been logged.
+        let _ = reporter.await;
+        stop_engines.cancel();
+        ended
+    }
+}
+
+/// What the worker shares with its process.
+struct Shared {
+    readiness: watch::Sender<Result<(), String>>,
+    shutdown: CancellationToken,
+    metrics_address: SocketAddr,
+}
+
+/// What the wiring needs.
+struct Start<'a> {
+    settings: &'a Settings,
+    worker: WorkerId,
+    link: Link,
+    tasks: &'a Tasks,
+    events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+}
+
+impl Start<'_> {
+    fn wire(
+        self,
+        served: Vec<Served>,
+        subscriber: Arc<dyn Subscriber>,
+        spool: Option<Spool>,
+        shared: Shared,
+    ) -> Worker {
+        let slots = usize::from(self.settings.slots.get());
+        // One for each job that can be held, so that handing over never waits.
+        let jobs = slots * served.len();
+        let (reports, reports_rx) = mpsc::channel::<Report>(jobs);
+        let (settle_tx, settle_rx) = mpsc::channel::<Ticket>(jobs);
+        let (reporting, reporting_rx) = watch::channel(true);
+        let (max_bytes, max_bytes_rx) = watch::channel(FIRST_MAX_BYTES);
+        let stop_claiming = CancellationToken::new();
+        let stop_intake = CancellationToken::new();
+        let stop_engines = CancellationToken::new();
+        let again = Arc::new(Notify::new());
+        let finish = Finish { begun: CancellationToken::new(), limit: REPORT_LIMIT };
+
+        self.tasks.spawn("settle", settle::run(settle_rx));
+        let claims = self.claims(&settle_tx, reporting_rx, &stop_claiming);
+        let (claimable, claimable_rx) = mpsc::channel(slots);
+        self.tasks.spawn("claims", run_claims(claims, claimable_rx));
+        let mut gates = Vec::with_capacity(served.len());
+        for (index, served) in served.iter().enumerate() {
+            let (gate, gate_rx) = watch::channel(false);
+            gates.push(gate);
+            let intake = Intake {
+                index,
+                queue: self.queue(served),
+                prefetch: self.settings.slots.get(),
+                slots: Arc::new(Semaphore::new(slots)),
+                subscriber: Arc::clone(&subscriber),
+                gate: gate_rx,
+                claims: claimable.clone(),
+                stop: stop_intake.clone(),
+            };
+            self.tasks.spawn("intake", intake.run());
+            let spec = served.engine.clone();
+            let (events, stop) = (self.events.0.clone(), stop_engines.clone());
+            supervisor::start(index, spec, events, self.tasks, stop);
+        }
+        let reporter = Reporter {
+            worker: self.worker,
+            link: self.link.clone(),
+            events: self.events.0.clone(),
+            settle: settle_tx.clone(),
+            reporting,
+            max_bytes: max_bytes_rx,
+            spool,
+        };
+        let reporter = self.tasks.spawn("reporter", reporter.run(reports_rx, finish.clone()));
+        self.session(&served, shared.metrics_address, &again);
+        let plans: Vec<ModelPlan> = served.into_iter().map(|served| served.plan).collect();
+        let fleet = self.settings.fleet.name.clone();
+        let (events_tx, events) = self.events;
+        let agent = Agent {
+            state: State::new(self.worker, fleet, plans, self.settings.grace),
+            events,
+            events_tx,
+            clock: Arc::new(SystemClock::new()),
+            link: self.link,
+            reports,
+            settle: settle_tx,
+            gates,
+            max_bytes,
+            again,
+            readiness: shared.readiness,
+            stop_claiming,
+            shutdown: shared.shutdown,
+            tasks: self.tasks.clone(),
+        };
+        Worker { agent, stop_intake, finish, reporter, stop_engines }
+    }
+
+    fn claims(
+        &self,
+        settle: &mpsc::Sender<Ticket>,
+        reporting: watch::Receiver<bool>,
+        stop: &CancellationToken,
+    ) -> Claims {
+        Claims {
+            worker: self.worker,
+            link: self.link.clone(),
+            events: self.events.0.clone(),
+            settle: settle.clone(),
+            reporting,
+            stop: stop.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
+
+    fn queue(&self, served: &Served) -> Queue {
+        Queue { pool: self.settings.pool.clone(), model: served.plan.name.clone() }
+    }
+
+    fn session(&self, served: &[Served], metrics_address: SocketAddr, again: &Arc<Notify>) {
+        let request = RegisterRequest {
+            worker_id: self.worker.to_string(),
+            pool: self.settings.pool.to_string(),
+            models: served.iter().map(|served| served.plan.name.to_string()).collect(),
+            slots: u32::from(self.settings.slots.get()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: hostname(),
+            pid: std::process::id(),
+            device: "cpu".to_owned(),
+            metrics_address: metrics_address.to_string(),
+        };
+        let (link, events) = (self.link.clone(), self.events.0.clone());
+        // Ends with the group, after the last report.
+        let session =
+            run_session(link, request, events, Arc::clone(again), self.tasks.shutdown_token());
+        self.tasks.spawn("session", session);
+    }
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}

@@ -1,0 +1,61 @@
+//! From a model's source in the registry to a directory that an engine can load.
+//!
+//! Only safetensors and the files that describe the model are accepted or fetched; nothing that can
+//! carry code. The digest is checked by the engine, which reads the weights anyway.
+
+mod directory;
+mod hub;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use hub::{Hub, HubError};
+
+/// Files that describe a model and that every engine needs.
+const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
+
+/// Files that say how a sentence embedding is made; models without them have defaults.
+const OPTIONAL: [&str; 3] = ["1_Pooling/config.json", "modules.json", "sentence_bert_config.json"];
+
+/// The weights of a model in one file, and the list of files when there are several.
+const WEIGHTS: &str = "model.safetensors";
+const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
+
+/// Extensions of pickled weights, which run code when they are loaded.
+const PICKLED: [&str; 5] = ["bin", "pt", "pth", "ckpt", "pkl"];
+
+/// A model's files could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    #[error(
+        "there is no directory {}: correct the model's `source` in the fleet file, or put the \
+         model there", path.display()
+    )]
+    NoDirectory { path: PathBuf },
+    #[error("{} is not a directory: `file:` names the directory that holds the model", path.display())]
+    NotADirectory { path: PathBuf },
+    #[error("{} is missing: the model's directory is not complete, copy it again", path.display())]
+    FileMissing { path: PathBuf },
+    #[error(
+        "{} holds pickled weights ({found}) and no safetensors; pickle runs code when it is loaded \
+         and is refused: convert the model to safetensors", path.display()
+    )]
+    Pickled { path: PathBuf, found: String },
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("model `{repository}` at `{revision}` is not usable")]
+    Hub {
+        repository: String,
+        revision: String,
+        #[source]
+        source: HubError,
+    },
+    #[error("download of `{repository}` stopped: nothing arrived for {silence:?}; try again")]
+    Stalled { repository: String, silence: Duration },
+}
+
+pub use directory::check as check_directory;

@@ -1,0 +1,225 @@
+//! One download, start to end, on a thread of its own. Blocking.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hf_hub::api::sync::{Api, ApiError, ApiRepo};
+use hf_hub::api::{Progress, RepoInfo};
+
+use super::{Downloaded, Hub, HubError, log_downloaded, log_offline, repo};
+use crate::weights::{OPTIONAL, PICKLED, REQUIRED, WEIGHTS, WEIGHTS_INDEX};
+
+/// A list of shards is a few kilobytes; this many parts would be terabytes.
+const MAX_SHARDS: usize = 1_000;
+
+pub(super) struct Fetch {
+    pub(super) hub: Hub,
+    pub(super) repository: String,
+    pub(super) revision: String,
+    /// Bytes so far, and a sign of life.
+    pub(super) arrived: Arc<AtomicU64>,
+}
+
+impl Fetch {
+    pub(super) fn run(self) -> Result<Downloaded, HubError> {
+        let api = self.hub.api()?;
+        let info = api.repo(repo(&self.repository, &self.revision)).info();
+        self.alive();
+        let result = match info {
+            Ok(info) => self.download(&api, &info),
+            Err(error) => Err(self.hub.explain(&error)),
+        };
+        match result {
+            Err(error @ (HubError::Unreachable { .. } | HubError::Status { .. })) => {
+                let Some(cached) = self.cached() else { return Err(error) };
+                log_offline(&self.repository, &error);
+                Ok(cached)
+            }
+            other => other,
+        }
+    }
+
+    fn alive(&self) {
+        self.arrived.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn download(&self, api: &Api, info: &RepoInfo) -> Result<Downloaded, HubError> {
+        let names: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
+        let (small, weights) = wanted(&names)?;
+        // By commit, so that all files are of one revision even when it moves meanwhile.
+        let source = api.repo(repo(&self.repository, &info.sha));
+        let mut files = 0;
+        let mut get = |name: &str| {
+            files += 1;
+            self.get(&source, &info.sha, name)
+        };
+        for name in small {
+            get(name)?;
+        }
+        let path = get(weights)?;
+        if weights == WEIGHTS_INDEX {
+            for shard in shards(&path)? {
+                get(&shard)?;
+            }
+        }
+        let named = self.hub.cache.repo(repo(&self.repository, &self.revision));
+        named
+            .create_ref(&info.sha)
+            .map_err(|error| HubError::Cache { reason: error.to_string() })?;
+        log_downloaded(&self.repository, &info.sha, files);
+        Ok(self.downloaded(&info.sha))
+    }
+
+    fn get(&self, source: &ApiRepo, commit: &str, name: &str) -> Result<PathBuf, HubError> {
+        let cached = self.snapshot(commit).join(name);
+        if cached.exists() {
+            return Ok(cached);
+        }
+        let size = Arc::new(AtomicU64::new(0));
+        let mut outcome = source.download_with_progress(name, self.watch(&size));
+        if let Err(error) = &outcome
+            && is_beyond_the_end(error)
+        {
+            // All of it arrived before, only the last step is missing; the client can't resume that.
+            self.discard_parts();
+            outcome = source.download_with_progress(name, self.watch(&size));
+        }
+        let path = outcome.map_err(|error| self.hub.explain(&error))?;
+        let expected = size.load(Ordering::Relaxed);
+        let got = fs::metadata(&path).map_or(0, |file| file.len());
+        if got != expected {
+            discard(&path);
+            return Err(HubError::Incomplete { file: name.to_owned(), got, expected });
+        }
+        Ok(path)
+    }
+
+    fn watch(&self, size: &Arc<AtomicU64>) -> Watch {
+        Watch { arrived: Arc::clone(&self.arrived), size: Arc::clone(size) }
+    }
+
+    fn discard_parts(&self) {
+        let blobs = self.repository_cache().join("blobs");
+        for entry in fs::read_dir(blobs).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "part") {
+                // What cannot be removed makes the next try fail with its own reason.
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
+    /// A complete copy of the revision from an earlier run.
+    fn cached(&self) -> Option<Downloaded> {
+        let reference = self.repository_cache().join("refs").join(&self.revision);
+        // A commit needs no reference to be found.
+        let commit = fs::read_to_string(reference).unwrap_or_else(|_| self.revision.clone());
+        let found = self.downloaded(commit.trim());
+        let has = |name: &str| found.directory.join(name).exists();
+        let weights = has(WEIGHTS)
+            || shards(&found.directory.join(WEIGHTS_INDEX))
+                .is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
+        (weights && REQUIRED.iter().all(|name| has(name))).then_some(found)
+    }
+
+    fn downloaded(&self, commit: &str) -> Downloaded {
+        let directory = self.snapshot(commit);
+        // The cache names a large file after its SHA-256.
+        let blob = fs::canonicalize(directory.join(WEIGHTS)).ok();
+        let name = blob.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+        let is_digest =
+            |name: &&str| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        Downloaded { sha256: name.filter(is_digest).map(str::to_ascii_lowercase), directory }
+    }
+
+    fn snapshot(&self, commit: &str) -> PathBuf {
+        self.hub.cache.repo(repo(&self.repository, &self.revision)).pointer_path(commit)
+    }
+
+    fn repository_cache(&self) -> PathBuf {
+        self.hub.cache.path().join(repo(&self.repository, &self.revision).folder_name())
+    }
+}
+
+/// Which of a repository's files to fetch: those that describe the model, then the weights.
+fn wanted<'a>(names: &[&'a str]) -> Result<(Vec<&'a str>, &'a str), HubError> {
+    let find = |wanted: &str| names.iter().copied().find(|name| *name == wanted);
+    let Some(weights) = find(WEIGHTS).or_else(|| find(WEIGHTS_INDEX)) else {
+        let is_pickled = |name: &&&str| {
+            let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+            !name.contains('/') && extension.is_some_and(|extension| PICKLED.contains(&extension))
+        };
+        return Err(match names.iter().find(is_pickled) {
+            Some(found) => HubError::Pickled { found: (*found).to_owned() },
+            None => HubError::FileMissing { file: WEIGHTS.to_owned() },
+        });
+    };
+    let mut small: Vec<&str> = OPTIONAL.iter().filter_map(|name| find(name)).collect();
+    for name in REQUIRED {
+        let file = find(name).ok_or_else(|| HubError::FileMissing { file: name.to_owned() })?;
+        small.push(file);
+    }
+    Ok((small, weights))
+}
+
+/// The files that a list of shards names. They stand beside it: a path would lead elsewhere.
+fn shards(index: &Path) -> Result<Vec<String>, HubError> {
+    let invalid =
+        |reason: String| HubError::Client { reason: format!("{WEIGHTS_INDEX}: {reason}") };
+    let bytes = fs::read(index).map_err(|error| invalid(error.to_string()))?;
+    let value: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let map = value.get("weight_map").and_then(serde_json::Value::as_object);
+    let map = map.ok_or_else(|| invalid("it has no `weight_map`".to_owned()))?;
+    let mut names: Vec<String> =
+        map.values().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let plain = |name: &String| {
+        !name.contains(['/', '\\'])
+            && Path::new(name).extension().is_some_and(|e| e == "safetensors")
+    };
+    if names.is_empty() || names.len() > MAX_SHARDS || !names.iter().all(plain) {
+        return Err(invalid("it names no usable files".to_owned()));
+    }
+    Ok(names)
+}
+
+fn is_beyond_the_end(error: &ApiError) -> bool {
+    match error {
+        ApiError::RequestError(request) => matches!(**request, ureq::Error::StatusCode(416)),
+        ApiError::TooManyRetries(inner) => is_beyond_the_end(inner),
+        ApiError::InvalidResume => true,
+        _ => false,
+    }
+}
+
+/// Removes a file of the cache and what it points to.
+fn discard(pointer: &Path) {
+    if let Ok(blob) = fs::canonicalize(pointer) {
+        // The pointer is gone either way; a blob that stays is only found by its digest.
+        let _ = fs::remove_file(blob);
+    }
+    let _ = fs::remove_file(pointer);
+}
+
+/// Counts what arrives and remembers how much it should be.
+struct Watch {
+    arrived: Arc<AtomicU64>,
+    size: Arc<AtomicU64>,
+}
+
+impl Progress for Watch {
+    fn init(&mut self, size: usize, _filename: &str) {
+        self.size.store(u64::try_from(size).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.arrived.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn update(&mut self, size: usize) {
+        self.arrived.fetch_add(u64::try_from(size).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn finish(&mut self) {}
+}
