@@ -36,7 +36,7 @@ deny: ## check dependencies against deny.toml; installs cargo-deny first where i
 each-alone: ## check that every crate compiles without what the others turn on
 	@CARGO='$(CARGO)' scripts/each-alone.sh
 
-bench: ## measure this machine, Celery and Stoker in one run
+bench: ## measure this machine, what Stoker is compared with, and Stoker, in one run
 	@CARGO='$(CARGO)' scripts/bench.sh
 
 model: ## fetch the model of demo and tests into .cache/models, once

@@ -1,25 +1,73 @@
 #!/usr/bin/env bash
-# Measures this machine, then what runs on it, in one run: see benches/README.md. Results go to stdout and to
-# .stoker/bench/*.json.
+# Measures this machine, then what runs on it, in one run:
+#
+#   scripts/bench.sh [NAME...]     default: all of them, in the order of `names` below
+#
+# What each measures is in benches/README.md. Results go to stdout and to .stoker/bench/NAME.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly RESULTS=.stoker/bench
+readonly CARGO=${CARGO:-cargo} RESULTS=.stoker/bench MODEL=.cache/models/all-minilm-l6-v2
+readonly names=(fsync-before raw-publish celery submit end-to-end end-to-end-rabbitmq queued
+    sentence-transformers embedding fsync-after)
+readonly vectors=$RESULTS/expected.f32
+
+wanted=("$@")
+[[ $# -gt 0 ]] || wanted=("${names[@]}")
+for name in "${wanted[@]}"; do
+    if [[ " ${names[*]} " != *" $name "* ]]; then
+        echo "bench: there is no '$name'; there are: ${names[*]}" >&2
+        exit 2
+    fi
+done
+
+bench() { "$target/release/stoker-bench" "$@"; }
+
+# The comparator of `embedding`; its packages are large, so they are installed only on purpose.
+sentence_transformers() {
+    local python=.cache/embedding/bin/python
+    if [[ ! -x $python ]]; then
+        echo "bench: skipped: to install it, python3 -m venv .cache/embedding &&" \
+            ".cache/embedding/bin/pip install -r benches/embedding/requirements.txt" >&2
+        return
+    fi
+    "$python" benches/embedding/sentence_transformers_bench.py --model "$MODEL" \
+        --corpus demo/corpus/austen.txt --threads "$(nproc)" --out "$vectors"
+}
+
+embedding() {
+    local expect=()
+    [[ ! -s $vectors ]] || expect=(--expect "$vectors")
+    "$CARGO" run --quiet --release --locked -p stoker-engine --example embedding_bench -- \
+        --dir "$MODEL" --corpus demo/corpus/austen.txt "${expect[@]}"
+}
+
+measure() {
+    case $1 in
+    fsync-*) python3 benches/fsync.py "$broker" ;;
+    raw-publish) bench raw-publish "$uri" ;;
+    celery) benches/celery/run.sh "$uri" ;;
+    submit) bench submit ;;
+    end-to-end) bench end-to-end ;;
+    end-to-end-rabbitmq) bench end-to-end "$uri" ;;
+    queued) bench queued ;;
+    sentence-transformers) sentence_transformers ;;
+    embedding) embedding ;;
+    esac
+}
 
 scripts/deps.sh test
+scripts/fetch-model.sh
+"$CARGO" build --release --locked --workspace --bins
+target=$("$CARGO" metadata --format-version 1 --no-deps --locked |
+    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 broker=$(mktemp -d)
 trap 'scripts/rabbitmq-private.sh stop "$broker"; rm -rf "$broker"' EXIT
 uri=$(scripts/rabbitmq-private.sh start "$broker")
 uri=${uri#STOKER_BROKER_URI=}
 
 mkdir -p "$RESULTS"
-record() {
-    local name=$1
-    shift
+for name in "${wanted[@]}"; do
     echo "bench: $name" >&2
-    "$@" | tee "$RESULTS/$name.json"
-}
-
-record fsync-before python3 benches/fsync.py "$broker"
-record celery benches/celery/run.sh "$uri"
-record fsync-after python3 benches/fsync.py "$broker"
+    measure "$name" | tee "$RESULTS/$name.json"
+done
