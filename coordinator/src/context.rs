@@ -1,0 +1,53 @@
+//! What the services share.
+
+use std::sync::Arc;
+
+use stoker_core::fleet::{Fleet, Pool};
+use stoker_core::ids::PoolName;
+use stoker_core::time::Timestamp;
+use stoker_runtime::clock::Clock;
+use stoker_runtime::tasks::Tasks;
+
+use crate::broker::Broker;
+use crate::events::Events;
+use crate::grpc::streams::StreamSlots;
+use crate::registry::Registry;
+use crate::store::{JobStore, Lane};
+use crate::watch::Hub;
+
+/// Handles to everything a call may need.
+#[derive(Debug)]
+pub struct Context {
+    pub fleet: Arc<Fleet>,
+    pub store: Arc<dyn JobStore>,
+    pub registry: Arc<Registry>,
+    pub hub: Arc<Hub>,
+    pub events: Arc<Events>,
+    pub broker: Broker,
+    pub clock: Arc<dyn Clock>,
+    /// Runs what keeps streams going; ended before the store is closed.
+    pub streams: Tasks,
+    pub stream_slots: StreamSlots,
+    pub started_at: Timestamp,
+}
+
+impl Context {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The queues of the fleet file.
+    pub(crate) fn lanes(&self) -> Vec<Lane> {
+        lanes(&self.fleet)
+    }
+}
+
+/// One queue for each model of each pool.
+pub(crate) fn lanes(fleet: &Fleet) -> Vec<Lane> {
+    let of_pool = |(pool, served): (&PoolName, &Pool)| {
+        let pool = pool.clone();
+        let models = served.models.clone();
+        models.into_iter().map(move |model| Lane { pool: pool.clone(), model })
+    };
+    fleet.pools.iter().flat_map(of_pool).collect()
+}

@@ -1,0 +1,14 @@
+//! The gRPC front: checks what comes in, asks the store, answers with statuses that say what to do.
+
+mod accept;
+mod admin;
+mod calls;
+mod errors;
+mod health;
+mod jobs;
+mod page_token;
+mod queue;
+pub mod server;
+pub(crate) mod streams;
+mod tenant;
+mod workers;

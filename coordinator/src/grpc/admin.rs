@@ -1,0 +1,149 @@
+//! `AdminService`: what operators use. It sees the jobs of all tenants.
+
+mod dead_letters;
+mod queues;
+mod view;
+
+use std::sync::Arc;
+
+use stoker_core::job::StateKind;
+use stoker_proto::convert;
+use stoker_proto::status::{self, Resource};
+use stoker_proto::v1;
+use stoker_proto::v1::admin_service_server::AdminService;
+use tonic::{Request, Response, Status};
+
+use crate::context::Context;
+use crate::registry::WorkerState;
+
+use super::errors;
+
+/// Entries of the outbox that are counted; more are shown as this many.
+const MAX_OUTBOX: u32 = 10_000;
+
+/// The service.
+#[derive(Debug)]
+pub(super) struct Admin {
+    context: Arc<Context>,
+}
+
+impl Admin {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    async fn fleet_status(&self) -> Result<v1::FleetStatusResponse, Status> {
+        let context = &self.context;
+        let counts = context.store.counts().total();
+        let workers = context.registry.list();
+        let ready = workers.iter().filter(|worker| worker.state == WorkerState::Ready).count();
+        let present = workers.iter().filter(|worker| worker.state != WorkerState::Lost).count();
+        let outbox = context.store.outbox(MAX_OUTBOX).await.map_err(errors::store)?;
+        let now = context.now();
+        Ok(v1::FleetStatusResponse {
+            fleet: context.fleet.name.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            store: context.store.name().to_owned(),
+            broker: context.broker.name(),
+            broker_problem: context.broker.problem().unwrap_or_default(),
+            jobs: StateKind::ALL
+                .into_iter()
+                .map(|kind| v1::StateCount {
+                    state: convert::state(kind).into(),
+                    jobs: counts.get(kind),
+                })
+                .collect(),
+            workers_ready: u32::try_from(ready).unwrap_or(u32::MAX),
+            workers_total: u32::try_from(present).unwrap_or(u32::MAX),
+            dead_letters: dead_letters::count(context).await?,
+            observed_at: Some(convert::wire_timestamp(now)),
+            uptime: Some(convert::wire_duration(now.since(context.started_at))),
+            outbox: u64::try_from(outbox.len()).unwrap_or(u64::MAX),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn fleet_status(
+        &self,
+        _: Request<v1::FleetStatusRequest>,
+    ) -> Result<Response<v1::FleetStatusResponse>, Status> {
+        Self::fleet_status(self).await.map(Response::new)
+    }
+
+    async fn list_queues(
+        &self,
+        _: Request<v1::ListQueuesRequest>,
+    ) -> Result<Response<v1::ListQueuesResponse>, Status> {
+        let queues = queues::list(&self.context).await?;
+        Ok(Response::new(v1::ListQueuesResponse { queues }))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        let workers = self.context.registry.list().into_iter().map(view::worker).collect();
+        Ok(Response::new(v1::ListWorkersResponse { workers }))
+    }
+
+    async fn cordon_worker(
+        &self,
+        request: Request<v1::CordonWorkerRequest>,
+    ) -> Result<Response<v1::CordonWorkerResponse>, Status> {
+        let v1::CordonWorkerRequest { worker_id, cordoned } = request.into_inner();
+        let worker = view::worker_id(&worker_id)?;
+        let view = self.context.registry.cordon(worker, cordoned);
+        let view = view.ok_or_else(|| status::not_found(Resource::Worker, worker))?;
+        tracing::info!(%worker, cordoned, "an operator set a worker's cordon");
+        self.context.events.dispatcher.notify_one();
+        Ok(Response::new(v1::CordonWorkerResponse { worker: Some(view::worker(view)) }))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
+        let v1::DrainWorkerRequest { worker_id, within } = request.into_inner();
+        let worker = view::worker_id(&worker_id)?;
+        let within = within
+            .map(|within| convert::duration(&within, "within"))
+            .transpose()
+            .map_err(|violation| status::invalid(&[violation]))?;
+        let view = self.context.registry.drain(worker, within);
+        let view = view.ok_or_else(|| status::not_found(Resource::Worker, worker))?;
+        tracing::info!(%worker, ?within, "an operator drains a worker");
+        Ok(Response::new(v1::DrainWorkerResponse { worker: Some(view::worker(view)) }))
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<v1::ListDeadLettersRequest>,
+    ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        dead_letters::list(&self.context, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_dead_letter(
+        &self,
+        request: Request<v1::GetDeadLetterRequest>,
+    ) -> Result<Response<v1::GetDeadLetterResponse>, Status> {
+        dead_letters::get(&self.context, &request.get_ref().job_id).await.map(Response::new)
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        request: Request<v1::RedriveDeadLettersRequest>,
+    ) -> Result<Response<v1::RedriveDeadLettersResponse>, Status> {
+        let jobs = dead_letters::redrive(&self.context, &request.get_ref().job_ids).await?;
+        Ok(Response::new(v1::RedriveDeadLettersResponse { jobs }))
+    }
+
+    async fn discard_dead_letters(
+        &self,
+        request: Request<v1::DiscardDeadLettersRequest>,
+    ) -> Result<Response<v1::DiscardDeadLettersResponse>, Status> {
+        let discarded = dead_letters::discard(&self.context, &request.get_ref().job_ids).await?;
+        Ok(Response::new(v1::DiscardDeadLettersResponse { discarded }))
+    }
+}

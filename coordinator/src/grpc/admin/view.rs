@@ -1,0 +1,44 @@
+//! Workers for operators.
+
+use stoker_core::ids::WorkerId;
+use stoker_proto::convert;
+use stoker_proto::status;
+use stoker_proto::v1;
+use tonic::Status;
+
+use crate::registry::{WorkerState, WorkerView};
+
+pub(super) fn worker_id(text: &str) -> Result<WorkerId, Status> {
+    convert::worker_id(text, "worker_id").map_err(|violation| status::invalid(&[violation]))
+}
+
+pub(super) fn worker(view: WorkerView) -> v1::Worker {
+    let registration = view.registration;
+    v1::Worker {
+        id: registration.id.to_string(),
+        pool: registration.pool.to_string(),
+        models: registration.models.iter().map(ToString::to_string).collect(),
+        state: state(view.state).into(),
+        slots: registration.slots,
+        busy_slots: view.busy_slots,
+        utilization: view.utilization,
+        resident_models: view.resident_models.iter().map(ToString::to_string).collect(),
+        version: registration.version,
+        host: registration.host,
+        pid: registration.pid,
+        device: registration.device,
+        metrics_address: registration.metrics_address,
+        registered_at: Some(convert::wire_timestamp(view.registered_at)),
+        last_seen_at: Some(convert::wire_timestamp(view.last_seen_at)),
+    }
+}
+
+const fn state(state: WorkerState) -> v1::WorkerState {
+    match state {
+        WorkerState::Starting => v1::WorkerState::Starting,
+        WorkerState::Ready => v1::WorkerState::Ready,
+        WorkerState::Cordoned => v1::WorkerState::Cordoned,
+        WorkerState::Draining => v1::WorkerState::Draining,
+        WorkerState::Lost => v1::WorkerState::Lost,
+    }
+}

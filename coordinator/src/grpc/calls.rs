@@ -1,0 +1,213 @@
+//! Around every call: how many run at once, its span, its place in the metrics.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use stoker_proto::status::{self, Reason};
+use stoker_runtime::trace_context::TraceContext;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+use tracing::field::Empty;
+
+use crate::metrics;
+
+/// Calls that wait for their answer at once; more are refused at once rather than queued.
+const MAX_CALLS: usize = 1_024;
+
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+const PACKAGE: &str = "/stoker.v1.";
+
+/// The methods of the API: labels must not come from callers.
+const METHODS: [&str; 24] = [
+    "JobService/Submit",
+    "JobService/SubmitBatch",
+    "JobService/Get",
+    "JobService/List",
+    "JobService/Watch",
+    "JobService/Results",
+    "JobService/Cancel",
+    "JobService/Retry",
+    "WorkerService/Register",
+    "WorkerService/Claim",
+    "WorkerService/Heartbeat",
+    "WorkerService/Complete",
+    "WorkerService/Fail",
+    "WorkerService/Release",
+    "AdminService/FleetStatus",
+    "AdminService/ListQueues",
+    "AdminService/ListWorkers",
+    "AdminService/CordonWorker",
+    "AdminService/DrainWorker",
+    "AdminService/ListDeadLetters",
+    "AdminService/GetDeadLetter",
+    "AdminService/RedriveDeadLetters",
+    "AdminService/DiscardDeadLetters",
+    "QueueService/Consume",
+];
+
+/// Wraps the routes; see [`Calls`].
+#[derive(Debug, Clone)]
+pub(super) struct CallLayer {
+    running: Arc<Semaphore>,
+}
+
+impl CallLayer {
+    pub(super) fn new() -> Self {
+        Self { running: Arc::new(Semaphore::new(MAX_CALLS)) }
+    }
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = Calls<S>;
+
+    fn layer(&self, inner: S) -> Calls<S> {
+        Calls { inner, running: Arc::clone(&self.running) }
+    }
+}
+
+/// The routes, with bounds and observation around calls of our own services. Health, reflection and
+/// the plain HTTP pages pass untouched: they must answer most of all when there is much to do.
+#[derive(Debug, Clone)]
+pub(super) struct Calls<S> {
+    inner: S,
+    running: Arc<Semaphore>,
+}
+
+impl<S> Service<http::Request<Body>> for Calls<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        // The clone takes the place of the one that was found ready.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let Some(method) = method(request.uri().path()) else {
+            return Box::pin(inner.call(request));
+        };
+        let running = Arc::clone(&self.running).try_acquire_owned();
+        let span = span(method, request.headers());
+        let call = Call::begin(method);
+        let answer = async move {
+            // The whole of it: a capture of its field alone would be a copy.
+            let mut call = call;
+            let Ok(_running) = running else {
+                call.code = Code::ResourceExhausted;
+                return Ok(overloaded().into_http());
+            };
+            let response = inner.call(request).await?;
+            call.code = code(response.headers());
+            tracing::Span::current().record("rpc.grpc.status_code", i32::from(call.code));
+            Ok(response)
+        };
+        Box::pin(answer.instrument(span))
+    }
+}
+
+fn method(path: &str) -> Option<&'static str> {
+    let asked = path.strip_prefix(PACKAGE)?;
+    Some(METHODS.into_iter().find(|method| *method == asked).unwrap_or("other"))
+}
+
+fn span(method: &'static str, headers: &http::HeaderMap) -> tracing::Span {
+    let span = tracing::info_span!(
+        "rpc",
+        otel.name = method,
+        otel.kind = "server",
+        rpc.system = "grpc",
+        rpc.grpc.status_code = Empty
+    );
+    TraceContext::from_headers(headers).set_parent(&span);
+    span
+}
+
+/// The code of an answer. An answer whose messages follow begins without one.
+fn code(headers: &http::HeaderMap) -> Code {
+    Status::from_header_map(headers).map_or(Code::Ok, |status| status.code())
+}
+
+fn overloaded() -> Status {
+    status::exhausted(
+        Reason::Overloaded,
+        format!(
+            "{MAX_CALLS} calls are under way, which is as many as the coordinator takes at once: send fewer, or larger batches"
+        ),
+        RETRY_AFTER,
+    )
+}
+
+/// One call under way; it is counted when this is dropped, however it ends.
+#[derive(Debug)]
+struct Call {
+    method: &'static str,
+    began: Instant,
+    code: Code,
+}
+
+impl Call {
+    fn begin(method: &'static str) -> Self {
+        metrics::call_began();
+        // Stays if nobody waits for the answer any more.
+        Self { method, began: Instant::now(), code: Code::Cancelled }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        metrics::call_ended(self.method, self.code, self.began.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::FutureExt as _;
+    use stoker_proto::status::explain;
+
+    use super::*;
+
+    fn request(path: &str) -> http::Request<Body> {
+        http::Request::builder().uri(path).body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn only_known_methods_become_labels() {
+        assert_eq!(method("/stoker.v1.JobService/Submit"), Some("JobService/Submit"));
+        assert_eq!(method("/stoker.v1.JobService/Anything"), Some("other"));
+        assert_eq!(method("/grpc.health.v1.Health/Check"), None);
+        assert_eq!(method("/metrics"), None);
+    }
+
+    #[tokio::test]
+    async fn calls_beyond_the_limit_are_refused_at_once_but_health_is_not() {
+        let never = tower::service_fn(|_: http::Request<Body>| {
+            std::future::pending::<Result<http::Response<Body>, Infallible>>()
+        });
+        let mut calls = CallLayer::new().layer(never);
+        let _running: Vec<_> =
+            (0..MAX_CALLS).map(|_| calls.call(request("/stoker.v1.JobService/Get"))).collect();
+        let response = calls.call(request("/stoker.v1.JobService/Get")).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        let explained = explain(&status);
+        assert_eq!(explained.reason, Some(Reason::Overloaded));
+        assert_eq!(explained.retry_after, Some(RETRY_AFTER));
+        assert!(calls.call(request("/grpc.health.v1.Health/Check")).now_or_never().is_none());
+    }
+}

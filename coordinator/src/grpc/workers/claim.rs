@@ -1,0 +1,91 @@
+//! Claims: the right to run what a delivery points to.
+
+use std::time::Duration;
+
+use stoker_proto::convert;
+use stoker_proto::status::{self, Reason};
+use stoker_proto::v1;
+use stoker_proto::v1::claim_outcome::Outcome;
+use stoker_runtime::ids;
+use tonic::Status;
+
+use crate::context::Context;
+use crate::grpc::errors;
+use crate::registry::Heard;
+use crate::store::{Claim, ClaimOutcome, Grant};
+
+/// Inputs in one answer, before the last that is granted; far below the limit of a message.
+const MAX_INPUT_BYTES: usize = 16 << 20;
+
+pub(super) async fn claim(
+    context: &Context,
+    request: v1::ClaimRequest,
+) -> Result<v1::ClaimResponse, Status> {
+    let worker = super::worker(&request.worker_id)?;
+    let claims = convert::claims(&request.claims, "claims")
+        .map_err(|violations| status::invalid(&violations))?;
+    if context.registry.heard(worker, None) == Heard::Unknown {
+        return Err(status::failed_precondition(
+            Reason::WorkerNotRegistered,
+            &format!("worker {worker}"),
+            "it is not registered, or its stream has ended",
+            "register (again) first, then claim with the same claim ids",
+        ));
+    }
+    let ids: Vec<_> = claims.iter().map(|claim| claim.job).collect();
+    let claims = claims
+        .into_iter()
+        .map(|claim| Claim {
+            job: claim.job,
+            seq: claim.seq,
+            claim: claim.claim,
+            token: ids::lease_token(),
+        })
+        .collect();
+    let outcomes =
+        context.store.claim(worker, claims, MAX_INPUT_BYTES).await.map_err(errors::store)?;
+    let now = context.now();
+    let outcomes = ids
+        .into_iter()
+        .zip(outcomes)
+        .map(|(job, outcome)| {
+            let outcome = match outcome {
+                ClaimOutcome::Granted(grant) => {
+                    let slack = grant.start_by.since(now);
+                    granted(*grant, slack).unwrap_or_else(|error| {
+                        // The others must not suffer. Its lease runs out until it is dead-lettered.
+                        tracing::error!(
+                            %job,
+                            error = &error as &dyn std::error::Error,
+                            "the input of a job cannot be read; it is withheld from workers"
+                        );
+                        refused(v1::ClaimRefusal::Unknown)
+                    })
+                }
+                ClaimOutcome::Refused(refusal) => refused(convert::claim_refusal(refusal)),
+                ClaimOutcome::Unknown => refused(v1::ClaimRefusal::Unknown),
+                ClaimOutcome::Deferred => Outcome::Deferred(v1::ClaimDeferred {}),
+            };
+            v1::ClaimOutcome { outcome: Some(outcome) }
+        })
+        .collect();
+    Ok(v1::ClaimResponse { outcomes })
+}
+
+fn granted(grant: Grant, slack: Duration) -> Result<Outcome, convert::DecodeInputError> {
+    let input = convert::decode_input(&grant.input)?;
+    Ok(Outcome::Granted(v1::Grant {
+        attempt: grant.attempt.number(),
+        token: grant.token.as_bytes().to_vec(),
+        model: grant.model.to_string(),
+        input: Some(input),
+        first_item: grant.first_item,
+        run_alone: grant.run_alone,
+        slack: Some(convert::wire_duration(slack)),
+        trace: grant.trace.to_pairs().into_iter().collect(),
+    }))
+}
+
+fn refused(refusal: v1::ClaimRefusal) -> Outcome {
+    Outcome::Refused(refusal.into())
+}

@@ -1,0 +1,298 @@
+//! A worker's stream: it is in the registry as long as this stays open.
+
+use std::sync::Arc;
+
+use stoker_core::fleet::Fleet;
+use stoker_core::ids::{ModelName, PoolName};
+use stoker_proto::client::MAX_REQUEST_BYTES;
+use stoker_proto::convert;
+use stoker_proto::status::{self, FieldViolation, Reason};
+use stoker_proto::v1;
+use stoker_proto::v1::register_response::Command as WireCommand;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::context::Context;
+use crate::grpc::jobs::submit::names;
+use crate::grpc::streams::{self, Ended, Sink, Stop, StreamKind};
+use crate::registry::{COMMAND_BACKLOG, Command, CommandStream, Registration, Report, WorkerState};
+
+const MAX_SLOTS: u32 = 4_096;
+const MAX_MODELS: usize = 256;
+const MAX_TEXT_BYTES: usize = 255;
+
+/// Room in a message for everything but results.
+const ENVELOPE_BYTES: usize = 1 << 20;
+
+/// Largest total of result bytes in one call of a worker.
+const MAX_RESULT_BYTES: usize = MAX_REQUEST_BYTES - ENVELOPE_BYTES;
+
+pub(super) fn register(
+    context: &Arc<Context>,
+    request: v1::RegisterRequest,
+) -> Result<ReceiverStream<Result<v1::RegisterResponse, Status>>, Status> {
+    let registration =
+        registration(&context.fleet, request).map_err(|violations| status::invalid(&violations))?;
+    let slot = context.stream_slots.open(StreamKind::Register)?;
+    let worker = registration.id;
+    let (pool, slots) = (registration.pool.clone(), registration.slots);
+    let stream = context.registry.register(registration).map_err(|full| {
+        status::exhausted(Reason::TooManyStreams, full, std::time::Duration::from_secs(10))
+    })?;
+    tracing::info!(%worker, %pool, slots, "a worker registered");
+    // Its slots may count at once: it was ready before, and its stream broke.
+    context.events.dispatcher.notify_one();
+
+    let (sink, messages) = mpsc::channel(COMMAND_BACKLOG);
+    let context = Arc::clone(context);
+    let tasks = context.streams.clone();
+    tasks.clone().spawn("worker-stream", async move {
+        let id = stream.id;
+        let body = commands(sink.clone(), registered(&context.fleet), stream);
+        let ended = streams::run(sink, &tasks, body).await;
+        let gone = context.registry.stream_ended(worker, id);
+        drop(slot);
+        // A coordinator that goes away must not hurry its workers' leases.
+        if gone && ended != Ended::Shutdown {
+            tracing::info!(%worker, "the stream of a worker broke; its leases end soon");
+            if let Err(error) = context.store.disconnect(worker).await {
+                tracing::warn!(
+                    %worker,
+                    error = &error as &dyn std::error::Error,
+                    "the leases of a lost worker could not be shortened; they run out by themselves"
+                );
+            }
+        }
+    });
+    Ok(ReceiverStream::new(messages))
+}
+
+/// Passes commands on until a newer stream of the worker takes over.
+async fn commands(
+    sink: Sink<v1::RegisterResponse>,
+    first: v1::Registered,
+    mut stream: CommandStream,
+) -> Result<(), Stop> {
+    streams::send(&sink, response(WireCommand::Registered(first))).await?;
+    while let Some(command) = stream.commands.recv().await {
+        streams::send(&sink, response(wire_command(command))).await?;
+    }
+    Ok(())
+}
+
+fn registered(fleet: &Fleet) -> v1::Registered {
+    let lease = &fleet.job_policy.lease;
+    v1::Registered {
+        fleet: fleet.name.to_string(),
+        heartbeat_interval: Some(convert::wire_duration(lease.heartbeat)),
+        lease: Some(convert::wire_duration(lease.ttl)),
+        max_message_bytes: MAX_RESULT_BYTES as u64,
+    }
+}
+
+fn response(command: WireCommand) -> v1::RegisterResponse {
+    v1::RegisterResponse { command: Some(command) }
+}
+
+fn wire_command(command: Command) -> WireCommand {
+    match command {
+        Command::StopAttempt { job, attempt, reason } => {
+            WireCommand::StopAttempt(v1::StopAttempt {
+                job_id: job.to_string(),
+                attempt: attempt.number(),
+                reason: reason.to_owned(),
+            })
+        }
+        Command::Cordon { cordoned } => WireCommand::Cordon(v1::Cordon { cordoned }),
+        Command::Drain { within } => {
+            WireCommand::Drain(v1::Drain { within: within.map(convert::wire_duration) })
+        }
+    }
+}
+
+fn registration(
+    fleet: &Fleet,
+    request: v1::RegisterRequest,
+) -> Result<Registration, Vec<FieldViolation>> {
+    let mut violations = Vec::new();
+    let mut note = |violation| violations.push(violation);
+    let id = convert::worker_id(&request.worker_id, "worker_id").map_err(&mut note).ok();
+    let pool = pool(fleet, &request.pool).map_err(&mut note).ok();
+    let models = match &pool {
+        Some(pool) => models(fleet, pool, &request.models).map_err(&mut note).ok(),
+        None => None,
+    };
+    if !(1..=MAX_SLOTS).contains(&request.slots) {
+        let problem = format!("is {}: a worker has 1 to {MAX_SLOTS} slots", request.slots);
+        note(FieldViolation::new("slots", problem));
+    }
+    for (field, text) in [
+        ("version", &request.version),
+        ("host", &request.host),
+        ("device", &request.device),
+        ("metrics_address", &request.metrics_address),
+    ] {
+        if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
+            let problem = format!("must be at most {MAX_TEXT_BYTES} bytes of printable text");
+            note(FieldViolation::new(field, problem));
+        }
+    }
+    match (id, pool, models) {
+        (Some(id), Some(pool), Some(models)) if violations.is_empty() => Ok(Registration {
+            id,
+            pool,
+            models,
+            slots: request.slots,
+            version: request.version,
+            host: request.host,
+            pid: request.pid,
+            device: request.device,
+            metrics_address: request.metrics_address,
+        }),
+        _ => Err(violations),
+    }
+}
+
+fn pool(fleet: &Fleet, name: &str) -> Result<PoolName, FieldViolation> {
+    let known = fleet.pools.get_key_value(name).map(|(name, _)| name.clone());
+    known.ok_or_else(|| {
+        let pools = names(fleet.pools.keys());
+        let problem = format!(
+            "the fleet `{}` has no pool `{name}`; it has: {pools} (do worker and coordinator read \
+             the same fleet.toml?)",
+            fleet.name
+        );
+        FieldViolation::new("pool", problem)
+    })
+}
+
+fn models(
+    fleet: &Fleet,
+    pool: &PoolName,
+    texts: &[String],
+) -> Result<Vec<ModelName>, FieldViolation> {
+    let known = fleet.pools.get(pool).map(|pool| pool.models.as_slice()).unwrap_or_default();
+    let served = || names(known.iter());
+    if texts.is_empty() {
+        let problem = format!("is empty: name some of the pool's models: {}", served());
+        return Err(FieldViolation::new("models", problem));
+    }
+    if texts.len() > MAX_MODELS {
+        let problem = format!("has {} models and may have {MAX_MODELS}", texts.len());
+        return Err(FieldViolation::new("models", problem));
+    }
+    let mut models: Vec<ModelName> = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let Some(model) = known.iter().find(|model| model.as_str() == text) else {
+            let problem = format!(
+                "the pool `{pool}` does not serve the model `{text}`; it serves: {}",
+                served()
+            );
+            return Err(FieldViolation::new(format!("models[{index}]"), problem));
+        };
+        if !models.contains(model) {
+            models.push(model.clone());
+        }
+    }
+    Ok(models)
+}
+
+/// What a worker says about itself. Figures are made to fit: they are shown, not relied on.
+pub(super) fn report(status: v1::WorkerStatus) -> Result<Report, Status> {
+    let state = match v1::WorkerState::try_from(status.state) {
+        Ok(v1::WorkerState::Starting) => WorkerState::Starting,
+        Ok(v1::WorkerState::Ready) => WorkerState::Ready,
+        Ok(v1::WorkerState::Cordoned) => WorkerState::Cordoned,
+        Ok(v1::WorkerState::Draining) => WorkerState::Draining,
+        Ok(v1::WorkerState::Lost | v1::WorkerState::Unspecified) | Err(_) => {
+            let problem = format!(
+                "{} is not a state that a worker can be in: say starting, ready, cordoned or draining",
+                status.state
+            );
+            return Err(status::invalid_field("status.state", problem));
+        }
+    };
+    let utilization =
+        if status.utilization.is_finite() { status.utilization.clamp(0.0, 1.0) } else { 0.0 };
+    let resident_models = status
+        .resident_models
+        .iter()
+        .take(MAX_MODELS)
+        .filter_map(|name| ModelName::new(name).ok())
+        .collect();
+    Ok(Report { state, busy_slots: status.busy_slots, utilization, resident_models })
+}
+
+#[cfg(test)]
+mod tests {
+    use stoker_core::ids::WorkerId;
+
+    use super::*;
+    use crate::testing::fleet;
+
+    fn good() -> v1::RegisterRequest {
+        v1::RegisterRequest {
+            worker_id: WorkerId::from_bytes([1; 16]).to_string(),
+            pool: "default".to_owned(),
+            models: vec!["mini".to_owned(), "mini".to_owned()],
+            slots: 4,
+            version: "0.1.0".to_owned(),
+            host: "box".to_owned(),
+            pid: 7,
+            device: "cpu".to_owned(),
+            metrics_address: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_good_registration_is_read() {
+        let registration = registration(&fleet(""), good()).unwrap();
+        assert_eq!(registration.models.len(), 1);
+        assert_eq!(registration.slots, 4);
+    }
+
+    #[test]
+    fn bad_registrations_are_refused_by_field_with_what_is_known() {
+        let long = "x".repeat(256);
+        for (bad, field, part) in [
+            (v1::RegisterRequest { worker_id: "x".into(), ..good() }, "worker_id", "UUID"),
+            (v1::RegisterRequest { pool: "gpu".into(), ..good() }, "pool", "it has: default"),
+            (
+                v1::RegisterRequest { models: vec!["mini".into(), "mega".into()], ..good() },
+                "models[1]",
+                "it serves: mini, echo",
+            ),
+            (v1::RegisterRequest { models: vec![], ..good() }, "models", "mini, echo"),
+            (v1::RegisterRequest { slots: 0, ..good() }, "slots", "1 to 4096"),
+            (v1::RegisterRequest { slots: u32::MAX, ..good() }, "slots", "1 to 4096"),
+            (v1::RegisterRequest { host: long, ..good() }, "host", "255 bytes"),
+            (v1::RegisterRequest { device: "\u{1b}[2J".into(), ..good() }, "device", "printable"),
+        ] {
+            let violations = registration(&fleet(""), bad).unwrap_err();
+            assert_eq!(violations[0].field, field);
+            assert!(violations[0].problem.contains(part), "{}", violations[0]);
+        }
+        let all = registration(&fleet(""), v1::RegisterRequest::default()).unwrap_err();
+        let fields: Vec<&str> = all.iter().map(|one| one.field.as_str()).collect();
+        assert_eq!(fields, ["worker_id", "pool", "slots"]);
+    }
+
+    #[test]
+    fn reports_are_made_to_fit_but_a_state_is_needed() {
+        let status = v1::WorkerStatus {
+            state: v1::WorkerState::Ready.into(),
+            busy_slots: 3,
+            utilization: f64::NAN,
+            resident_models: vec!["mini".into(), "not a name".into()],
+        };
+        let read = report(status.clone()).unwrap();
+        assert_eq!(read.state, WorkerState::Ready);
+        assert!(read.utilization.abs() < f64::EPSILON);
+        assert_eq!(read.resident_models.len(), 1);
+        for state in [0, i32::from(v1::WorkerState::Lost), 99] {
+            let error = report(v1::WorkerStatus { state, ..status.clone() }).unwrap_err();
+            assert!(error.message().starts_with("status.state"), "{error}");
+        }
+    }
+}

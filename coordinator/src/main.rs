@@ -1,0 +1,97 @@
+//! The coordinator's process: reads settings, starts telemetry, runs the library.
+
+use std::error::Error;
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use stoker_coordinator::config::Settings;
+use stoker_coordinator::run::run;
+use stoker_runtime::config::layered;
+use stoker_runtime::signals::shutdown_on_signals;
+use stoker_runtime::tasks::Tasks;
+use stoker_runtime::{metrics as exporter, telemetry};
+use tokio_util::sync::CancellationToken;
+
+/// Accepts jobs, keeps them, and hands them to workers.
+#[derive(Debug, Parser)]
+#[command(name = "stoker-coordinator", version)]
+struct Cli {
+    /// Settings in TOML; flags and environment go before them
+    #[arg(long, env = "STOKER_COORDINATOR_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Show the settings that result, and exit
+    #[arg(long)]
+    print_config: bool,
+
+    /// End when standard input does: nothing outlives the process that holds its other end
+    #[arg(long, hide = true)]
+    exit_on_stdin_eof: bool,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// How long the last tasks of the process may take to end.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match start(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Telemetry may not be running yet, and a person may be waiting.
+            let _ = writeln!(std::io::stderr(), "stoker-coordinator: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
+    let settings = layered(cli.config.as_deref(), cli.settings)?.with_defaults();
+    if cli.print_config {
+        std::io::stdout().write_all(settings.shown()?.as_bytes())?;
+        return Ok(());
+    }
+    let guard = telemetry::init("stoker-coordinator", &settings.telemetry)?;
+    let config = settings.check()?;
+    let metrics = exporter::install()?;
+    stoker_broker::metrics::describe();
+    stoker_coordinator::metrics::describe();
+    let tasks = Tasks::new(CancellationToken::new());
+    shutdown_on_signals(&tasks)?;
+    if cli.exit_on_stdin_eof {
+        shutdown_on_stdin_eof(&tasks)?;
+    }
+    let ended = run(config, metrics, &tasks).await;
+    if let Err(left) = tasks.close_and_wait(END_LIMIT).await {
+        tracing::warn!(?left, "tasks did not end in time");
+    }
+    guard.shutdown().await;
+    ended?;
+    match tasks.failure() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(()),
+    }
+}
+
+/// On a thread of its own, which may outlive the runtime: reading standard input cannot be stopped.
+fn shutdown_on_stdin_eof(tasks: &Tasks) -> std::io::Result<()> {
+    let shutdown = tasks.shutdown_token();
+    let wait = move || {
+        let mut bytes = [0; 256];
+        let mut input = std::io::stdin().lock();
+        while !matches!(input.read(&mut bytes), Ok(0) | Err(_)) {}
+        tracing::info!("standard input ended; shutting down");
+        shutdown.cancel();
+    };
+    std::thread::Builder::new().name("stdin-eof".to_owned()).spawn(wait).map(drop)
+}
+
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

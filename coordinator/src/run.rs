@@ -1,0 +1,207 @@
+//! One coordinator from start to end.
+//!
+//! Start: everything is checked before the port is bound. End: no more calls are taken, streams end,
+//! calls under way are answered, and only then the store is closed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stoker_broker::BrokerError;
+use stoker_core::fleet::Fleet;
+use stoker_runtime::clock::{Clock, SystemClock};
+use stoker_runtime::fs::{FsError, write_atomically};
+use stoker_runtime::metrics::MetricsHandle;
+use stoker_runtime::net::{BindError, bind};
+use stoker_runtime::tasks::Tasks;
+use tokio::net::TcpListener;
+
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::context::{Context, lanes};
+use crate::dispatcher::Dispatcher;
+use crate::events::Events;
+use crate::grpc::server::{self, ServeError, Served};
+use crate::grpc::streams::StreamSlots;
+use crate::observe::observe;
+use crate::readiness::Readiness;
+use crate::registry::Registry;
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::store::{JobStore, StoreError};
+use crate::sweeper::Sweeper;
+use crate::watch::Hub;
+
+/// How long the coordinator's own tasks may take to end.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why a coordinator did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the data directory {} (--data or STOKER_DATA) cannot be made", path.display())]
+    DataDirectory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the data directory (--data or STOKER_DATA) cannot be written to")]
+    DataNotWritable(#[source] FsError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("opening the store panicked; the log tells where")]
+    StorePanicked,
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("the address that is listened on cannot be read")]
+    Address(#[source] io::Error),
+    #[error("the port cannot be written to the file of --port-file")]
+    PortFile(#[source] FsError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// The store's writer ended although nobody closed it: a commit failed in a way that leaves its
+/// outcome unknown, and only a new start finds out.
+#[derive(Debug, thiserror::Error)]
+#[error("the store's writer ended; the process must start anew to learn what is stored")]
+struct WriterEnded;
+
+/// Serves until `tasks` ends.
+pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Result<(), RunError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let fleet = Arc::new(config.fleet.clone());
+    let registry = Registry::new(Arc::clone(&clock), fleet.job_policy.lease.ttl);
+    let hub = Hub::new();
+    let events = Events::new(Arc::clone(&registry), Arc::clone(&hub));
+    let options = SqliteOptions {
+        policy: fleet.job_policy.clone(),
+        clock: Arc::clone(&clock),
+        listener: events.listener(),
+    };
+    let store = open(config.data.clone(), options).await?;
+    let broker = start_broker(&config, &fleet).await?;
+    let listener = bind(config.listen).await?;
+
+    let (streams, background) = (tasks.child(), tasks.child());
+    let context = Arc::new(Context {
+        fleet,
+        store: Arc::clone(&store) as Arc<dyn JobStore>,
+        registry,
+        hub,
+        events,
+        broker,
+        started_at: clock.now(),
+        clock,
+        streams: streams.clone(),
+        stream_slots: StreamSlots::default(),
+    });
+    let readiness = Readiness::default();
+    start_background(&context, &store, &readiness, &background);
+    metrics.run_upkeep(&background);
+    announce(&listener, &config, &context).await?;
+
+    let served = Served { context, readiness, metrics };
+    let ended = server::serve(listener, served, tasks.shutdown_token()).await;
+    for group in [&streams, &background] {
+        if let Err(left) = group.close_and_wait(END_LIMIT).await {
+            tracing::warn!(?left, "tasks did not end in time");
+        }
+    }
+    store.close().await;
+    tracing::info!("the coordinator has ended");
+    Ok(ended?)
+}
+
+/// Opens the store on a thread of its own: it checks the whole file.
+async fn open(data: PathBuf, options: SqliteOptions) -> Result<Arc<SqliteStore>, RunError> {
+    let open = move || {
+        check_writable(&data)?;
+        Ok(Arc::new(SqliteStore::open(&data, options)?))
+    };
+    tokio::task::spawn_blocking(open).await.unwrap_or(Err(RunError::StorePanicked))
+}
+
+/// SQLite says only "unable to open database file".
+fn check_writable(data: &Path) -> Result<(), RunError> {
+    std::fs::create_dir_all(data)
+        .map_err(|source| RunError::DataDirectory { path: data.to_owned(), source })?;
+    let probe = data.join("writable");
+    write_atomically(&probe, b"").map_err(RunError::DataNotWritable)?;
+    std::fs::remove_file(&probe)
+        .map_err(|source| RunError::DataDirectory { path: data.to_owned(), source })
+}
+
+/// A broker that is down is no reason not to start: jobs are accepted, and wait.
+async fn start_broker(config: &Config, fleet: &Fleet) -> Result<Broker, RunError> {
+    let broker = Broker::start(&config.broker, fleet)?;
+    match broker.publisher().declare(&lanes(fleet)).await {
+        Ok(()) => {}
+        // The queues are declared as soon as a connection stands.
+        Err(error) if !error.needs_operator() => {
+            tracing::debug!(%error, "the broker's queues are declared later");
+        }
+        Err(error) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the broker's queues could not be declared");
+        }
+    }
+    Ok(broker)
+}
+
+fn start_background(
+    context: &Arc<Context>,
+    store: &Arc<SqliteStore>,
+    readiness: &Readiness,
+    background: &Tasks,
+) {
+    let shutdown = background.shutdown_token();
+    let (watched, stopped) = (Arc::clone(store), shutdown.clone());
+    background.spawn_critical("store-writer-watch", async move {
+        match stopped.run_until_cancelled(watched.writer_ended()).await {
+            Some(()) => Err(WriterEnded),
+            None => Ok(()),
+        }
+    });
+    Dispatcher {
+        store: Arc::clone(&context.store),
+        publisher: context.broker.publisher(),
+        registry: Arc::clone(&context.registry),
+        events: Arc::clone(&context.events),
+        clock: Arc::clone(&context.clock),
+        fleet: Arc::clone(&context.fleet),
+    }
+    .start(background);
+    Sweeper {
+        store: Arc::clone(&context.store),
+        events: Arc::clone(&context.events),
+        clock: Arc::clone(&context.clock),
+        fleet: Arc::clone(&context.fleet),
+    }
+    .start(background);
+    let observed = observe(Arc::clone(context), readiness.clone(), shutdown);
+    background.spawn_critical("observer", observed);
+}
+
+/// Says where it listens, to people and to programs.
+async fn announce(
+    listener: &TcpListener,
+    config: &Config,
+    context: &Context,
+) -> Result<(), RunError> {
+    let address = listener.local_addr().map_err(RunError::Address)?;
+    tracing::info!(
+        %address,
+        fleet = %context.fleet.name,
+        store = context.store.name(),
+        data = %config.data.display(),
+        broker = context.broker.name(),
+        "listening"
+    );
+    let Some(path) = config.port_file.clone() else { return Ok(()) };
+    let text = format!("{}\n", address.port());
+    let write = move || write_atomically(&path, text.as_bytes());
+    let written = tokio::task::spawn_blocking(write).await;
+    written.unwrap_or(Ok(())).map_err(RunError::PortFile)
+}
