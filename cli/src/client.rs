@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use stoker_proto::client::MAX_RESPONSE_BYTES;
 use stoker_proto::v1;
 use stoker_proto::v1::admin_service_client::AdminServiceClient;
 use stoker_proto::v1::job_service_client::JobServiceClient;
@@ -25,9 +26,6 @@ use connection::Connection;
 
 pub(crate) use results::{ResultStream, vectors};
 pub(crate) use watch::watch;
-
-/// Largest answer that is accepted; the coordinator sends results in parts far below it.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// A longer time limit is a typo, and far beyond it clocks overflow.
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(365 * 24);
@@ -132,8 +130,9 @@ impl Client {
         let connection = connection::open(&settings)?;
         Ok(Self {
             jobs: JobServiceClient::new(connection.clone())
-                .max_decoding_message_size(MAX_ANSWER_BYTES),
-            admin: AdminServiceClient::new(connection).max_decoding_message_size(MAX_ANSWER_BYTES),
+                .max_decoding_message_size(MAX_RESPONSE_BYTES),
+            admin: AdminServiceClient::new(connection)
+                .max_decoding_message_size(MAX_RESPONSE_BYTES),
             server: settings.server,
             timeout: settings.timeout.min(LONGEST_TIMEOUT),
         })

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use stoker_core::fleet::{Fleet, FleetSpec, Problem};
-use stoker_runtime::config;
+use stoker_core::fleet::Fleet;
+use stoker_runtime::config::ConfigError;
+use stoker_runtime::fleet::{FleetFileError, load_fleet};
 
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
@@ -11,15 +12,13 @@ use crate::render::text::count;
 
 /// Reads and checks the file. `exit` is the code of a file that is read but not valid.
 pub(crate) fn load(path: &Path, exit: Exit) -> Result<Fleet, Failure> {
-    let spec: FleetSpec = config::read_toml(path).map_err(|error| match error {
-        config::ConfigError::Read { .. } => Failure::usage(chain(&error)),
-        other => Failure::new(exit, chain(&other)),
-    })?;
-    spec.check().map_err(|problems| invalid(path, &problems, exit))
-}
-
-fn invalid(path: &Path, problems: &[Problem], exit: Exit) -> Failure {
-    let number = count(problems.len() as u64, "problem");
-    Failure::new(exit, format!("{} has {number}", path.display()))
-        .hints(problems.iter().map(ToString::to_string))
+    load_fleet(path).map_err(|error| match error {
+        FleetFileError::Read(error @ ConfigError::Read { .. }) => Failure::usage(chain(&error)),
+        FleetFileError::Read(error) => Failure::new(exit, chain(&error)),
+        FleetFileError::Invalid { path, problems } => {
+            let number = count(problems.len() as u64, "problem");
+            Failure::new(exit, format!("{} has {number}", path.display()))
+                .hints(problems.iter().map(ToString::to_string))
+        }
+    })
 }
