@@ -27,23 +27,26 @@ pub struct EngineInfo {
     pub load: LoadSeconds,
 }
 
-/// How long each phase of loading took, in seconds.
+/// How long each phase of loading took, in seconds. Phases overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct LoadSeconds {
     /// Reading the files.
     pub read: f64,
-    /// Waiting for the digest of the weights (it runs beside the other phases).
+    /// Waiting for the digest of the weights after everything else was there.
     pub digest: f64,
     /// Checking the weights and moving them to the device.
     pub build: f64,
+    /// Reading and building the tokenizer, beside reading the weights.
     pub tokenizer: f64,
     /// First runs and the canary.
     pub warm_up: f64,
+    /// From the first to the last.
+    pub elapsed: f64,
 }
 
 impl LoadSeconds {
-    /// All phases together.
-    pub fn total(&self) -> f64 {
-        self.read + self.digest + self.build + self.tokenizer + self.warm_up
+    /// How long loading took, from the first phase to the last.
+    pub const fn total(&self) -> f64 {
+        self.elapsed
     }
 }

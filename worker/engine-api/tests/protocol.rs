@@ -58,10 +58,10 @@ fn output() -> impl Strategy<Value = ItemOutput> {
 
 fn info() -> impl Strategy<Value = EngineInfo> {
     let numbers = any::<(u32, u32, u64, u32)>();
-    let seconds = [0.0..1e3, 0.0..1e3, 0.0..1e3, 0.0..1e3, 0.0..1e3];
+    let seconds = [0.0..1e3, 0.0..1e3, 0.0..1e3, 0.0..1e3, 0.0..1e3, 0.0..1e3];
     let texts = (any::<String>(), any::<String>(), option::of(any::<String>()));
     (texts, numbers, option::of(any::<u32>()), seconds).prop_map(|(texts, numbers, width, load)| {
-        let [read, digest, build, tokenizer, warm_up] = load;
+        let [read, digest, build, tokenizer, warm_up, elapsed] = load;
         EngineInfo {
             model: texts.0,
             task: TaskKind::TextEmbedding,
@@ -72,7 +72,7 @@ fn info() -> impl Strategy<Value = EngineInfo> {
             weights_sha256: texts.2,
             lanes: numbers.3,
             device: texts.1,
-            load: LoadSeconds { read, digest, build, tokenizer, warm_up },
+            load: LoadSeconds { read, digest, build, tokenizer, warm_up, elapsed },
         }
     })
 }

@@ -143,7 +143,12 @@ struct EngineOptions {
 fn default_engine() -> Result<PathBuf> {
     let here = env::current_exe()?;
     let target = here.parent().and_then(Path::parent).ok_or("no target directory")?;
-    Ok(target.join("stoker-engine"))
+    let engine = target.join("stoker-engine");
+    if engine.exists() {
+        return Ok(engine);
+    }
+    let engine = engine.display();
+    Err(format!("{engine} is missing: run `cargo build --release -p stoker-engine` first").into())
 }
 
 struct EngineProcess {

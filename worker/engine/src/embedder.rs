@@ -4,8 +4,8 @@ mod canary;
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::panic;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Instant;
 
@@ -65,14 +65,11 @@ impl TextEmbedder {
     /// # Errors
     /// See [`LoadError`]; nothing is left behind.
     pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
+        let start = Instant::now();
         let mut load = LoadSeconds::default();
         let config = ModelConfig::read(&options.directory)?;
         let device = options.device.open()?;
-        let file = timed(&mut load.read, || WeightsFile::read(&options.directory))?;
-        let loaded = load_parts(&options.directory, &config, &device, Arc::new(file), &mut load)?;
-        if let Some(expected) = &options.digest {
-            loaded.file.check_digest(&loaded.sha256, expected)?;
-        }
+        let loaded = load_parts(options, &config, &device, &mut load)?;
         let max_batch_tokens =
             options.max_batch_tokens.map_or_else(|| default_budget(&device), u32::from);
         let max_tokens = u32::try_from(config.max_tokens).unwrap_or(u32::MAX);
@@ -93,6 +90,7 @@ impl TextEmbedder {
         let Loaded { tokenizer, network, .. } = loaded;
         let mut engine = Self { info, tokenizer, network, config, tile_tokens };
         timed(&mut load.warm_up, || canary::try_engine(&engine))?;
+        load.elapsed = start.elapsed().as_secs_f64();
         engine.info.load = load;
         Ok(engine)
     }
@@ -153,29 +151,42 @@ fn tile_length(items: &[&Tokens], tile_tokens: usize) -> usize {
 
 /// The parts of a model that are loaded side by side.
 struct Loaded {
-    file: Arc<WeightsFile>,
     sha256: String,
     tokenizer: SentenceTokenizer,
     network: PackedBert,
 }
 
+/// Reading and building take turns on this thread; tokenizer and digest have one each, since they are
+/// as slow as the rest.
 fn load_parts(
-    directory: &Path,
+    options: &LoadOptions,
     config: &ModelConfig,
     device: &Device,
-    file: Arc<WeightsFile>,
     load: &mut LoadSeconds,
 ) -> Result<Loaded, LoadError> {
-    let hashed = Arc::clone(&file);
+    let LoadSeconds { read, digest, build, tokenizer, .. } = load;
+    let directory = &options.directory;
     thread::scope(|scope| {
-        let digest = scope.spawn(move || hashed.sha256());
-        let tokenizer = timed(&mut load.tokenizer, || SentenceTokenizer::load(directory, config))?;
-        let network =
-            timed(&mut load.build, || PackedBert::load(&file.tensors()?, &config.bert, device))?;
-        let sha256 = timed(&mut load.digest, || digest.join());
-        let sha256 = sha256.expect("hashing bytes in memory does not panic");
-        Ok(Loaded { file, sha256, tokenizer, network })
+        let tokens =
+            scope.spawn(|| timed(tokenizer, || SentenceTokenizer::load(directory, config)));
+        let file = timed(read, || WeightsFile::read(directory))?;
+        let file = &file;
+        thread::scope(|scope| {
+            let sha256 = scope.spawn(|| file.sha256());
+            let network =
+                timed(build, || PackedBert::load(&file.tensors()?, &config.bert, device))?;
+            let sha256 = timed(digest, || joined(sha256));
+            if let Some(expected) = &options.digest {
+                file.check_digest(&sha256, expected)?;
+            }
+            Ok(Loaded { sha256, tokenizer: joined(tokens)?, network })
+        })
     })
+}
+
+/// What a thread made; its panic goes on here.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
 }
 
 fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {

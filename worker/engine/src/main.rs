@@ -1,9 +1,9 @@
 //! Starts a model's engine process.
 
-use std::env;
-use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
+use std::{env, io, thread};
 
 use stoker_engine::{EngineDevice, LoadOptions, TextEmbedder};
 use stoker_engine_api::arguments::Arguments;
@@ -26,13 +26,15 @@ stoker-engine: runs one model for stoker-worker, which starts it.
 const THREADS: &str = "RAYON_NUM_THREADS";
 
 fn main() -> ExitCode {
-    if env::var_os(THREADS).is_none_or(|threads| threads != "1") {
-        // Lanes run side by side, so each must stay on one thread. The process replaces itself,
-        // since its own environment can't be changed safely; this returns only on failure.
-        let error = run_again_single_threaded();
-        tracing::warn!(error = &error as &dyn std::error::Error, "lanes will share threads");
-    }
-    process::run(USAGE, ServeOptions::default(), || {
+    // Lanes run side by side, so each must stay on one thread. The process replaces itself, since
+    // its own environment can't be changed safely; this returns only on failure.
+    let single = env::var_os(THREADS).is_some_and(|threads| threads == "1");
+    let replaced = if single { Ok(()) } else { Err(run_again_single_threaded()) };
+    process::run(USAGE, ServeOptions { prepare_threads: prepare_threads() }, || {
+        if let Err(error) = replaced {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "every lane uses all cores: expect less throughput");
+        }
         let mut arguments = Arguments::parse(
             env::args().skip(1),
             &["task", "model", "dir", "digest", "device", "lanes", "max-batch-tokens"],
@@ -52,6 +54,12 @@ fn main() -> ExitCode {
         };
         Ok(TextEmbedder::load(&options)?)
     })
+}
+
+/// One thread tokenizes for a few cores' worth of network, and for a GPU a few are enough.
+fn prepare_threads() -> NonZeroUsize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    NonZeroUsize::new((cores / 4).min(4)).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn run_again_single_threaded() -> io::Error {
