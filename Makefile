@@ -11,11 +11,14 @@ CARGO ?= cargo
 # The lock file is part of what is tested.
 LOCKED ?= --locked
 
-.PHONY: help demo test lint fmt deny each-alone bench model deps clean
+.PHONY: help build demo test lint fmt deny each-alone bench model deps clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
 		printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+build: ## the programs, optimized, in target/release
+	$(CARGO) build --release $(LOCKED) --bins
 
 demo: ## embed a real corpus on a fleet on this machine and kill a worker (BROKER=embedded|rabbitmq)
 	@CARGO='$(CARGO)' scripts/demo.sh '$(BROKER)'

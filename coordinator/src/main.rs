@@ -1,7 +1,7 @@
 //! The coordinator's process: reads settings, starts telemetry, runs the library.
 
 use std::error::Error;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use clap::Parser;
 use stoker_coordinator::config::Settings;
 use stoker_coordinator::run::run;
 use stoker_runtime::config::layered;
-use stoker_runtime::signals::shutdown_on_signals;
+use stoker_runtime::signals::{shutdown_on_signals, shutdown_on_stdin_eof};
 use stoker_runtime::tasks::Tasks;
 use stoker_runtime::{metrics as exporter, telemetry};
 use tokio_util::sync::CancellationToken;
@@ -76,19 +76,6 @@ async fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
         Some(failure) => Err(failure.into()),
         None => Ok(()),
     }
-}
-
-/// On a thread of its own, which may outlive the runtime: reading standard input cannot be stopped.
-fn shutdown_on_stdin_eof(tasks: &Tasks) -> std::io::Result<()> {
-    let shutdown = tasks.shutdown_token();
-    let wait = move || {
-        let mut bytes = [0; 256];
-        let mut input = std::io::stdin().lock();
-        while !matches!(input.read(&mut bytes), Ok(0) | Err(_)) {}
-        tracing::info!("standard input ended; shutting down");
-        shutdown.cancel();
-    };
-    std::thread::Builder::new().name("stdin-eof".to_owned()).spawn(wait).map(drop)
 }
 
 fn chain(error: &dyn Error) -> String {

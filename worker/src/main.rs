@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use stoker_runtime::config::layered;
-use stoker_runtime::signals::shutdown_on_signals;
+use stoker_runtime::signals::{shutdown_on_signals, shutdown_on_stdin_eof};
 use stoker_runtime::tasks::Tasks;
 use stoker_runtime::{metrics as exporter, telemetry};
 use stoker_worker::{Config, run};
@@ -25,6 +25,10 @@ struct Cli {
     /// Show the settings that result, and exit
     #[arg(long)]
     print_config: bool,
+
+    /// End when standard input does: nothing outlives the process that holds its other end
+    #[arg(long, hide = true)]
+    exit_on_stdin_eof: bool,
 
     #[command(flatten)]
     config: Config,
@@ -59,6 +63,9 @@ async fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
     stoker_worker::metrics::describe();
     let tasks = Tasks::new(CancellationToken::new());
     shutdown_on_signals(&tasks)?;
+    if cli.exit_on_stdin_eof {
+        shutdown_on_stdin_eof(&tasks)?;
+    }
     let ended = run(settings, metrics, tasks.shutdown_token()).await;
     if let Err(error) = &ended {
         tracing::error!(error = error as &dyn Error, "worker failed");
