@@ -83,9 +83,12 @@ impl Claims {
         let stop = self.stop.clone();
         let next = async {
             let call = Arc::clone(calls).acquire_owned().await.ok()?;
+            // What was received stays in `ready` if this is given up; it is not claimed then.
+            if deliveries.recv_many(ready, AT_ONCE).await == 0 {
+                return None;
+            }
             self.reporting.wait_for(|reporting| *reporting).await.ok()?;
-            // Cancel-safe: nothing is received unless this branch completes.
-            (deliveries.recv_many(ready, AT_ONCE).await > 0).then_some(call)
+            Some(call)
         };
         stop.run_until_cancelled(next).await.flatten()
     }

@@ -15,9 +15,11 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
+use tracing::debug;
 
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Opens consumers of the coordinator's queue.
 #[derive(Debug)]
@@ -107,7 +109,16 @@ impl Consumer for RemoteConsumer {
         Err(ConsumeError::Lost { queue: self.queue.clone(), why })
     }
 
-    async fn close(self: Box<Self>) {}
+    /// Ends the requests and waits for the coordinator's end, so that settlements arrive.
+    async fn close(self: Box<Self>) {
+        let Self { requests, mut deliveries, .. } = *self;
+        drop(requests);
+        // What still arrives goes back with the rest.
+        let ended = async { while let Ok(Some(_)) = deliveries.message().await {} };
+        if timeout(CLOSE_LIMIT, ended).await.is_err() {
+            debug!("the coordinator did not end the consumer in time");
+        }
+    }
 }
 
 impl RemoteConsumer {
