@@ -11,7 +11,7 @@
 mod attention;
 mod elementwise;
 
-pub(crate) use attention::attention;
+pub(crate) use attention::{Sequences, attention};
 pub(crate) use elementwise::{bias_gelu, bias_residual_norm};
 
 /// `a * b + c`, in one rounding where the instruction set has it. `f32::mul_add` alone would call
@@ -46,7 +46,18 @@ fn exponential<const FUSED: bool>(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use pulp::Arch;
+
     use super::*;
+
+    /// Every instruction set that a kernel may be compiled for and this machine has.
+    pub(super) fn every_arch() -> Vec<Arch> {
+        #[cfg(target_arch = "x86_64")]
+        let narrower = pulp::x86::V3::try_new().map(Arch::V3);
+        #[cfg(not(target_arch = "x86_64"))]
+        let narrower = None;
+        [Some(Arch::Scalar), narrower, Some(Arch::new())].into_iter().flatten().collect()
+    }
 
     #[test]
     fn exponential_is_close_to_the_library() {

@@ -4,7 +4,9 @@ use candle_core::{
     CpuStorage, CustomOp2, InplaceOp2, InplaceOp3, Layout, Result, Shape, Tensor, bail,
 };
 
-use crate::kernels;
+use pulp::Arch;
+
+use crate::kernels::{self, Sequences};
 
 /// GELU of `x + bias`; may write into `x`.
 pub(crate) fn bias_gelu(x: Tensor, bias: &Tensor) -> Result<Tensor> {
@@ -39,7 +41,7 @@ pub(crate) fn packed_attention(
     lengths: &[usize],
     heads: usize,
 ) -> Result<Tensor> {
-    qkv.apply_op2_no_bwd(bias, &PackedAttention { lengths, heads })
+    qkv.apply_op2_no_bwd(bias, &PackedAttention(Sequences { lengths, heads }))
 }
 
 struct BiasGelu;
@@ -57,7 +59,7 @@ impl InplaceOp2 for BiasGelu {
         bias_layout: &Layout,
     ) -> Result<()> {
         let bias = floats(bias, bias_layout)?;
-        kernels::bias_gelu(floats_mut(values, values_layout)?, bias);
+        kernels::bias_gelu(Arch::new(), floats_mut(values, values_layout)?, bias);
         Ok(())
     }
 }
@@ -83,15 +85,12 @@ impl InplaceOp3 for BiasResidualNorm {
         let residual = floats(residual, residual_layout)?;
         let parameters = floats(parameters, parameters_layout)?;
         let values = floats_mut(values, values_layout)?;
-        kernels::bias_residual_norm(values, residual, parameters, self.epsilon);
+        kernels::bias_residual_norm(Arch::new(), values, residual, parameters, self.epsilon);
         Ok(())
     }
 }
 
-struct PackedAttention<'a> {
-    lengths: &'a [usize],
-    heads: usize,
-}
+struct PackedAttention<'a>(Sequences<'a>);
 
 impl CustomOp2 for PackedAttention<'_> {
     fn name(&self) -> &'static str {
@@ -106,10 +105,10 @@ impl CustomOp2 for PackedAttention<'_> {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let bias = floats(bias, bias_layout)?;
-        let tokens: usize = self.lengths.iter().sum();
+        let tokens: usize = self.0.lengths.iter().sum();
         let hidden = bias.len() / 3;
         let mut out = vec![0.0; tokens * hidden];
-        kernels::attention(floats(qkv, qkv_layout)?, bias, self.lengths, self.heads, &mut out);
+        kernels::attention(Arch::new(), floats(qkv, qkv_layout)?, bias, self.0, &mut out);
         Ok((CpuStorage::F32(out), Shape::from((tokens, hidden))))
     }
 }

@@ -14,15 +14,23 @@ const ROWS: usize = 6;
 /// Widths are padded to whole vectors of the widest instruction set.
 const LANES: usize = 16;
 
+/// How the rows of a packed matrix belong together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sequences<'a> {
+    /// Tokens of each sequence, in the order of the rows.
+    pub(crate) lengths: &'a [usize],
+    pub(crate) heads: usize,
+}
+
 /// Writes softmax(q k' / sqrt(width)) v for every head and sequence to `out`.
 ///
 /// `qkv` has one row per token with all queries, then all keys, then all values; `bias` is added to
-/// each row first. `lengths` are the sequences' tokens in order; `out` has one row per token.
+/// each row first. `out` has one row per token.
 pub(crate) fn attention(
+    arch: Arch,
     qkv: &[f32],
     bias: &[f32],
-    lengths: &[usize],
-    heads: usize,
+    Sequences { lengths, heads }: Sequences<'_>,
     out: &mut [f32],
 ) {
     let hidden = bias.len() / 3;
@@ -36,7 +44,7 @@ pub(crate) fn attention(
         first = rows.end;
         for index in 0..heads {
             head.load(sequence, bias, hidden, index);
-            Arch::new().dispatch(HeadAttention { head: &mut head, output, hidden, index });
+            arch.dispatch(HeadAttention { head: &mut head, output, hidden, index });
         }
     }
 }
@@ -206,6 +214,7 @@ fn softmax<'a, const FUSED: bool>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::tests::every_arch;
 
     fn number(seed: usize) -> f32 {
         f32::from(u16::try_from(seed * 7919 % 1009).unwrap()) / 250.0 - 2.0
@@ -232,6 +241,10 @@ mod tests {
 
     #[test]
     fn packed_attention_is_its_definition() {
+        every_arch().into_iter().for_each(check_attention);
+    }
+
+    fn check_attention(arch: Arch) {
         for (width, heads) in [(32, 2), (5, 3), (64, 1)] {
             let hidden = width * heads;
             let lengths = [1, 2, 17, 6, 33, 16];
@@ -239,7 +252,8 @@ mod tests {
             let qkv: Vec<f32> = (0..tokens * 3 * hidden).map(number).collect();
             let bias: Vec<f32> = (0..3 * hidden).map(|index| number(index + 31)).collect();
             let mut out = vec![f32::NAN; tokens * hidden];
-            attention(&qkv, &bias, &lengths, heads, &mut out);
+            let sequences = Sequences { lengths: &lengths, heads };
+            attention(arch, &qkv, &bias, sequences, &mut out);
             let mut first = 0;
             for length in lengths {
                 let rows = first..first + length;
@@ -247,7 +261,7 @@ mod tests {
                     for column in 0..hidden {
                         let exact = expected(&qkv, &bias, rows.clone(), [token, column, width]);
                         let error = (f64::from(out[token * hidden + column]) - exact).abs();
-                        assert!(error < 1e-4, "width {width} token {token}/{column}: {error:e}");
+                        assert!(error < 1e-4, "{arch:?} width {width} {token}/{column}: {error:e}");
                     }
                 }
                 first = rows.end;

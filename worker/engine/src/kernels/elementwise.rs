@@ -7,8 +7,8 @@ use pulp::{Arch, Simd, WithSimd};
 use super::{exponential, multiply_add};
 
 /// Adds `bias` to every row of `values` and applies the exact (erf) GELU, in place.
-pub(crate) fn bias_gelu(values: &mut [f32], bias: &[f32]) {
-    Arch::new().dispatch(BiasGelu { values, bias });
+pub(crate) fn bias_gelu(arch: Arch, values: &mut [f32], bias: &[f32]) {
+    arch.dispatch(BiasGelu { values, bias });
 }
 
 struct BiasGelu<'a> {
@@ -54,6 +54,7 @@ fn gelu<const FUSED: bool>(x: f32) -> f32 {
 ///
 /// `parameters` holds bias, scale and shift of the layer norm, one row each.
 pub(crate) fn bias_residual_norm(
+    arch: Arch,
     values: &mut [f32],
     residual: &[f32],
     parameters: &[f32],
@@ -62,7 +63,7 @@ pub(crate) fn bias_residual_norm(
     let width = parameters.len() / 3;
     let (bias, rest) = parameters.split_at(width);
     let (scale, shift) = rest.split_at(width);
-    Arch::new().dispatch(BiasResidualNorm { values, residual, bias, scale, shift, epsilon });
+    arch.dispatch(BiasResidualNorm { values, residual, bias, scale, shift, epsilon });
 }
 
 struct BiasResidualNorm<'a> {
@@ -121,6 +122,7 @@ fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::tests::every_arch;
 
     /// erf by its series, exact enough for |x| below 4.
     fn erf(x: f64) -> f64 {
@@ -138,20 +140,22 @@ mod tests {
     fn gelu_is_close_to_its_definition() {
         let bias = [0.25, -0.5, 0.0];
         let inputs: Vec<f32> = (-540i16..540).map(|step| f32::from(step) / 100.0).collect();
-        let mut outputs = inputs.clone();
-        bias_gelu(&mut outputs, &bias);
-        for (index, (input, output)) in inputs.iter().zip(&outputs).enumerate() {
-            let x = f64::from(input + bias[index % 3]);
-            let exact = 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2));
-            let error = (f64::from(*output) - exact).abs();
-            assert!(error < 1e-6, "gelu({x}) is off by {error:e}");
+        for arch in every_arch() {
+            let mut outputs = inputs.clone();
+            bias_gelu(arch, &mut outputs, &bias);
+            for (index, (input, output)) in inputs.iter().zip(&outputs).enumerate() {
+                let x = f64::from(input + bias[index % 3]);
+                let exact = 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2));
+                let error = (f64::from(*output) - exact).abs();
+                assert!(error < 1e-6, "{arch:?}: gelu({x}) is off by {error:e}");
+            }
         }
     }
 
     #[test]
     fn gelu_of_large_numbers_stays_finite() {
         let mut values = [1e30, -1e30, 100.0, -100.0, 0.0];
-        bias_gelu(&mut values, &[0.0]);
+        bias_gelu(Arch::new(), &mut values, &[0.0]);
         for (value, expected) in values.iter().zip([1e30, 0.0, 100.0, 0.0, 0.0]) {
             assert!((value - expected).abs() <= expected * 1e-6, "{value} instead of {expected}");
         }
@@ -159,13 +163,17 @@ mod tests {
 
     #[test]
     fn norm_is_its_definition() {
+        every_arch().into_iter().for_each(check_norm);
+    }
+
+    fn check_norm(arch: Arch) {
         let width = 37;
         let number = |seed: usize| f32::from(u8::try_from(seed * 89 % 251).unwrap()) / 97.0 - 1.0;
         let values: Vec<f32> = (0..2 * width).map(number).collect();
         let residual: Vec<f32> = (0..2 * width).map(|index| number(index + 5)).collect();
         let parameters: Vec<f32> = (0..3 * width).map(|index| number(index + 11)).collect();
         let mut normed = values.clone();
-        bias_residual_norm(&mut normed, &residual, &parameters, 1e-3);
+        bias_residual_norm(arch, &mut normed, &residual, &parameters, 1e-3);
         for row in 0..2 {
             let at = |column: usize| {
                 let index = row * width + column;
@@ -180,7 +188,7 @@ mod tests {
                 let shift = f64::from(parameters[2 * width + column]);
                 let exact = (at(column) - mean) / (variance + 1e-3).sqrt() * scale + shift;
                 let error = (f64::from(normed[row * width + column]) - exact).abs();
-                assert!(error < 1e-5, "row {row} column {column} is off by {error:e}");
+                assert!(error < 1e-5, "{arch:?}: row {row} column {column} is off by {error:e}");
             }
         }
     }
