@@ -25,7 +25,7 @@ use crate::terminal::note;
 use connection::Connection;
 
 pub(crate) use results::{ResultStream, vectors};
-pub(crate) use watch::watch;
+pub(crate) use watch::{Coordinator, watch};
 
 /// A longer time limit is a typo, and far beyond it clocks overflow.
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(365 * 24);

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use stoker_proto::v1;
+use tracing::Instrument as _;
 
 use crate::client::Client;
 use crate::failure::Failure;
@@ -32,7 +33,9 @@ pub(crate) async fn submit(
     let total = jobs.len();
     let mut accepted = Vec::with_capacity(total);
     for call in spec::calls(jobs) {
-        match submit_call(client, call).await {
+        // The trace of each job begins here.
+        let span = tracing::info_span!("submit", jobs = call.jobs.len());
+        match submit_call(client, call).instrument(span).await {
             Ok(more) => accepted.extend(more),
             Err(failure) if accepted.is_empty() => return Err(Interrupted { accepted, failure }),
             Err(failure) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::client::{Client, watch};
+use crate::client::{Client, Coordinator, watch};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::render::progress::{Progress, Tally};
@@ -57,7 +57,7 @@ pub(crate) async fn wait(
     progress: &mut Progress,
 ) -> Result<Waited, Failure> {
     let mut signals = StopSignals::new()?;
-    let mut updates = watch(client, ids);
+    let mut updates = watch(client, ids, Coordinator::Known);
     let limit = tokio::time::sleep(limit.unwrap_or(LONGEST).min(LONGEST));
     tokio::pin!(limit);
     loop {

@@ -20,15 +20,25 @@ const JOBS_PER_CALL: usize = 1_000;
 /// How long a coordinator may be away before the watch gives up.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Whether the coordinator is known to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coordinator {
+    /// It has answered before: if it is away, it will be back.
+    Known,
+    /// If it is away, most likely the address is wrong.
+    Unknown,
+}
+
 /// Yields the present state of each job, then each change, and ends when all have ended.
 ///
 /// An item may repeat what an earlier one said. After an error nothing follows for that part.
 pub(crate) fn watch(
     client: &Client,
     ids: &[String],
+    coordinator: Coordinator,
 ) -> BoxStream<'static, Result<v1::Job, Failure>> {
     let parts = ids.chunks(JOBS_PER_CALL).map(|ids| {
-        let watch = Watch::new(client.clone(), ids);
+        let watch = Watch::new(client.clone(), ids, coordinator);
         stream::unfold(watch, |mut watch| async move {
             let item = watch.next().await?;
             Some((item, watch))
@@ -46,16 +56,18 @@ struct Watch {
     updates: Option<Streaming<v1::WatchResponse>>,
     delays: Delays,
     lost_at: Option<Instant>,
+    coordinator: Coordinator,
 }
 
 impl Watch {
-    fn new(client: Client, ids: &[String]) -> Self {
+    fn new(client: Client, ids: &[String], coordinator: Coordinator) -> Self {
         Self {
             client,
             pending: ids.iter().cloned().collect(),
             updates: None,
             delays: Delays::new(Duration::from_millis(200), Duration::from_secs(3)),
             lost_at: None,
+            coordinator,
         }
     }
 
@@ -89,6 +101,7 @@ impl Watch {
             let answer = tokio::time::timeout(self.client.timeout, call).await;
             let answer = answer.map_err(|_| Status::unavailable("no answer in time"))??;
             self.updates = Some(answer.into_inner());
+            self.coordinator = Coordinator::Known;
         }
         let Some(updates) = &mut self.updates else { return Ok(None) };
         let Some(update) = updates.message().await? else { return Ok(None) };
@@ -113,8 +126,7 @@ impl Watch {
             || matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
                 && self.updates.is_some()
                 && std::error::Error::source(status).is_some();
-        // The first call of a command fails at once: most likely there is no coordinator at all.
-        let began = self.updates.is_some() || self.lost_at.is_some();
-        broken && began && self.lost_at.is_none_or(|since| since.elapsed() < PATIENCE)
+        let known = self.coordinator == Coordinator::Known;
+        broken && known && self.lost_at.is_none_or(|since| since.elapsed() < PATIENCE)
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use stoker_core::fleet::Fleet;
 use stoker_core::request::Task;
 use stoker_runtime::ids;
+use stoker_runtime::secret::Secret;
 
 use super::dev::{cores, free_address, make_folder};
 use crate::client::{Client, Settings};
@@ -71,7 +72,7 @@ pub(crate) struct Args {
         default_value = "embedded",
         hide_default_value = true
     )]
-    broker: Broker,
+    broker: Secret,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
@@ -86,8 +87,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     };
     let programs = Programs::find(&fleet)?;
     let data = args.data.clone().unwrap_or_else(|| Path::new(DATA).join(&story.key));
-    make_folder(&data)?;
     let plan = make_plan(&args, programs, &fleet, data.clone()).await?;
+    make_folder(&data)?;
     let told = run_fleet(&plan, story, &mut signals, context)
         .await
         .map_err(|failure| failure.hint(format!("database and logs are in {}", data.display())))?;
@@ -137,7 +138,7 @@ async fn make_plan(
         pools: plan::pools(fleet),
         listen: free_address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?,
         data,
-        broker: args.broker.clone(),
+        broker: Broker::parse(&args.broker)?,
         workers_per_pool: args.workers,
         slots: SLOTS,
         lanes: plan::lanes(cores(), workers),

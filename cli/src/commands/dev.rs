@@ -9,6 +9,7 @@ use stoker_core::fleet::Fleet;
 use stoker_core::ids::ModelName;
 use stoker_core::request::Task;
 use stoker_runtime::net;
+use stoker_runtime::secret::Secret;
 
 use crate::context::Context;
 use crate::dev::{
@@ -60,12 +61,13 @@ pub(crate) struct Args {
         default_value = "embedded",
         hide_default_value = true
     )]
-    broker: Broker,
+    broker: Secret,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let mut signals = StopSignals::new()?;
     let listen = free_address(args.listen).await?;
+    let broker = Broker::parse(&args.broker)?;
     let built_in = BuiltIn::new();
     let fleet = match &args.fleet {
         Some(path) => fleet_file::load(path, Exit::Usage)?,
@@ -80,7 +82,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         pools: plan::pools(&fleet),
         listen,
         data: args.data,
-        broker: args.broker,
+        broker,
         workers_per_pool: args.workers,
         slots: args.slots,
         lanes: plan::lanes(cores(), workers),

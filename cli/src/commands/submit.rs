@@ -175,11 +175,12 @@ async fn wait(args: &Args, accepted: &[Accepted], context: &mut Context) -> Resu
     let limit = args.wait_timeout.map(HumanDuration::get);
     let waited = waiting::wait(&context.client, &ids, limit, &mut tally, &mut progress).await;
     drop(progress);
-    let early = ended_early(waited?, &ids);
-    let jobs: Vec<v1::Job> = ids.iter().filter_map(|id| tally.get(id).cloned()).collect();
-    if let Some(failure) = early {
+    if let Some(failure) = waited.map_or_else(Some, |waited| ended_early(waited, &ids)) {
+        // They are all that there is to go on with.
+        print_ids(accepted, context)?;
         return Err(failure);
     }
+    let jobs: Vec<v1::Job> = ids.iter().filter_map(|id| tally.get(id).cloned()).collect();
     if args.results {
         for job in jobs.iter().filter(|job| job.state == v1::JobState::Succeeded as i32) {
             results::print_lines(&job.id, context).await?;

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use stoker_proto::v1;
 
 use super::submit::outcome;
-use crate::client;
+use crate::client::{self, Coordinator};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::render::job;
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let mut updates = client::watch(&context.client, &args.ids);
+    let mut updates = client::watch(&context.client, &args.ids, Coordinator::Unknown);
     let mut last: BTreeMap<String, v1::Job> = BTreeMap::new();
     while let Some(job) = updates.next().await {
         let job = job?;

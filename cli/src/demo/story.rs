@@ -11,7 +11,7 @@ use super::audit::{Submitted, losses};
 use super::neighbors::Space;
 use super::summary::Summary;
 use super::victim::{self, Victim};
-use crate::client::{Client, ResultStream, vectors, watch};
+use crate::client::{Client, Coordinator, ResultStream, vectors, watch};
 use crate::context::Context;
 use crate::dev::LocalFleet;
 use crate::exit::Exit;
@@ -98,7 +98,7 @@ impl Story {
     async fn ask(&self, client: &Client) -> Result<Vec<(String, Vec<f32>)>, Failure> {
         let accepted = self.submit(client, self.queries.clone(), "queries").await?;
         let ids: Vec<_> = accepted.iter().map(|job| job.id.clone()).collect();
-        let mut updates = watch(client, &ids);
+        let mut updates = watch(client, &ids, Coordinator::Known);
         let ended = async {
             while let Some(job) = updates.next().await {
                 job?;
@@ -121,7 +121,7 @@ async fn follow(
     progress: &mut Progress,
 ) -> Result<Vec<Victim>, Failure> {
     let ids: Vec<_> = accepted.iter().map(|job| job.id.clone()).collect();
-    let mut updates = watch(client, &ids);
+    let mut updates = watch(client, &ids, Coordinator::Known);
     let mut tally = Tally::default();
     let mut victims = Vec::new();
     let mut looks = tokio::time::interval(LOOK_INTERVAL);

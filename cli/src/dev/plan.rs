@@ -10,6 +10,7 @@ use stoker_core::ids::PoolName;
 use stoker_runtime::secret::Secret;
 
 use super::programs::Programs;
+use crate::failure::Failure;
 
 /// Environment variable of the broker's URI: a secret, which must not be on a command line.
 const BROKER_URI: &str = "STOKER_BROKER_URI";
@@ -23,17 +24,18 @@ pub(crate) enum Broker {
     RabbitMq(Secret),
 }
 
-impl std::str::FromStr for Broker {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "embedded" {
+impl Broker {
+    /// What `--broker` means. The text may be a mistyped URI with a password: no error repeats it,
+    /// as clap would if it read the argument itself.
+    pub(crate) fn parse(text: &Secret) -> Result<Self, Failure> {
+        let uri = text.expose();
+        if uri == "embedded" {
             Ok(Self::Embedded)
-        } else if text.starts_with("amqp://") || text.starts_with("amqps://") {
-            Ok(Self::RabbitMq(Secret::new(text)))
+        } else if uri.starts_with("amqp://") || uri.starts_with("amqps://") {
+            Ok(Self::RabbitMq(text.clone()))
         } else {
-            // The text may be a mistyped URI: it is not repeated.
-            Err("write `embedded`, or a URI that begins with amqp:// or amqps://".to_owned())
+            Err(Failure::usage("--broker or STOKER_BROKER_URI is no broker")
+                .hint("write `embedded`, or a URI that begins with amqp:// or amqps://"))
         }
     }
 }
@@ -195,7 +197,7 @@ mod tests {
     #[test]
     fn a_broker_uri_is_in_the_environment_and_nowhere_else() {
         let uri = "amqp://user:hunter2@host:5672/%2f";
-        let plan = plan(uri.parse().unwrap(), &["default"]);
+        let plan = plan(Broker::parse(&Secret::new(uri)).unwrap(), &["default"]);
         for child in [plan.coordinator()].iter().chain(&plan.worker_plans()) {
             assert!(!line(child).contains("hunter2"));
             assert!(!line(child).contains("--broker"));
@@ -207,8 +209,8 @@ mod tests {
 
     #[test]
     fn a_mistyped_broker_is_not_repeated() {
-        let error = "amqp//user:hunter2@host".parse::<Broker>().unwrap_err();
-        assert!(!error.contains("hunter2"), "{error}");
+        let failure = Broker::parse(&Secret::new("amqp//user:hunter2@host")).unwrap_err();
+        assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
     }
 
     #[test]

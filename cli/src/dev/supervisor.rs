@@ -17,7 +17,10 @@ use crate::failure::Failure;
 use crate::render::time::span;
 
 /// How long workers may finish or hand back what they run.
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// Longer than a worker's own grace period, which ends it in better order.
+const DRAIN_LIMIT: Duration = Duration::from_secs(40);
+/// Without a coordinator there is nobody to hand anything back to.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
 const COORDINATOR_LIMIT: Duration = Duration::from_secs(10);
 /// A killed process is gone at once; the kernel may need a moment.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -46,7 +49,8 @@ impl fmt::Display for Notice {
                     Decision::StartAfter(delay) => {
                         write!(f, "; starting it again in {}", span(*delay))
                     }
-                    Decision::LeaveBe | Decision::GiveUp => Ok(()),
+                    Decision::GiveUp => f.write_str("; taking the fleet down"),
+                    Decision::LeaveBe => Ok(()),
                 }
             }
         }
@@ -238,19 +242,18 @@ impl Supervisor {
         let child = &mut self.children[ended.index];
         let pid = child.running.take().map_or(0, |running| running.pid);
         let name = child.plan.name.clone();
-        if ended.index == COORDINATOR {
-            return Err(unasked(child, ended.ending));
-        }
-        let next = child.history.ended(ended.ending, ended.lived);
+        let next = if ended.index == COORDINATOR {
+            Decision::GiveUp
+        } else {
+            child.history.ended(ended.ending, ended.lived)
+        };
         let failure = match next {
             Decision::StartAfter(delay) => {
                 child.start_at = Some(Instant::now() + delay);
                 None
             }
             Decision::LeaveBe => None,
-            Decision::GiveUp => Some(
-                unasked(child, ended.ending).hint("it ended each time that it was started again"),
-            ),
+            Decision::GiveUp => Some(unasked(child, ended.ending)),
         };
         self.publish_pids();
         self.tell(Notice::Ended { name, pid, ending: ended.ending, next });
@@ -279,8 +282,10 @@ impl Supervisor {
         for child in &mut self.children {
             child.start_at = None;
         }
+        let orphaned = self.children[COORDINATOR].running.is_none();
+        let limit = if orphaned { ORPHAN_LIMIT } else { DRAIN_LIMIT };
         self.signal(Signal::Terminate, |index| index != COORDINATOR);
-        self.gone(|index| index != COORDINATOR, DRAIN_LIMIT, orders).await;
+        self.gone(|index| index != COORDINATOR, limit, orders).await;
         self.signal(Signal::Terminate, |index| index == COORDINATOR);
         self.gone(|index| index == COORDINATOR, COORDINATOR_LIMIT, orders).await;
     }

@@ -27,6 +27,7 @@ pub(crate) struct State {
     pub(crate) break_results_after: Option<usize>,
     /// `Watch` never ends.
     pub(crate) watch_for_ever: bool,
+    pub(crate) workers_ready: u32,
     /// Keys of all jobs of all submissions, failed ones included.
     pub(crate) keys: Vec<String>,
     pub(crate) specs: Vec<v1::JobSpec>,
@@ -50,7 +51,11 @@ impl Drop for Fake {
 
 impl Fake {
     pub(crate) async fn start(state: State) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", state).await
+    }
+
+    pub(crate) async fn start_at(address: &str, state: State) -> Self {
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(state));
         let handler = Handler(Arc::clone(&state));
@@ -220,12 +225,16 @@ impl AdminService for Handler {
         request: Request<v1::FleetStatusRequest>,
     ) -> Result<Response<v1::FleetStatusResponse>, Status> {
         self.begin("status".into(), request.metadata())?;
-        let jobs = self.0.lock().unwrap().jobs.len() as u64;
+        let (jobs, workers_ready) = {
+            let state = self.0.lock().unwrap();
+            (state.jobs.len() as u64, state.workers_ready)
+        };
         Ok(Response::new(v1::FleetStatusResponse {
             fleet: "fake".into(),
             version: "9.9.9".into(),
             store: "memory".into(),
             broker: "embedded".into(),
+            workers_ready,
             jobs: vec![v1::StateCount { state: v1::JobState::Succeeded as i32, jobs }],
             ..v1::FleetStatusResponse::default()
         }))

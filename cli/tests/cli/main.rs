@@ -2,6 +2,7 @@
 //!
 //! The coordinator is a fake in the test's own process that answers as the test tells it to.
 
+mod dev;
 mod fake;
 mod help;
 mod process;

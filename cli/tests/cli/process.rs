@@ -37,7 +37,12 @@ impl Run {
 
 /// The command without any of the settings of whoever runs the tests.
 pub(crate) fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stoker"));
+    command_of(Path::new(env!("CARGO_BIN_EXE_stoker")), arguments)
+}
+
+/// The same by another path.
+pub(crate) fn command_of(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(arguments)
         .env_clear()

@@ -165,6 +165,7 @@ async fn a_wait_that_is_too_long_leaves_the_job_alone() {
         run.err
     );
     assert!(run.err.contains("stoker watch job-1"), "{}", run.err);
+    assert_eq!(run.out(), "job-1\n");
     fake.with(|state| assert!(!state.requests.iter().any(|request| request.starts_with("cancel"))));
 }
 

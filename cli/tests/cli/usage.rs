@@ -26,6 +26,7 @@ async fn wrong_arguments_are_code_2_and_say_what_to_do() {
         let run = stoker(arguments).await.expect(2);
         assert!(run.err.contains(expected), "{arguments:?}: {}", run.err);
         assert_eq!(run.out(), "", "{arguments:?}");
+        assert!(!run.err.contains("secret"), "{arguments:?}: {}", run.err);
     }
 }
 
