@@ -2,7 +2,9 @@
 
 mod builtin;
 mod child;
+mod local;
 mod logs;
+mod notice;
 pub(crate) mod plan;
 mod programs;
 mod ready;
@@ -10,8 +12,9 @@ mod restart;
 mod supervisor;
 
 pub(crate) use builtin::BuiltIn;
+pub(crate) use local::LocalFleet;
 pub(crate) use logs::LogTarget;
+pub(crate) use notice::Notice;
 pub(crate) use plan::{Broker, Plan};
 pub(crate) use programs::Programs;
 pub(crate) use ready::wait_until_ready;
-pub(crate) use supervisor::{LocalFleet, Notice};

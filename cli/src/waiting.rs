@@ -81,6 +81,7 @@ pub(crate) fn ended_early(waited: Waited, ids: &[String]) -> Option<Failure> {
     let (exit, what) = match waited {
         Waited::AllEnded => return None,
         Waited::TimedOut => (Exit::TimedOut, "the wait timed out"),
+        Waited::Stopped(exit @ Exit::Terminated) => (exit, "stopped by SIGTERM"),
         Waited::Stopped(exit) => (exit, "interrupted"),
     };
     let first = ids.first().map_or("ID", String::as_str);

@@ -101,7 +101,8 @@ fn pair(subject: &str, description: &str) -> String {
 
 fn remedy(code: Code, details: &ErrorDetails) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some(info) = details.error_info() {
+    // Violations say more than the reason that stands above them.
+    if let Some(info) = details.error_info().filter(|_| details.bad_request().is_none()) {
         let sorted: BTreeMap<_, _> = info.metadata.iter().collect();
         let mut words = vec![format!("reason: {}", info.reason)];
         words.extend(sorted.iter().map(|(key, value)| format!("{key}={value}")));

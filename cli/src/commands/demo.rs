@@ -162,7 +162,7 @@ async fn run_fleet(
     let mut local = LocalFleet::start(plan, &logs, &context.tasks)?;
     let told = tokio::select! {
         told = on_fleet(plan, story, &mut local, context) => told,
-        exit = signals.next() => Err(Failure::new(exit, "interrupted; the fleet was taken down")),
+        exit = signals.next() => Err(stopped(exit)),
     };
     if !local.is_down() {
         local.stop().await;
@@ -172,6 +172,11 @@ async fn run_fleet(
         }
     }
     told
+}
+
+fn stopped(exit: Exit) -> Failure {
+    let by = if exit == Exit::Terminated { "SIGTERM" } else { "Ctrl-C" };
+    Failure::new(exit, format!("stopped by {by}; the fleet was taken down"))
 }
 
 async fn on_fleet(

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::supervisor::{LocalFleet, Notice};
+use super::local::LocalFleet;
+use super::notice::Notice;
 use crate::client::{Client, Settings};
 use crate::exit::Exit;
 use crate::failure::Failure;

@@ -1,22 +1,21 @@
 //! Keeps the processes of a local fleet running, and takes them down in order.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use stoker_runtime::tasks::Tasks;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::child::{self, Ended, Report, Running, Signal};
 use super::logs::{Log, LogTarget};
+use super::notice::Notice;
 use super::plan::{ChildPlan, Plan};
 use super::restart::{Decision, Ending, History};
 use crate::failure::Failure;
-use crate::render::time::span;
 
-/// How long workers may finish or hand back what they run.
 /// Longer than a worker's own grace period, which ends it in better order.
 const DRAIN_LIMIT: Duration = Duration::from_secs(40);
 /// Without a coordinator there is nobody to hand anything back to.
@@ -25,115 +24,29 @@ const COORDINATOR_LIMIT: Duration = Duration::from_secs(10);
 /// A killed process is gone at once; the kernel may need a moment.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
-/// Messages under way between the fleet and whoever started it.
+/// Endings that may be reported before the first is read.
 const CHANNEL: usize = 64;
+
+/// How often the coordinator's port is tried while it starts.
+const LISTEN_INTERVAL: Duration = Duration::from_millis(50);
 
 const COORDINATOR: usize = 0;
 
-/// Something that happened to a process, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Notice {
-    Started { name: String, pid: u32, again: bool },
-    Ended { name: String, pid: u32, ending: Ending, next: Decision },
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Started { name, pid, again } => {
-                write!(f, "{name} {} (pid {pid})", if *again { "is back" } else { "started" })
-            }
-            Self::Ended { name, pid, ending, next } => {
-                write!(f, "{name} (pid {pid}) {ending}")?;
-                match next {
-                    Decision::StartAfter(delay) => {
-                        write!(f, "; starting it again in {}", span(*delay))
-                    }
-                    Decision::GiveUp => f.write_str("; taking the fleet down"),
-                    Decision::LeaveBe => Ok(()),
-                }
-            }
-        }
-    }
-}
-
-enum Order {
+/// What a supervisor can be told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Order {
     Kill(u32),
     Stop,
     /// Stop without waiting for anything.
     Abort,
 }
 
-/// A running fleet. Dropping it takes everything down at once.
+/// Where a supervisor tells what happens.
 #[derive(Debug)]
-pub(crate) struct LocalFleet {
-    orders: mpsc::Sender<Order>,
-    notices: mpsc::Receiver<Notice>,
-    pids: watch::Receiver<BTreeMap<String, u32>>,
-    supervisor: JoinHandle<Result<(), Failure>>,
-    outcome: Option<Result<(), Failure>>,
-}
-
-impl LocalFleet {
-    /// Starts the coordinator and all workers. They are not ready yet.
-    pub(crate) fn start(plan: &Plan, logs: &LogTarget, tasks: &Tasks) -> Result<Self, Failure> {
-        let (orders, receiver) = mpsc::channel(CHANNEL);
-        let (notice_sender, notices) = mpsc::channel(CHANNEL);
-        let (pids_sender, pids) = watch::channel(BTreeMap::new());
-        let mut supervisor = Supervisor::new(plan, logs, tasks, notice_sender, pids_sender)?;
-        for index in 0..supervisor.children.len() {
-            supervisor.start(index)?;
-        }
-        let supervisor = tasks.spawn("local fleet", supervisor.run(receiver));
-        Ok(Self { orders, notices, pids, supervisor, outcome: None })
-    }
-
-    /// The next thing that happened; `None` when the fleet is down.
-    pub(crate) async fn notice(&mut self) -> Option<Notice> {
-        self.notices.recv().await
-    }
-
-    /// The workers' process ids by name.
-    pub(crate) fn worker_pids(&self) -> BTreeMap<String, u32> {
-        self.pids.borrow().clone()
-    }
-
-    /// Sends SIGKILL to a process of the fleet.
-    pub(crate) async fn kill(&self, pid: u32) {
-        // A fleet that is down has nobody to kill.
-        let _ = self.orders.send(Order::Kill(pid)).await;
-    }
-
-    /// Asks workers, then the coordinator, to end in order.
-    pub(crate) async fn stop(&self) {
-        let _ = self.orders.send(Order::Stop).await;
-    }
-
-    /// Kills everything.
-    pub(crate) async fn abort(&self) {
-        let _ = self.orders.send(Order::Abort).await;
-    }
-
-    /// Waits until every process is gone; the error says what took the fleet down unasked.
-    pub(crate) async fn ended(&mut self) -> Result<(), Failure> {
-        if self.outcome.is_none() {
-            let outcome = (&mut self.supervisor).await.unwrap_or_else(|error| {
-                Err(Failure::failed(format!("the fleet's supervisor ended: {error}")))
-            });
-            self.outcome = Some(outcome);
-        }
-        self.outcome.clone().unwrap_or(Ok(()))
-    }
-
-    /// Why a fleet that should run is down.
-    pub(crate) async fn why_down(&mut self) -> Failure {
-        self.ended().await.err().unwrap_or_else(|| Failure::failed("the fleet was stopped"))
-    }
-
-    /// Whether [`LocalFleet::ended`] has said that every process is gone.
-    pub(crate) const fn is_down(&self) -> bool {
-        self.outcome.is_some()
-    }
+pub(super) struct Outlets {
+    pub(super) notices: mpsc::Sender<Notice>,
+    /// Ids of the workers' processes by name.
+    pub(super) pids: watch::Sender<BTreeMap<String, u32>>,
 }
 
 #[derive(Debug)]
@@ -146,24 +59,26 @@ struct Supervised {
     start_at: Option<Instant>,
 }
 
+/// The processes of a fleet, and what is known of them.
 #[derive(Debug)]
-struct Supervisor {
+pub(super) struct Supervisor {
     /// The coordinator, then the workers.
     children: Vec<Supervised>,
     tasks: Tasks,
     ended_sender: mpsc::Sender<Ended>,
     ended: mpsc::Receiver<Ended>,
-    notices: mpsc::Sender<Notice>,
-    pids: watch::Sender<BTreeMap<String, u32>>,
+    outlets: Outlets,
+    /// Where the coordinator listens.
+    listen: SocketAddr,
 }
 
 impl Supervisor {
-    fn new(
+    /// Starts the coordinator.
+    pub(super) fn start(
         plan: &Plan,
         logs: &LogTarget,
         tasks: &Tasks,
-        notices: mpsc::Sender<Notice>,
-        pids: watch::Sender<BTreeMap<String, u32>>,
+        outlets: Outlets,
     ) -> Result<Self, Failure> {
         let (ended_sender, ended) = mpsc::channel(CHANNEL);
         let plans = std::iter::once(plan.coordinator()).chain(plan.worker_plans());
@@ -183,10 +98,14 @@ impl Supervisor {
                 })
             })
             .collect::<Result<_, Failure>>()?;
-        Ok(Self { children, tasks: tasks.clone(), ended_sender, ended, notices, pids })
+        let tasks = tasks.clone();
+        let mut supervisor =
+            Self { children, tasks, ended_sender, ended, outlets, listen: plan.listen };
+        supervisor.start_child(COORDINATOR)?;
+        Ok(supervisor)
     }
 
-    fn start(&mut self, index: usize) -> Result<(), Failure> {
+    fn start_child(&mut self, index: usize) -> Result<(), Failure> {
         let child = &mut self.children[index];
         let report = Report { index, ended: self.ended_sender.clone() };
         let running =
@@ -206,7 +125,11 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), Failure> {
+    /// Until the fleet is told to end, or cannot go on.
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), Failure> {
+        let listening = listening(self.listen);
+        tokio::pin!(listening);
+        let mut workers_due = false;
         loop {
             let next_start = self.children.iter().filter_map(|child| child.start_at).min();
             // The channel never closes: this side holds a sender, too.
@@ -215,6 +138,13 @@ impl Supervisor {
                     if let Err(failure) = self.child_ended(&ended) {
                         self.take_down(&mut orders).await;
                         return Err(failure);
+                    }
+                }
+                // Before that, workers could only complain that nobody is there.
+                () = &mut listening, if !workers_due => {
+                    workers_due = true;
+                    for worker in self.children.iter_mut().skip(1) {
+                        worker.start_at = Some(Instant::now());
                     }
                 }
                 () = sleep_until(next_start) => {
@@ -264,7 +194,7 @@ impl Supervisor {
         let now = Instant::now();
         for index in 0..self.children.len() {
             if self.children[index].start_at.is_some_and(|at| at <= now) {
-                self.start(index)?;
+                self.start_child(index)?;
             }
         }
         Ok(())
@@ -349,12 +279,19 @@ impl Supervisor {
         let workers = self.children.iter().skip(1);
         let pids = workers
             .filter_map(|child| Some((child.plan.name.clone(), child.running.as_ref()?.pid)));
-        self.pids.send_replace(pids.collect());
+        self.outlets.pids.send_replace(pids.collect());
     }
 
     fn tell(&self, notice: Notice) {
         // Nobody has to listen; what does not fit is not worth waiting for.
-        let _ = self.notices.try_send(notice);
+        let _ = self.outlets.notices.try_send(notice);
+    }
+}
+
+/// Ends when something listens on `address`.
+async fn listening(address: SocketAddr) {
+    while TcpStream::connect(address).await.is_err() {
+        tokio::time::sleep(LISTEN_INTERVAL).await;
     }
 }
 

@@ -211,6 +211,8 @@ async fn a_worker_that_cannot_start_is_given_up() {
     let folder = Folder::new();
     fs::write(folder.path("events.broken-stoker-worker"), "").unwrap();
     let child = folder.start(&[]);
+    let started = folder.wait_for("stoker-coordinator started", 1).await;
+    let _coordinator = Fake::start_at(&option(&started[0], "--listen"), State::default()).await;
     let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await.expect("it goes on");
     let output = output.unwrap();
     let err = String::from_utf8(output.stderr).unwrap();

@@ -1,0 +1,33 @@
+//! What happens to the processes of a local fleet, in words.
+
+use std::fmt;
+
+use super::restart::{Decision, Ending};
+use crate::render::time::span;
+
+/// Something that happened to a process, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Notice {
+    Started { name: String, pid: u32, again: bool },
+    Ended { name: String, pid: u32, ending: Ending, next: Decision },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { name, pid, again } => {
+                write!(f, "{name} {} (pid {pid})", if *again { "is back" } else { "started" })
+            }
+            Self::Ended { name, pid, ending, next } => {
+                write!(f, "{name} (pid {pid}) {ending}")?;
+                match next {
+                    Decision::StartAfter(delay) => {
+                        write!(f, "; starting it again in {}", span(*delay))
+                    }
+                    Decision::GiveUp => f.write_str("; taking the fleet down"),
+                    Decision::LeaveBe => Ok(()),
+                }
+            }
+        }
+    }
+}
