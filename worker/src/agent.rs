@@ -38,7 +38,7 @@ use crate::supervisor::EngineEvent;
 const AT_ONCE: usize = 256;
 
 /// How long to sleep when nothing is due.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// What can happen to a worker.
 #[derive(Debug)]

@@ -13,13 +13,13 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use stoker_core::batch::Queue;
+use stoker_core::batch::{Pending, Queue};
 use stoker_core::time::Timestamp;
 use stoker_engine_api::{EngineInfo, ItemError, ItemInput, ItemKey, ToEngine};
 use stoker_proto::v1::ResultPart;
 
 use batches::Batch;
-pub use batches::{Finished, ProtocolError};
+pub use batches::{Blame, Finished, ProtocolError};
 use job::Job;
 pub use job::{Admission, JobKey};
 pub use results::part_bytes;
@@ -238,7 +238,12 @@ impl Board {
         for (item, outcome) in items {
             let Some(&(key, index)) = self.items.get(&item) else { continue };
             match outcome {
-                Ok(cost) => self.enqueue(item, key, index, cost.max(1), now),
+                Ok(cost) => {
+                    if let Some(job) = self.jobs.get_mut(&key) {
+                        job.prepared(index, cost.max(1));
+                        self.queue.push(pending(item, key, job, cost.max(1), now));
+                    }
+                }
                 Err(error) => {
                     self.items.remove(&item);
                     if let Some(job) = self.jobs.get_mut(&key) {
@@ -252,19 +257,6 @@ impl Board {
             }
         }
         ended
-    }
-
-    fn enqueue(&mut self, item: ItemKey, key: JobKey, index: u32, cost: u32, now: Timestamp) {
-        let Some(job) = self.jobs.get_mut(&key) else { return };
-        job.prepared(index, cost);
-        self.queue.push(stoker_core::batch::Pending {
-            key: item,
-            job: key,
-            cost_tokens: cost,
-            arrived_at: now,
-            start_by: job.start_by,
-            alone: job.alone,
-        });
     }
 
     /// Everything that can be done now. Call it after each group of events.
@@ -386,6 +378,17 @@ impl Prepare {
         step.messages.push(ToEngine::Prepare { items });
         preparing.push_back(jobs);
     }
+}
+
+fn pending(
+    item: ItemKey,
+    key: JobKey,
+    job: &Job,
+    cost_tokens: u32,
+    now: Timestamp,
+) -> Pending<JobKey, ItemKey> {
+    let (start_by, alone) = (job.start_by, job.alone);
+    Pending { key: item, job: key, cost_tokens, arrived_at: now, start_by, alone }
 }
 
 fn item_failure(index: u32, error: &ItemError) -> Failure {

@@ -1,6 +1,6 @@
 //! What a worker can be told: flags over environment over a TOML file, then checked as a whole.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +22,12 @@ const EMBEDDED: &str = "embedded";
 const ENGINE: &str = "stoker-engine";
 const ECHO_ENGINE: &str = "stoker-engine-echo";
 
+const DEFAULT_SLOTS: u16 = 8;
+const DEFAULT_GRACE: HumanDuration = HumanDuration::new(Duration::from_secs(30));
+const DEFAULT_START_LIMIT: HumanDuration = HumanDuration::new(Duration::from_mins(10));
+const DEFAULT_STALL_LIMIT: HumanDuration = HumanDuration::new(Duration::from_mins(1));
+const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// More would make the claim calls and the memory for inputs unreasonable.
 const MAX_SLOTS: u16 = 1_000;
 const MAX_LANES: u32 = 256;
@@ -30,7 +36,7 @@ const MAX_LANES: u32 = 256;
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Config {
-    /// Where the coordinator listens [default: http://127.0.0.1:7070]
+    /// Where the coordinator listens [default: <http://127.0.0.1:7070>]
     #[arg(long, env = "STOKER_COORDINATOR", value_name = "URL")]
     pub coordinator: Option<String>,
 
@@ -103,7 +109,7 @@ pub struct HubConfig {
     #[arg(long = "hf-home", env = "HF_HOME", value_name = "DIR")]
     pub home: Option<PathBuf>,
 
-    /// The hub [default: https://huggingface.co]
+    /// The hub [default: <https://huggingface.co>]
     #[arg(long = "hf-endpoint", env = "HF_ENDPOINT", value_name = "URL")]
     pub endpoint: Option<String>,
 
@@ -142,23 +148,21 @@ pub struct Settings {
 }
 
 impl Config {
-    /// The same with every default filled in.
+    /// The same with every default filled in, to be shown.
     #[must_use]
     pub fn with_defaults(self) -> Self {
         Self {
-            coordinator: self.coordinator.or_else(|| Some(DEFAULT_COORDINATOR.to_owned())),
-            fleet: self.fleet.or_else(|| Some(DEFAULT_FLEET.into())),
-            slots: self.slots.or(Some(8)),
-            lanes: self.lanes.or_else(|| Some(cores())),
-            broker: self.broker.or_else(|| Some(Secret::new(EMBEDDED))),
-            grace: self.grace.or(Some(seconds(30))),
-            engine_start_limit: self.engine_start_limit.or(Some(seconds(600))),
-            engine_stall_limit: self.engine_stall_limit.or(Some(seconds(60))),
-            metrics_listen: self
-                .metrics_listen
-                .or_else(|| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))),
-            engine: self.engine.or_else(|| Some(beside_executable(ENGINE))),
-            echo_engine: self.echo_engine.or_else(|| Some(beside_executable(ECHO_ENGINE))),
+            coordinator: Some(self.coordinator.unwrap_or_else(|| DEFAULT_COORDINATOR.to_owned())),
+            fleet: Some(self.fleet.unwrap_or_else(|| DEFAULT_FLEET.into())),
+            slots: Some(self.slots.unwrap_or(DEFAULT_SLOTS)),
+            lanes: Some(self.lanes.unwrap_or_else(cores)),
+            broker: Some(self.broker.unwrap_or_else(|| Secret::new(EMBEDDED))),
+            grace: Some(self.grace.unwrap_or(DEFAULT_GRACE)),
+            engine_start_limit: Some(self.engine_start_limit.unwrap_or(DEFAULT_START_LIMIT)),
+            engine_stall_limit: Some(self.engine_stall_limit.unwrap_or(DEFAULT_STALL_LIMIT)),
+            metrics_listen: Some(self.metrics_listen.unwrap_or(DEFAULT_METRICS)),
+            engine: Some(self.engine.unwrap_or_else(|| beside_executable(ENGINE))),
+            echo_engine: Some(self.echo_engine.unwrap_or_else(|| beside_executable(ECHO_ENGINE))),
             ..self
         }
     }
@@ -168,31 +172,28 @@ impl Config {
     /// # Errors
     /// The first setting that cannot be used, with what to do about it.
     pub fn check(self) -> Result<Settings, SettingsError> {
-        let filled = self.with_defaults();
-        let fleet = load_fleet(&filled.fleet.unwrap_or_else(|| DEFAULT_FLEET.into()))?;
-        let pool = choose_pool(&fleet, filled.pool)?;
-        let models = choose_models(&fleet, &pool, filled.models)?;
-        let duration = |value: Option<HumanDuration>, default| value.unwrap_or(default).get();
+        let path = self.fleet.unwrap_or_else(|| DEFAULT_FLEET.into());
+        let fleet = load_fleet(&path)?;
+        let pool = choose_pool(&fleet, self.pool)?;
+        let models = choose_models(&fleet, &pool, self.models)?;
+        let slots = in_range("slots", self.slots.unwrap_or(DEFAULT_SLOTS), MAX_SLOTS)?;
+        let lanes = in_range("lanes", self.lanes.unwrap_or_else(cores), MAX_LANES)?;
         Ok(Settings {
-            coordinator: coordinator_uri(filled.coordinator.as_deref())?,
+            coordinator: coordinator_uri(self.coordinator.as_deref())?,
             fleet,
             pool,
             models,
-            slots: in_range("slots", filled.slots.unwrap_or(8), MAX_SLOTS)
-                .and_then(|n| non_zero("slots", NonZeroU16::new(n)))?,
-            lanes: in_range("lanes", filled.lanes.unwrap_or_else(cores), MAX_LANES)
-                .and_then(|n| non_zero("lanes", NonZeroU32::new(n)))?,
-            broker: broker_choice(filled.broker)?,
-            grace: duration(filled.grace, seconds(30)),
-            engine_start_limit: duration(filled.engine_start_limit, seconds(600)),
-            engine_stall_limit: duration(filled.engine_stall_limit, seconds(60)),
-            metrics_listen: filled
-                .metrics_listen
-                .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
-            spool: filled.spool,
-            engine: filled.engine.unwrap_or_else(|| ENGINE.into()),
-            echo_engine: filled.echo_engine.unwrap_or_else(|| ECHO_ENGINE.into()),
-            hub: filled.hub,
+            slots: non_zero("slots", NonZeroU16::new(slots))?,
+            lanes: non_zero("lanes", NonZeroU32::new(lanes))?,
+            broker: broker_choice(self.broker)?,
+            grace: self.grace.unwrap_or(DEFAULT_GRACE).get(),
+            engine_start_limit: self.engine_start_limit.unwrap_or(DEFAULT_START_LIMIT).get(),
+            engine_stall_limit: self.engine_stall_limit.unwrap_or(DEFAULT_STALL_LIMIT).get(),
+            metrics_listen: self.metrics_listen.unwrap_or(DEFAULT_METRICS),
+            spool: self.spool,
+            engine: self.engine.unwrap_or_else(|| beside_executable(ENGINE)),
+            echo_engine: self.echo_engine.unwrap_or_else(|| beside_executable(ECHO_ENGINE)),
+            hub: self.hub,
         })
     }
 }
@@ -282,10 +283,6 @@ fn non_zero<N>(setting: &'static str, value: Option<N>) -> Result<N, SettingsErr
 
 fn names<'a, N: ToString + 'a>(names: impl Iterator<Item = &'a N>) -> String {
     names.map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn seconds(seconds: u64) -> HumanDuration {
-    HumanDuration::new(Duration::from_secs(seconds))
 }
 
 fn cores() -> u32 {

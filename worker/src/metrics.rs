@@ -126,8 +126,12 @@ pub(crate) fn engine_lost(model: &ModelName, cause: &'static str) {
     counter!(ENGINE_RESTARTS, "model" => model.to_string(), "cause" => cause).increment(1);
 }
 
-pub(crate) fn engine_ready(model: &ModelName, ready: bool) {
-    gauge!(ENGINE_READY, "model" => model.to_string()).set(if ready { 1.0 } else { 0.0 });
+pub(crate) fn engine_up(model: &ModelName) {
+    gauge!(ENGINE_READY, "model" => model.to_string()).set(1.0);
+}
+
+pub(crate) fn engine_down(model: &ModelName) {
+    gauge!(ENGINE_READY, "model" => model.to_string()).set(0.0);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "slots are few")]
@@ -136,8 +140,12 @@ pub(crate) fn status(busy_ratio: f64, held: usize) {
     gauge!(HELD_JOBS).set(held as f64);
 }
 
-pub(crate) fn connected(connected: bool) {
-    gauge!(CONNECTED).set(if connected { 1.0 } else { 0.0 });
+pub(crate) fn connected() {
+    gauge!(CONNECTED).set(1.0);
+}
+
+pub(crate) fn disconnected() {
+    gauge!(CONNECTED).set(0.0);
 }
 
 pub(crate) fn spooled() {

@@ -124,7 +124,9 @@ impl Reporter {
         let mut deadline = None;
         let mut open = true;
         while open || !desk.pending.is_empty() || !under_way.is_empty() {
-            if desk.may_call(under_way.len(), *self.reporting.borrow()) {
+            // One call at a time tries whether a coordinator that was away is back.
+            let most = if *self.reporting.borrow() { CALLS } else { 1 };
+            if under_way.len() < most && desk.has_work() {
                 let max_bytes = *self.max_bytes.borrow();
                 let group = desk.pending.take(max_bytes);
                 under_way.push(Arc::clone(&calls).make(group, max_bytes));
@@ -161,7 +163,7 @@ impl Reporter {
     async fn apply(&self, answer: Answer, desk: &mut Desk) {
         if answer.reached {
             desk.delays.reset();
-            self.set_reporting(true);
+            self.reachable();
         }
         for (entry, definitive) in answer.settled {
             let ticket = desk.tickets.remove(&entry.id);
@@ -172,19 +174,21 @@ impl Reporter {
         }
         desk.pending.put_back(answer.again);
         if !answer.reached {
-            self.set_reporting(false);
+            self.unreachable();
             desk.not_before = Instant::now() + desk.delays.next_delay();
             self.relieve_memory(&mut desk.pending).await;
         }
     }
 
-    fn set_reporting(&self, reporting: bool) {
-        let changed =
-            self.reporting.send_if_modified(|now| std::mem::replace(now, reporting) != reporting);
-        match (changed, reporting) {
-            (true, true) => info!("results are delivered again"),
-            (true, false) => warn!("results cannot be delivered; taking no further work meanwhile"),
-            (false, _) => {}
+    fn reachable(&self) {
+        if !self.reporting.send_replace(true) {
+            info!("results are delivered again");
+        }
+    }
+
+    fn unreachable(&self) {
+        if self.reporting.send_replace(false) {
+            warn!("results cannot be delivered; taking no further work meanwhile");
         }
     }
 
@@ -294,10 +298,8 @@ impl Desk {
         !self.pending.is_empty() && Instant::now() < self.not_before
     }
 
-    /// One call at a time tries whether a coordinator that was away is back.
-    fn may_call(&self, under_way: usize, reporting: bool) -> bool {
-        let allowed = if reporting { CALLS } else { 1 };
-        !self.pending.is_empty() && !self.is_waiting() && under_way < allowed
+    fn has_work(&self) -> bool {
+        !self.pending.is_empty() && !self.is_waiting()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::attempt::Ticket;
 use crate::config::Settings;
 use crate::engines::{self, Served};
 use crate::error::WorkerError;
-use crate::intake::{Claims, Intake, run_claims};
+use crate::intake::{Claimable, Claims, Intake, run_claims};
 use crate::link::{Link, run_session};
 use crate::report::{Finish, Report, Reporter};
 use crate::settle;
@@ -104,7 +104,7 @@ impl Worker {
             shutdown: shutdown.clone(),
             metrics_address: address,
         };
-        Ok(Some(start.wire(served, subscriber, spool, shared)))
+        Ok(Some(start.wire(served, &subscriber, spool, shared)))
     }
 
     async fn run(self, tasks: &Tasks) -> Result<(), WorkerError> {
@@ -139,60 +139,67 @@ struct Start<'a> {
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
 }
 
+/// The ways between the parts, made before any of them.
+struct Ways {
+    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
+    settle: (mpsc::Sender<Ticket>, mpsc::Receiver<Ticket>),
+    claims: (mpsc::Sender<Claimable>, mpsc::Receiver<Claimable>),
+    reporting: (watch::Sender<bool>, watch::Receiver<bool>),
+    max_bytes: (watch::Sender<usize>, watch::Receiver<usize>),
+}
+
+impl Ways {
+    fn new(slots: usize, models: usize) -> Self {
+        // One for each job that can be held, so that handing over never waits.
+        let jobs = slots * models;
+        Self {
+            reports: mpsc::channel(jobs),
+            settle: mpsc::channel(jobs),
+            claims: mpsc::channel(slots),
+            reporting: watch::channel(true),
+            max_bytes: watch::channel(FIRST_MAX_BYTES),
+        }
+    }
+}
+
 impl Start<'_> {
     fn wire(
         self,
         served: Vec<Served>,
-        subscriber: Arc<dyn Subscriber>,
+        subscriber: &Arc<dyn Subscriber>,
         spool: Option<Spool>,
         shared: Shared,
     ) -> Worker {
-        let slots = usize::from(self.settings.slots.get());
-        // One for each job that can be held, so that handing over never waits.
-        let jobs = slots * served.len();
-        let (reports, reports_rx) = mpsc::channel::<Report>(jobs);
-        let (settle_tx, settle_rx) = mpsc::channel::<Ticket>(jobs);
-        let (reporting, reporting_rx) = watch::channel(true);
-        let (max_bytes, max_bytes_rx) = watch::channel(FIRST_MAX_BYTES);
+        let ways = Ways::new(usize::from(self.settings.slots.get()), served.len());
         let stop_claiming = CancellationToken::new();
         let stop_intake = CancellationToken::new();
         let stop_engines = CancellationToken::new();
         let again = Arc::new(Notify::new());
         let finish = Finish { begun: CancellationToken::new(), limit: REPORT_LIMIT };
 
+        let (settle_tx, settle_rx) = ways.settle;
         self.tasks.spawn("settle", settle::run(settle_rx));
-        let claims = self.claims(&settle_tx, reporting_rx, &stop_claiming);
-        let (claimable, claimable_rx) = mpsc::channel(slots);
-        self.tasks.spawn("claims", run_claims(claims, claimable_rx));
-        let mut gates = Vec::with_capacity(served.len());
+        let claims = self.claims(&settle_tx, ways.reporting.1, &stop_claiming);
+        self.tasks.spawn("claims", run_claims(claims, ways.claims.1));
+        let gates = served
+            .iter()
+            .enumerate()
+            .map(|model| self.intake(model, subscriber, &ways.claims.0, &stop_intake))
+            .collect();
         for (index, served) in served.iter().enumerate() {
-            let (gate, gate_rx) = watch::channel(false);
-            gates.push(gate);
-            let intake = Intake {
-                index,
-                queue: self.queue(served),
-                prefetch: self.settings.slots.get(),
-                slots: Arc::new(Semaphore::new(slots)),
-                subscriber: Arc::clone(&subscriber),
-                gate: gate_rx,
-                claims: claimable.clone(),
-                stop: stop_intake.clone(),
-            };
-            self.tasks.spawn("intake", intake.run());
-            let spec = served.engine.clone();
             let (events, stop) = (self.events.0.clone(), stop_engines.clone());
-            supervisor::start(index, spec, events, self.tasks, stop);
+            supervisor::start(index, served.engine.clone(), events, self.tasks, stop);
         }
         let reporter = Reporter {
             worker: self.worker,
             link: self.link.clone(),
             events: self.events.0.clone(),
             settle: settle_tx.clone(),
-            reporting,
-            max_bytes: max_bytes_rx,
+            reporting: ways.reporting.0,
+            max_bytes: ways.max_bytes.1,
             spool,
         };
-        let reporter = self.tasks.spawn("reporter", reporter.run(reports_rx, finish.clone()));
+        let reporter = self.tasks.spawn("reporter", reporter.run(ways.reports.1, finish.clone()));
         self.session(&served, shared.metrics_address, &again);
         let plans: Vec<ModelPlan> = served.into_iter().map(|served| served.plan).collect();
         let fleet = self.settings.fleet.name.clone();
@@ -203,10 +210,10 @@ impl Start<'_> {
             events_tx,
             clock: Arc::new(SystemClock::new()),
             link: self.link,
-            reports,
+            reports: ways.reports.0,
             settle: settle_tx,
             gates,
-            max_bytes,
+            max_bytes: ways.max_bytes.0,
             again,
             readiness: shared.readiness,
             stop_claiming,
@@ -214,6 +221,31 @@ impl Start<'_> {
             tasks: self.tasks.clone(),
         };
         Worker { agent, stop_intake, finish, reporter, stop_engines }
+    }
+
+    /// Starts the intake of one model; gives its gate, which is closed.
+    fn intake(
+        &self,
+        (index, served): (usize, &Served),
+        subscriber: &Arc<dyn Subscriber>,
+        claims: &mpsc::Sender<Claimable>,
+        stop: &CancellationToken,
+    ) -> watch::Sender<bool> {
+        let (gate, gate_rx) = watch::channel(false);
+        let slots = self.settings.slots.get();
+        let (pool, model) = (self.settings.pool.clone(), served.plan.name.clone());
+        let intake = Intake {
+            index,
+            queue: Queue { pool, model },
+            prefetch: slots,
+            slots: Arc::new(Semaphore::new(usize::from(slots))),
+            subscriber: Arc::clone(subscriber),
+            gate: gate_rx,
+            claims: claims.clone(),
+            stop: stop.clone(),
+        };
+        self.tasks.spawn("intake", intake.run());
+        gate
     }
 
     fn claims(
@@ -231,10 +263,6 @@ impl Start<'_> {
             stop: stop.clone(),
             tasks: self.tasks.clone(),
         }
-    }
-
-    fn queue(&self, served: &Served) -> Queue {
-        Queue { pool: self.settings.pool.clone(), model: served.plan.name.clone() }
     }
 
     fn session(&self, served: &[Served], metrics_address: SocketAddr, again: &Arc<Notify>) {

@@ -110,15 +110,13 @@ impl Spool {
         let bytes =
             fs::read(path).map_err(|source| SpoolError::Read { path: path.to_owned(), source })?;
         let record = postcard::take_from_bytes::<Record>(&bytes).ok();
-        match record.and_then(|(record, rest)| record.spooled().filter(|_| rest.is_empty())) {
-            Some(spooled) => Ok(spooled),
-            None => {
-                if let Err(error) = fs::rename(path, path.with_extension(DAMAGED)) {
-                    warn!(path = %path.display(), %error, "damaged result not set aside");
-                }
-                Err(SpoolError::Damaged { path: path.to_owned() })
+        let whole = record.and_then(|(record, rest)| record.spooled().filter(|_| rest.is_empty()));
+        whole.ok_or_else(|| {
+            if let Err(error) = fs::rename(path, path.with_extension(DAMAGED)) {
+                warn!(path = %path.display(), %error, "damaged result not set aside");
             }
-        }
+            SpoolError::Damaged { path: path.to_owned() }
+        })
     }
 
     /// Removes a result that was delivered.

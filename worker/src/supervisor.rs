@@ -35,7 +35,7 @@ const FIRST_RESTART: Duration = Duration::from_millis(200);
 const LAST_RESTART: Duration = Duration::from_secs(30);
 
 /// An engine that ran this long has proved itself: the next restart is quick again.
-const PROVED_AFTER: Duration = Duration::from_secs(60);
+const PROVED_AFTER: Duration = Duration::from_mins(1);
 
 /// How long an engine may take to end by itself when asked.
 const ORDERLY_EXIT: Duration = Duration::from_secs(2);
@@ -80,11 +80,13 @@ pub enum EngineNews {
         batch: u64,
         error: stoker_engine_api::EngineError,
     },
-    /// It is gone; another one follows unless the worker ends. `first` says that no engine of this
-    /// model has ever been ready.
+    /// It is gone; another one follows unless the worker ends.
     Lost {
         exit: Exit,
-        first: bool,
+    },
+    /// The same, and no engine of this model has ever been ready.
+    NotStarted {
+        exit: Exit,
     },
 }
 
@@ -110,6 +112,12 @@ impl EngineHandle {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
             Err(mpsc::error::TrySendError::Full(_)) => self.kill.cancel(),
         }
+    }
+
+    /// A way that leads nowhere.
+    #[cfg(test)]
+    pub(crate) fn detached() -> Self {
+        Self { messages: mpsc::channel(1).0, kill: CancellationToken::new() }
     }
 
     /// Ends the process now: it cannot be trusted any more.
@@ -153,7 +161,11 @@ impl Supervisor {
             }
             metrics::engine_lost(&self.spec.model, exit.label());
             warn!(model = %self.spec.model, %exit, "engine ended");
-            let what = EngineNews::Lost { exit, first: !self.ever_ready };
+            let what = if self.ever_ready {
+                EngineNews::Lost { exit }
+            } else {
+                EngineNews::NotStarted { exit }
+            };
             if !self.tell(generation, what).await {
                 return;
             }
@@ -274,7 +286,3 @@ fn log_ready(engine: &EngineInfo, pid: u32) {
         "engine ready"
     );
 }
-
-#[cfg(test)]
-#[path = "supervisor/tests.rs"]
-mod tests;

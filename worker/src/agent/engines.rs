@@ -10,7 +10,7 @@ use tracing::{error, warn};
 
 use super::Effect;
 use super::state::{Engine, Model, State};
-use crate::board::{Capacity, Finished, JobKey, ProtocolError};
+use crate::board::{Blame, Capacity, Finished, JobKey, ProtocolError};
 use crate::error::WorkerError;
 use crate::metrics;
 use crate::supervisor::{EngineEvent, EngineHandle, EngineNews, Exit};
@@ -31,9 +31,10 @@ impl State {
         let current = model.engine.as_ref().is_some_and(|e| e.generation == generation);
         match what {
             EngineNews::Ready { info, handle } => {
-                self.engine_ready(index, generation, &info, handle)
+                self.engine_ready(index, generation, &info, handle);
             }
-            EngineNews::Lost { exit, first } => self.engine_lost(index, exit, first, now),
+            EngineNews::Lost { exit } => self.engine_lost(index, &exit, now),
+            EngineNews::NotStarted { exit } => self.engine_not_started(index, exit),
             // Late news of a process that was given up.
             _ if !current => {}
             EngineNews::Prepared { items } => {
@@ -46,8 +47,10 @@ impl State {
             }
             EngineNews::Failed { batch, error } => {
                 warn!(model = %model.plan.name, batch, %error, "batch failed");
-                if let Some(engine) = &mut model.engine {
-                    engine.blamed |= error.ends_engine();
+                if let Some(engine) = &mut model.engine
+                    && error.ends_engine()
+                {
+                    engine.blame = Blame::Named;
                 }
                 let finished = model.board.failed(batch, &error);
                 self.batch_ended(index, batch, Duration::ZERO, finished);
@@ -72,9 +75,9 @@ impl State {
         model.board.engine_ready(Capacity::of(info, model.plan.max_batch_tokens));
         let lanes = info.lanes;
         let batches = BTreeMap::new();
-        model.engine = Some(Engine { generation, handle, lanes, blamed: false, batches });
+        model.engine = Some(Engine { generation, handle, lanes, blame: Blame::Open, batches });
         model.lost_at = None;
-        metrics::engine_ready(&model.plan.name, true);
+        metrics::engine_up(&model.plan.name);
         self.pulse.due_now();
     }
 
@@ -104,19 +107,21 @@ impl State {
         }
     }
 
-    fn engine_lost(&mut self, index: usize, exit: Exit, first: bool, now: Timestamp) {
-        let Some(model) = self.models.get_mut(index) else { return };
-        let name = model.plan.name.clone();
-        metrics::engine_ready(&name, false);
-        // Before any engine of the model was ever ready, what it says is for the operator.
-        if first && let Exit::Fatal { message, remedy } = exit {
-            let end = WorkerError::Engine { model: name, message, remedy };
-            self.effects.push(Effect::End(Err(end)));
-            return;
+    /// Before any engine of the model was ever ready, what it says is for the operator.
+    fn engine_not_started(&mut self, index: usize, exit: Exit) {
+        let Some(model) = self.models.get(index) else { return };
+        if let Exit::Fatal { message, remedy } = exit {
+            let model = model.plan.name.clone();
+            self.effects.push(Effect::End(Err(WorkerError::Engine { model, message, remedy })));
         }
+    }
+
+    fn engine_lost(&mut self, index: usize, exit: &Exit, now: Timestamp) {
+        let Some(model) = self.models.get_mut(index) else { return };
+        metrics::engine_down(&model.plan.name);
         let Some(engine) = model.engine.take() else { return };
         model.lost_at = Some(now);
-        let ended = model.board.engine_lost(&exit.to_string(), exit.code(), engine.blamed);
+        let ended = model.board.engine_lost(&exit.to_string(), exit.code(), engine.blame);
         self.all_ended(ended);
         self.pulse.due_now();
     }

@@ -12,7 +12,7 @@ use super::drain::Drain;
 use super::heartbeat::Pulse;
 use super::{Effect, Event};
 use crate::attempt::{Fence, Ticket};
-use crate::board::{Board, JobKey};
+use crate::board::{Blame, Board, JobKey};
 use crate::error::WorkerError;
 use crate::link::{Registration, SessionNews};
 use crate::supervisor::EngineHandle;
@@ -45,8 +45,7 @@ pub(super) struct Engine {
     pub(super) generation: u64,
     pub(super) handle: EngineHandle,
     pub(super) lanes: u32,
-    /// It named the batch that ends it, so nobody else is to blame.
-    pub(super) blamed: bool,
+    pub(super) blame: Blame,
     /// Spans of its batches.
     pub(super) batches: BTreeMap<u64, Span>,
 }

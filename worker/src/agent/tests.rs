@@ -1,1 +1,385 @@
+//! The state by itself: what it does at which time, without engines or a network.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use stoker_broker::{AckError, Acker};
+use stoker_core::ids::{Attempt, FleetName, JobId, LeaseToken, ModelName};
+use stoker_core::time::Timestamp;
+use stoker_engine_api::{EngineInfo, ItemKey, ItemOutput, LoadSeconds, TaskKind, ToEngine};
+use stoker_proto::v1::{HeartbeatOutcome, HeartbeatResponse, ReleaseReason, WorkerState};
+use stoker_runtime::trace_context::TraceContext;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::attempt::{Fence, GrantedTask};
+use crate::board::FailureKind;
+use crate::link::{LinkError, Registration};
+use crate::report::Verdict;
+use crate::supervisor::{EngineHandle, EngineNews, Exit};
+
+const INTERVAL: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+struct NoAcker;
+
+#[async_trait]
+impl Acker for NoAcker {
+    async fn ack(self: Box<Self>) -> Result<(), AckError> {
+        Ok(())
+    }
+
+    async fn reject(self: Box<Self>) -> Result<(), AckError> {
+        Ok(())
+    }
+}
+
+/// A state with its time and the effects since the last look.
+struct Probe {
+    state: State,
+    now: Timestamp,
+    effects: Vec<Effect>,
+}
+
+impl Probe {
+    fn new() -> Self {
+        let plan = ModelPlan {
+            name: ModelName::new("echo").unwrap(),
+            task: TaskKind::Echo,
+            max_batch_tokens: None,
+        };
+        let fleet = FleetName::new("test").unwrap();
+        let worker = stoker_runtime::ids::worker_id();
+        let state = State::new(worker, fleet, vec![plan], Duration::from_secs(30));
+        Self { state, now: Timestamp::from_unix_millis(1_000_000), effects: Vec::new() }
+    }
+
+    /// Registered and with a warm engine.
+    fn ready() -> Self {
+        let mut probe = Self::new();
+        probe.register();
+        probe.engine_ready();
+        probe.answer(|_| HeartbeatOutcome::Continue);
+        probe
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.state.apply(event, self.now);
+        self.look();
+    }
+
+    fn look(&mut self) {
+        self.state.advance(self.now);
+        self.effects.extend(self.state.take_effects());
+    }
+
+    fn later(&mut self, duration: Duration) {
+        self.now = self.now.after(duration);
+        self.look();
+    }
+
+    fn register(&mut self) {
+        let registration = Registration {
+            fleet: "test".to_owned(),
+            heartbeat_interval: INTERVAL,
+            max_message_bytes: 3 << 20,
+        };
+        self.apply(Event::Session(SessionNews::Registered(registration)));
+    }
+
+    fn engine(&mut self, what: EngineNews) {
+        self.apply(Event::Engine(EngineEvent { index: 0, generation: 1, what }));
+    }
+
+    fn engine_ready(&mut self) {
+        let info = EngineInfo {
+            model: "echo".to_owned(),
+            task: TaskKind::Echo,
+            output_dimensions: None,
+            max_tokens: 100,
+            max_batch_tokens: 100,
+            weights_bytes: 0,
+            weights_sha256: None,
+            lanes: 1,
+            device: "cpu".to_owned(),
+            load: LoadSeconds::default(),
+        };
+        let handle = EngineHandle::detached();
+        self.engine(EngineNews::Ready { info: Box::new(info), handle });
+    }
+
+    fn grant(&mut self, job: u8, texts: &[&str]) {
+        let slots = Arc::new(Semaphore::new(1));
+        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+        let fence = Fence {
+            job: JobId::from_bytes([job; 16]),
+            attempt: Attempt::FIRST,
+            token: LeaseToken::from_bytes([job; 16]),
+        };
+        self.apply(Event::Granted(vec![Granted {
+            index: 0,
+            fence,
+            task: GrantedTask::Echo(texts),
+            first_item: 0,
+            alone: false,
+            slack: Duration::ZERO,
+            trace: TraceContext::default(),
+            ticket: Ticket::new(Box::new(NoAcker), slots.try_acquire_owned().unwrap()),
+        }]));
+    }
+
+    /// Lets the pretend engine prepare what it was given and run `batches` batches.
+    fn run(&mut self, batches: usize) {
+        let mut prepared = Vec::new();
+        for message in self.messages() {
+            if let ToEngine::Prepare { items } = message {
+                prepared.extend(items.iter().map(|(key, _)| (*key, Ok(100))));
+            }
+        }
+        if !prepared.is_empty() {
+            self.engine(EngineNews::Prepared { items: prepared });
+        }
+        for _ in 0..batches {
+            let next = self.effects.iter().position(|effect| {
+                matches!(effect, Effect::Message { message: ToEngine::Run { .. }, .. })
+            });
+            let Effect::Message { message: ToEngine::Run { batch, items }, .. } =
+                self.effects.remove(next.expect("a batch is under way"))
+            else {
+                unreachable!("it was found by its form")
+            };
+            let outputs = items.iter().map(|ItemKey(key)| ItemOutput::Text(key.to_string()));
+            let (outputs, busy) = (outputs.collect(), Duration::from_secs(1));
+            self.engine(EngineNews::Done { batch, outputs, busy });
+        }
+    }
+
+    fn messages(&mut self) -> Vec<ToEngine> {
+        let mut messages = Vec::new();
+        let mut others = Vec::new();
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Message { message: message @ ToEngine::Prepare { .. }, .. } => {
+                    messages.push(message);
+                }
+                other => others.push(other),
+            }
+        }
+        self.effects = others;
+        messages
+    }
+
+    fn reports(&mut self) -> Vec<Verdict> {
+        let mut reports = Vec::new();
+        let mut others = Vec::new();
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Report(report) => reports.push(report.verdict),
+                other => others.push(other),
+            }
+        }
+        self.effects = others;
+        reports
+    }
+
+    fn heartbeat(&mut self) -> Option<(v1::HeartbeatRequest, Vec<JobKey>)> {
+        let at = self.effects.iter().position(|e| matches!(e, Effect::Heartbeat { .. }))?;
+        match self.effects.remove(at) {
+            Effect::Heartbeat { request, keys } => Some((request, keys)),
+            _ => None,
+        }
+    }
+
+    /// Answers the heartbeat under way, and those that follow at once.
+    fn answer(&mut self, outcome: impl Fn(usize) -> HeartbeatOutcome) {
+        while let Some((_, keys)) = self.heartbeat() {
+            let outcomes = (0..keys.len()).map(|index| outcome(index).into()).collect();
+            let result = Ok(HeartbeatResponse { outcomes, register_again: false });
+            self.apply(Event::Heartbeat(HeartbeatAnswer { keys, result }));
+        }
+    }
+
+    fn gates(&mut self) -> Vec<bool> {
+        let mut gates = Vec::new();
+        self.effects.retain(|effect| match effect {
+            Effect::Gate { open, .. } => {
+                gates.push(*open);
+                false
+            }
+            _ => true,
+        });
+        gates
+    }
+
+    fn ended(&self) -> bool {
+        self.effects.iter().any(|effect| matches!(effect, Effect::End(Ok(()))))
+    }
+}
+
+#[test]
+fn work_is_wanted_once_registered_with_a_warm_engine() {
+    let mut probe = Probe::new();
+    probe.engine_ready();
+    assert!(probe.gates().is_empty());
+    assert!(probe.state.readiness().unwrap_err().contains("registered"));
+    probe.register();
+    assert_eq!(probe.gates(), [true]);
+    assert_eq!(probe.state.readiness(), Ok(()));
+    probe.engine(EngineNews::Lost { exit: Exit::Signal { signal: 9 } });
+    assert_eq!(probe.gates(), [false]);
+    assert!(probe.state.readiness().unwrap_err().contains("echo"));
+    probe.engine_ready();
+    assert_eq!(probe.gates(), [true]);
+    probe.apply(Event::Session(SessionNews::Cordon(true)));
+    assert_eq!(probe.gates(), [false]);
+    probe.apply(Event::Session(SessionNews::Cordon(false)));
+    assert_eq!(probe.gates(), [true]);
+}
+
+#[test]
+fn a_lost_registration_changes_nothing_for_work_under_way() {
+    let mut probe = Probe::ready();
+    probe.grant(1, &["a"]);
+    probe.gates();
+    probe.apply(Event::Session(SessionNews::Lost));
+    assert!(probe.gates().is_empty());
+    probe.run(1);
+    assert!(matches!(probe.reports().as_slice(), [Verdict::Complete { .. }]));
+}
+
+#[test]
+fn heartbeats_go_out_in_time_one_by_one_and_name_every_attempt() {
+    let mut probe = Probe::ready();
+    probe.grant(1, &["a"]);
+    assert!(probe.heartbeat().is_none(), "not before it is due");
+    probe.later(INTERVAL);
+    let (request, keys) = probe.heartbeat().unwrap();
+    assert_eq!((request.attempts.len(), keys.len()), (1, 1));
+    let status = request.status.unwrap();
+    assert_eq!((status.state(), status.busy_slots), (WorkerState::Ready, 1));
+    assert_eq!(status.resident_models, ["echo"]);
+    probe.later(INTERVAL * 3);
+    assert!(probe.heartbeat().is_none(), "one at a time");
+    let result = Err(LinkError::TimedOut { after: INTERVAL });
+    probe.apply(Event::Heartbeat(HeartbeatAnswer { keys, result }));
+    assert!(probe.heartbeat().is_some());
+}
+
+#[test]
+fn utilization_is_the_share_of_time_in_which_engines_computed() {
+    let mut probe = Probe::ready();
+    probe.grant(1, &["a", "b"]);
+    probe.run(2);
+    probe.later(INTERVAL);
+    let (request, _) = probe.heartbeat().unwrap();
+    let utilization = request.status.unwrap().utilization;
+    assert!((utilization - 0.4).abs() < 1e-9, "two of five seconds: {utilization}");
+}
+
+#[test]
+fn a_job_that_ends_during_a_heartbeat_is_reported_after_it() {
+    let mut probe = Probe::ready();
+    probe.grant(1, &["a", "b"]);
+    probe.run(1);
+    probe.later(INTERVAL);
+    let (request, keys) = probe.heartbeat().unwrap();
+    assert_eq!(request.attempts[0].parts.len(), 1);
+    probe.run(1);
+    assert!(probe.reports().is_empty(), "its checkpoint may be stored or not");
+    let outcomes = vec![HeartbeatOutcome::Continue.into()];
+    let result = Ok(HeartbeatResponse { outcomes, register_again: false });
+    probe.apply(Event::Heartbeat(HeartbeatAnswer { keys, result }));
+    let reports = probe.reports();
+    let [Verdict::Complete { parts, busy }] = reports.as_slice() else { panic!("{reports:?}") };
+    assert_eq!((parts.len(), parts[0].first_item), (1, 1));
+    assert_eq!(*busy, Duration::from_secs(2));
+}
+
+#[test]
+fn a_lost_heartbeat_repeats_its_checkpoint() {
+    let mut probe = Probe::ready();
+    probe.grant(1, &["a", "b"]);
+    probe.run(1);
+    probe.later(INTERVAL);
+    let (_, keys) = probe.heartbeat().unwrap();
+    let result = Err(LinkError::TimedOut { after: INTERVAL });
+    probe.apply(Event::Heartbeat(HeartbeatAnswer { keys, result }));
+    probe.run(1);
+    let reports = probe.reports();
+    let [Verdict::Complete { parts, .. }] = reports.as_slice() else { panic!("{reports:?}") };
+    assert_eq!(parts.iter().map(|part| part.first_item).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn jobs_wait_for_an_engine_but_not_for_ever() {
+    let mut probe = Probe::ready();
+    probe.grant(1, &["a"]);
+    probe.grant(2, &["b"]);
+    probe.run(0);
+    probe.engine(EngineNews::Lost { exit: Exit::Signal { signal: 9 } });
+    let reports = probe.reports();
+    let [Verdict::Fail(failure)] = reports.as_slice() else { panic!("{reports:?}") };
+    assert_eq!((failure.kind, failure.code), (FailureKind::Crash, "ENGINE_CRASHED"));
+    probe.later(Duration::from_secs(9));
+    assert!(probe.reports().is_empty());
+    assert!(probe.state.wake_at().unwrap() <= probe.now.after(Duration::from_secs(1)));
+    probe.later(Duration::from_secs(1));
+    let reports = probe.reports();
+    let [Verdict::Release { reason, .. }] = reports.as_slice() else { panic!("{reports:?}") };
+    assert_eq!(*reason, ReleaseReason::Unavailable);
+}
+
+#[test]
+fn a_job_for_another_task_fails_for_good() {
+    let mut probe = Probe::ready();
+    probe.state.models[0].plan.task = TaskKind::TextEmbedding;
+    probe.grant(1, &["a"]);
+    let reports = probe.reports();
+    let [Verdict::Fail(failure)] = reports.as_slice() else { panic!("{reports:?}") };
+    assert_eq!((failure.kind, failure.code), (FailureKind::Permanent, "WRONG_TASK"));
+    assert!(failure.message.contains("text-embedding") && failure.message.contains("echo"));
+}
+
+#[test]
+fn a_drain_ends_when_work_and_claims_have_ended() {
+    let mut probe = Probe::ready();
+    probe.grant(1, &["a"]);
+    probe.state.drain(None, probe.now);
+    probe.look();
+    assert!(probe.effects.iter().any(|effect| matches!(effect, Effect::StopClaiming)));
+    assert_eq!(probe.gates().last(), Some(&false));
+    probe.grant(2, &["late"]);
+    let reports = probe.reports();
+    assert!(matches!(
+        reports.as_slice(),
+        [Verdict::Release { reason: ReleaseReason::Draining, .. }]
+    ));
+    probe.run(1);
+    assert_eq!(probe.reports().len(), 1);
+    assert!(!probe.ended(), "a claim may still be granted");
+    probe.apply(Event::ClaimsEnded);
+    assert!(probe.ended());
+}
+
+#[test]
+fn a_drain_gives_back_what_is_left_at_its_deadline() {
+    let mut probe = Probe::ready();
+    probe.grant(1, &["a", "b"]);
+    probe.run(1);
+    probe.apply(Event::Session(SessionNews::Drain(Some(Duration::from_secs(2)))));
+    probe.state.drain(None, probe.now);
+    let (request, keys) = probe.heartbeat().expect("the coordinator is told at once");
+    assert_eq!(request.status.unwrap().state(), WorkerState::Draining);
+    let outcomes = vec![HeartbeatOutcome::Continue.into()];
+    let result = Ok(HeartbeatResponse { outcomes, register_again: false });
+    probe.apply(Event::Heartbeat(HeartbeatAnswer { keys, result }));
+    probe.later(Duration::from_secs(1));
+    assert!(probe.reports().is_empty() && !probe.ended());
+    probe.later(Duration::from_secs(1));
+    let reports = probe.reports();
+    let [Verdict::Release { reason: ReleaseReason::Draining, parts }] = reports.as_slice() else {
+        panic!("{reports:?}")
+    };
+    assert!(parts.len() <= 1);
+    assert!(probe.ended(), "even if a claim is still under way");
+}

@@ -35,6 +35,14 @@ pub(super) struct Batch {
     pub(super) items: Vec<BatchItem>,
 }
 
+/// Whether it is known what killed an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    Open,
+    /// It said which batch ends it, and the jobs in that have failed already.
+    Named,
+}
+
 /// A batch that came back.
 #[derive(Debug)]
 pub struct Finished {
@@ -179,10 +187,10 @@ impl Board {
         Ok(Finished { items, tokens, ended })
     }
 
-    /// The engine died. `blamed` says that it named the batch which ended it; otherwise those that
-    /// were running are suspects, or, when none was, those that were being prepared.
+    /// The engine died. Unless it named the batch that ended it, those that were running are
+    /// suspects, or, when none was, those that were being prepared.
     #[must_use]
-    pub fn engine_lost(&mut self, reason: &str, code: &'static str, blamed: bool) -> Vec<Ended> {
+    pub fn engine_lost(&mut self, reason: &str, code: &'static str, blame: Blame) -> Vec<Ended> {
         let lanes = self.engine.take().map_or(1, |capacity| capacity.lanes);
         // The engine takes batches in order: those beyond its lanes had not begun.
         let running = self.running.values().take(lanes).flat_map(Batch::jobs);
@@ -190,8 +198,9 @@ impl Board {
         if suspects.is_empty() {
             suspects.extend(self.preparing.front().into_iter().flatten());
         }
-        if blamed {
-            suspects.clear();
+        match blame {
+            Blame::Open => {}
+            Blame::Named => suspects.clear(),
         }
         self.running.clear();
         self.retries.clear();

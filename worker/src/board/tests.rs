@@ -307,7 +307,7 @@ fn a_dead_engine_is_laid_to_what_ran_and_the_rest_runs_again() {
     assert!(engine.prepare(&mut board).is_empty());
     engine.take(board.advance(at(NOW)));
     assert_eq!(engine.runs.len(), 2, "one runs, one waits in the engine");
-    let ended = board.engine_lost("was killed", "ENGINE_CRASHED", false);
+    let ended = board.engine_lost("was killed", "ENGINE_CRASHED", Blame::Open);
     assert_eq!(failure(&ended), (1, FailureKind::Crash, "ENGINE_CRASHED"));
     assert_eq!(board.advance(at(NOW)), Step::default(), "nothing is sent to a dead engine");
     board.engine_ready(capacity(1, 2));
@@ -322,7 +322,7 @@ fn an_engine_that_dies_preparing_is_laid_to_what_it_prepared() {
     assert!(board.admit(Admission { alone: true, ..job(1, &["poison"]) }).is_none());
     assert!(board.admit(job(2, &["b"])).is_none());
     let _ = board.advance(at(NOW));
-    let ended = board.engine_lost("was killed", "ENGINE_CRASHED", false);
+    let ended = board.engine_lost("was killed", "ENGINE_CRASHED", Blame::Open);
     assert_eq!(failure(&ended), (1, FailureKind::Crash, "ENGINE_CRASHED"));
 }
 
@@ -337,7 +337,7 @@ fn an_engine_that_says_which_batch_ends_it_puts_no_blame_on_others() {
     engine.take(board.advance(at(NOW)));
     let error = EngineError::Device { message: "illegal address".to_owned() };
     assert_eq!(failure(&engine.fail(&mut board, &error)), (1, FailureKind::Crash, "DEVICE_ERROR"));
-    assert!(board.engine_lost("exited", "ENGINE_CRASHED", true).is_empty());
+    assert!(board.engine_lost("exited", "ENGINE_CRASHED", Blame::Named).is_empty());
     board.engine_ready(capacity(2, 1));
     assert_eq!(texts(&run_all(&mut board, &mut Engine::default())[0]), ["b"]);
 }
@@ -401,14 +401,14 @@ fn an_impossible_answer_is_an_error_and_loses_nothing() {
         board.done(0, Vec::new(), busy),
         Err(ProtocolError::Outputs { got: 0, expected: 1 })
     ));
-    assert_eq!(board.engine_lost("was killed", "ENGINE_INTERNAL", false).len(), 1);
+    assert_eq!(board.engine_lost("was killed", "ENGINE_INTERNAL", Blame::Open).len(), 1);
 }
 
 #[test]
 fn a_large_job_prepares_a_bounded_number_ahead_and_lets_a_small_one_through() {
     let mut board = ready_board(capacity(1, 16));
     let mut engine = Engine::default();
-    assert!(board.admit(job(1, &["x"; 5_000])).is_none());
+    assert!(board.admit(job(1, &vec!["x"; 5_000])).is_none());
     engine.take(board.advance(at(NOW)));
     assert_eq!(engine.held.len(), PREPARING_PER_JOB);
     assert!(engine.prepare(&mut board).is_empty());
@@ -504,7 +504,7 @@ proptest! {
                 }
                 Step_::OutOfMemory => {}
                 Step_::Crash => {
-                    world.end(board.engine_lost("died", "ENGINE_CRASHED", false));
+                    world.end(board.engine_lost("died", "ENGINE_CRASHED", Blame::Open));
                     engine = Engine::default();
                     board.engine_ready(capacity(2, 8));
                 }

@@ -85,7 +85,7 @@ pub async fn run(
             ended = session.once(&mut delays) => ended,
             () = stop.cancelled() => return,
         };
-        metrics::connected(false);
+        metrics::disconnected();
         match ended {
             Ended::AgentGone => return,
             Ended::Again => {
@@ -128,7 +128,7 @@ impl Session {
         };
         delays.reset();
         self.ever_registered = true;
-        metrics::connected(true);
+        metrics::connected();
         info!(fleet = registration.fleet, worker = self.request.worker_id, "registered");
         if !self.tell(SessionNews::Registered(registration)).await {
             return Ended::AgentGone;
@@ -178,7 +178,7 @@ impl Session {
                 () = self.again.notified() => return Ended::Again,
             };
             let news = match message {
-                Ok(Some(message)) => message.command.and_then(news),
+                Ok(Some(message)) => message.command.map(news),
                 Ok(None) => {
                     let reason = "it ended the registration".to_owned();
                     return Ended::Lost(LinkError::Unreachable { reason });
@@ -198,17 +198,15 @@ impl Session {
     }
 }
 
-fn news(command: Command) -> Option<SessionNews> {
+fn news(command: Command) -> SessionNews {
     match command {
-        Command::Registered(registered) => {
-            Some(SessionNews::Registered(Registration::of(registered)))
-        }
+        Command::Registered(registered) => SessionNews::Registered(Registration::of(registered)),
         Command::StopAttempt(v1::StopAttempt { job_id, attempt, reason }) => {
-            Some(SessionNews::StopAttempt { job_id, attempt, reason })
+            SessionNews::StopAttempt { job_id, attempt, reason }
         }
-        Command::Cordon(cordon) => Some(SessionNews::Cordon(cordon.cordoned)),
-        Command::Drain(drain) => Some(SessionNews::Drain(
-            drain.within.and_then(|within| Duration::try_from(within).ok()),
-        )),
+        Command::Cordon(cordon) => SessionNews::Cordon(cordon.cordoned),
+        Command::Drain(drain) => {
+            SessionNews::Drain(drain.within.and_then(|within| Duration::try_from(within).ok()))
+        }
     }
 }

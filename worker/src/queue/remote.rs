@@ -145,9 +145,9 @@ struct RemoteAcker {
 }
 
 impl RemoteAcker {
-    async fn settle(&self, ack: bool) -> Result<(), AckError> {
+    async fn send(&self, settle: Settle) -> Result<(), AckError> {
         let requests = self.requests.upgrade().ok_or(AckError::Gone)?;
-        let settle = ConsumeRequest { request: Some(Ask::Settle(Settle { tag: self.tag, ack })) };
+        let settle = ConsumeRequest { request: Some(Ask::Settle(settle)) };
         match requests.send_timeout(settle, SETTLE_LIMIT).await {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(AckError::Gone),
@@ -161,10 +161,10 @@ impl RemoteAcker {
 #[async_trait]
 impl Acker for RemoteAcker {
     async fn ack(self: Box<Self>) -> Result<(), AckError> {
-        self.settle(true).await
+        self.send(Settle { tag: self.tag, ack: true }).await
     }
 
     async fn reject(self: Box<Self>) -> Result<(), AckError> {
-        self.settle(false).await
+        self.send(Settle { tag: self.tag, ack: false }).await
     }
 }

@@ -95,7 +95,7 @@ impl Calls {
         let alone = group.len() == 1;
         for entry in group {
             if alone {
-                self.refused_alone(entry, error, &mut answer);
+                Self::refused_alone(entry, error, &mut answer);
                 continue;
             }
             let single = std::slice::from_ref(&entry);
@@ -107,7 +107,7 @@ impl Calls {
                     answer.settled.push((entry, definitive));
                 }
                 Some(Err(error)) if !error.is_transient() => {
-                    self.refused_alone(entry, &error, &mut answer);
+                    Self::refused_alone(entry, &error, &mut answer);
                 }
                 Some(Ok(_) | Err(_)) | None => answer.again.push(entry),
             }
@@ -116,7 +116,7 @@ impl Calls {
     }
 
     /// A result that the coordinator does not take fails its job, which its owner sees.
-    fn refused_alone(&self, entry: Entry, error: &LinkError, answer: &mut Answer) {
+    fn refused_alone(entry: Entry, error: &LinkError, answer: &mut Answer) {
         error!(%error, "the coordinator refused a report");
         match entry.verdict {
             Verdict::Complete { .. } => {

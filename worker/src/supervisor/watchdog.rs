@@ -11,7 +11,7 @@ use tokio::time::Instant;
 const PER_TOKEN: Duration = Duration::from_millis(20);
 
 /// No batch may take longer, whatever its tokens.
-const LONGEST: Duration = Duration::from_secs(3_600);
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// Follows the messages of one engine. Shared by the tasks that write and read them.
 #[derive(Debug)]

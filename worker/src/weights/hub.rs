@@ -6,6 +6,7 @@
 
 mod fetch;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,10 +23,13 @@ use super::WeightsError;
 use crate::config::HubConfig;
 
 /// A download without a byte for this long is given up; what arrived is kept for the next try.
-const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+const SILENCE_LIMIT: Duration = Duration::from_mins(1);
 
-/// Tries per file beside the first, inside the client.
-const RETRIES: usize = 3;
+/// Tries per file.
+const TRIES: u32 = 4;
+
+/// Before the second try; doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
@@ -58,6 +62,24 @@ pub enum HubError {
     NoHome,
     #[error("the hub's client failed: {reason}")]
     Client { reason: String },
+}
+
+impl HubError {
+    /// Whether trying again at once is of no use.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::NotAllowed { .. }
+            | Self::NotFound { .. }
+            | Self::FileMissing { .. }
+            | Self::Pickled { .. }
+            | Self::NoHome => true,
+            Self::Unreachable { .. }
+            | Self::Status { .. }
+            | Self::Incomplete { .. }
+            | Self::Cache { .. }
+            | Self::Client { .. } => false,
+        }
+    }
 }
 
 /// A directory with a model, and the digest of its weights where the hub told it.
@@ -156,7 +178,6 @@ impl Hub {
             .with_endpoint(self.endpoint.clone())
             .with_token(self.token.as_ref().map(|token| token.expose().to_owned()))
             .with_progress(false)
-            .with_retries(RETRIES)
             .with_user_agent("stoker-worker", env!("CARGO_PKG_VERSION"))
             .build()
             .map_err(|error| self.explain(&error))
@@ -175,7 +196,12 @@ impl Hub {
                 ref other => HubError::Unreachable { endpoint, reason: other.to_string() },
             },
             ApiError::TooManyRetries(inner) => self.explain(inner),
-            ApiError::IoError(error) => HubError::Cache { reason: error.to_string() },
+            ApiError::IoError(error) if is_local(error.kind()) => {
+                HubError::Cache { reason: error.to_string() }
+            }
+            ApiError::IoError(error) => {
+                HubError::Unreachable { endpoint, reason: error.to_string() }
+            }
             ApiError::LockAcquisition(path) => HubError::Cache {
                 reason: format!(
                     "another process holds {}: wait for its download to end",
@@ -185,6 +211,19 @@ impl Hub {
             other => HubError::Client { reason: other.to_string() },
         }
     }
+}
+
+/// Whether an error is the disk's; others come from the connection that is copied from.
+fn is_local(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::NotADirectory
+            | ErrorKind::AlreadyExists
+    )
 }
 
 fn repo(repository: &str, revision: &str) -> Repo {

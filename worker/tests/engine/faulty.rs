@@ -46,7 +46,7 @@ impl Engine for Faulty {
         for Item(text) in items {
             match text.as_str() {
                 "crash" => process::abort(),
-                "hang" => thread::sleep(Duration::from_secs(3_600)),
+                "hang" => thread::sleep(Duration::from_hours(1)),
                 "oom" if items.len() > 1 => {
                     return Err(EngineError::OutOfMemory { message: "no room".to_owned() });
                 }

@@ -13,7 +13,7 @@ use crate::rig::{Rig, until};
 async fn what_ends_within_the_grace_period_is_finished() {
     let mut rig = Rig::started("finish").await;
     let job = rig.submit(&["slow:500"]).await;
-    rig.job("the job is leased", job, |job| job.leased).await;
+    rig.holds(1).await;
     rig.stop().await.unwrap();
     assert!(rig.fake.world().job(job).is_done());
     let state = rig.fake.world().last_status.clone().unwrap().state();
@@ -37,12 +37,13 @@ async fn what_does_not_is_given_back_with_its_checkpoint_and_the_rest_to_the_que
     rig.stop().await.unwrap();
     let depth = async || rig.depth().await;
     until("the consumers are gone", depth, |depth| depth.consumers == 0).await;
-    let world = rig.fake.world();
-    let release = &world.job(job).releases[0];
-    assert_eq!(release.reason(), ReleaseReason::Draining);
-    assert_eq!(world.job(job).results(), texts[..world.job(job).stored_items() as usize]);
-    assert_eq!(world.job(waiting).attempt, 0, "the waiting job was not started");
-    drop(world);
+    {
+        let world = rig.fake.world();
+        let (release, results) = (&world.job(job).releases[0], world.job(job).results());
+        assert_eq!(release.reason(), ReleaseReason::Draining);
+        assert_eq!(results, texts[..results.len()]);
+        assert_eq!(world.job(waiting).attempt, 0, "the waiting job was not started");
+    }
     assert_eq!(rig.depth().await.ready, 2, "its delivery, and that of the job given back");
 }
 
@@ -72,7 +73,7 @@ async fn a_released_job_goes_on_in_the_next_worker() {
 async fn the_drain_command_ends_the_worker_in_good_order() {
     let mut rig = Rig::started("command").await;
     let job = rig.submit(&["slow:200"]).await;
-    rig.job("the job is leased", job, |job| job.leased).await;
+    rig.holds(1).await;
     rig.fake.command(Command::Drain(v1::Drain { within: None })).await;
     rig.ended().await.unwrap();
     assert!(rig.fake.world().job(job).is_done());

@@ -94,7 +94,6 @@ impl Fake {
         let (seq, model) = {
             let mut world = self.world();
             world.job_mut(job).seq += 1;
-            world.job_mut(job).dispatched = true;
             (world.seq(job), world.job(job).model.clone())
         };
         self.publish(job, seq, &model).await;
@@ -167,9 +166,6 @@ impl WorkerService for Fake {
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
         let mut world = self.world();
-        if world.faults.heartbeats_away {
-            return Err(away());
-        }
         let request = request.into_inner();
         world.heartbeats += 1;
         if request.status.is_some() {

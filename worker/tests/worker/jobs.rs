@@ -5,6 +5,7 @@ use stoker_proto::v1;
 use stoker_proto::v1::{FailureKind, ReleaseReason};
 
 use crate::rig::Rig;
+use crate::world::Told;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_small_and_large_come_back_whole_and_are_acknowledged() {
@@ -116,7 +117,7 @@ async fn a_job_without_enough_memory_runs_in_smaller_batches() {
 async fn a_stopped_attempt_is_released_and_the_rest_goes_on() {
     let rig = Rig::started("stopped").await;
     // Long enough that only being stopped ends it in time.
-    let by_command = rig.submit(&["slow:50"; 4_000]).await;
+    let by_command = rig.submit(&["slow:50"; 1_000]).await;
     rig.holds(1).await;
     let stop = v1::StopAttempt {
         job_id: by_command.to_string(),
@@ -128,9 +129,9 @@ async fn a_stopped_attempt_is_released_and_the_rest_goes_on() {
     let release = rig.fake.world().job(by_command).releases[0].clone();
     assert_eq!(release.reason(), ReleaseReason::Stopped);
 
-    let by_heartbeat = rig.submit(&["slow:50"; 4_000]).await;
+    let by_heartbeat = rig.submit(&["slow:50"; 1_000]).await;
     rig.holds(1).await;
-    rig.fake.world().job_mut(by_heartbeat).stop = true;
+    rig.fake.world().job_mut(by_heartbeat).told = Told::Stop;
     rig.job("the job is released", by_heartbeat, |job| job.releases.len() == 1).await;
     let next = rig.submit(&["next"]).await;
     rig.done(next).await;
@@ -139,9 +140,9 @@ async fn a_stopped_attempt_is_released_and_the_rest_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fenced_attempt_is_forgotten_without_a_word() {
     let mut rig = Rig::started("fenced").await;
-    let job = rig.submit(&["slow:50"; 4_000]).await;
+    let job = rig.submit(&["slow:50"; 1_000]).await;
     rig.holds(1).await;
-    rig.fake.world().job_mut(job).fenced = true;
+    rig.fake.world().job_mut(job).told = Told::Fenced;
     rig.holds(0).await;
     rig.queue_is_empty().await;
     let world = rig.fake.world();

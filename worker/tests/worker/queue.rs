@@ -7,13 +7,13 @@ use stoker_worker::queue::RemoteSubscriber;
 use crate::fake::Fake;
 use crate::rig::{Rig, until};
 
-async fn subscriber(rig: &Rig) -> RemoteSubscriber {
+fn subscriber(rig: &Rig) -> RemoteSubscriber {
     let uri = format!("http://{}", rig.coordinator).parse().unwrap();
     RemoteSubscriber::new(Link::new(uri).channel())
 }
 
 async fn consumer(rig: &Rig, prefetch: u16) -> Box<dyn Consumer> {
-    subscriber(rig).await.subscribe(&Fake::queue(rig.model), prefetch).await.unwrap()
+    subscriber(rig).subscribe(&Fake::queue(rig.model), prefetch).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,7 +65,7 @@ async fn an_error_of_the_stream_ends_the_consumer_for_good() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_opened_says_why() {
     let rig = Rig::new("remote-missing").await;
-    let subscriber = subscriber(&rig).await;
+    let subscriber = subscriber(&rig);
     let missing = subscriber.subscribe(&Fake::queue("no-such-model"), 1).await.unwrap_err();
     assert!(matches!(missing, BrokerError::QueueMissing { .. }), "{missing}");
     let queue = Fake::queue(rig.model);

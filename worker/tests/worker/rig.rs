@@ -17,7 +17,7 @@ use crate::fake::{FLEET, Fake};
 use crate::world::Job;
 
 /// Nothing that a test waits for takes longer, even on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// One worker with its coordinator. The worker is stopped when the test says so, or dropped.
 pub(crate) struct Rig {

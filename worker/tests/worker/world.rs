@@ -7,20 +7,29 @@ use stoker_core::ids::{DispatchSeq, JobId};
 use stoker_proto::v1;
 use stoker_proto::v1::result_part::Output;
 
+/// What a heartbeat of a leased attempt is answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Told {
+    #[default]
+    Continue,
+    Stop,
+    Fenced,
+}
+
 /// A job and everything that was said about it.
 #[derive(Default)]
 pub(crate) struct Job {
-    /// A hint was sent and not claimed yet.
-    pub(crate) dispatched: bool,
     pub(crate) model: String,
     pub(crate) texts: Vec<String>,
     pub(crate) seq: u32,
     pub(crate) attempt: u32,
+    /// The dispatch whose hint was claimed last.
+    pub(crate) claimed_seq: u32,
     /// The current attempt holds a lease.
     pub(crate) leased: bool,
     pub(crate) run_alone: bool,
-    pub(crate) stop: bool,
-    pub(crate) fenced: bool,
+    /// What heartbeats are told.
+    pub(crate) told: Told,
     /// Claims to be deferred before one is granted.
     pub(crate) defer: u32,
     /// Claim ids that were seen, in order.
@@ -89,7 +98,6 @@ impl Job {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) claims_away: bool,
-    pub(crate) heartbeats_away: bool,
     pub(crate) completes_away: bool,
     /// Completions that are recorded, but not answered.
     pub(crate) lose_complete_answers: u32,
@@ -133,9 +141,7 @@ impl World {
             Some((id, grant)) if *id == claim.claim_id => Outcome::Granted(grant.clone()),
             _ if job.is_done() => refused(v1::ClaimRefusal::Terminal),
             _ if job.leased => refused(v1::ClaimRefusal::Busy),
-            _ if claim.dispatch_seq < job.seq || !job.dispatched => {
-                refused(v1::ClaimRefusal::Stale)
-            }
+            _ if claim.dispatch_seq <= job.claimed_seq => refused(v1::ClaimRefusal::Stale),
             _ if job.defer > 0 => {
                 job.defer -= 1;
                 Outcome::Deferred(v1::ClaimDeferred {})
@@ -154,11 +160,14 @@ impl World {
         let Some(job) = self.jobs.get_mut(&fence.job_id) else {
             return v1::HeartbeatOutcome::Fenced;
         };
-        if job.fenced || !job.is_current(fence) {
+        if job.told == Told::Fenced || !job.is_current(fence) {
             return v1::HeartbeatOutcome::Fenced;
         }
         job.store(&progress.parts);
-        if job.stop { v1::HeartbeatOutcome::Stop } else { v1::HeartbeatOutcome::Continue }
+        match job.told {
+            Told::Stop => v1::HeartbeatOutcome::Stop,
+            Told::Continue | Told::Fenced => v1::HeartbeatOutcome::Continue,
+        }
     }
 
     pub(crate) fn complete(&mut self, completion: &v1::Completion) -> v1::CompleteOutcome {
@@ -211,7 +220,7 @@ fn token(attempt: u32) -> Vec<u8> {
 
 fn grant(job: &mut Job) -> v1::Grant {
     job.attempt += 1;
-    job.dispatched = false;
+    job.claimed_seq = job.seq;
     job.leased = true;
     let input = v1::job_input::Task::Echo(v1::EchoInput { texts: job.texts.clone() });
     v1::Grant {

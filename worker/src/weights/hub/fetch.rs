@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use hf_hub::api::sync::{Api, ApiError, ApiRepo};
 use hf_hub::api::{Progress, RepoInfo};
 
-use super::{Downloaded, Hub, HubError, log_downloaded, log_offline, repo};
+use super::{Downloaded, FIRST_PAUSE, Hub, HubError, TRIES, log_downloaded, log_offline, repo};
 use crate::weights::{OPTIONAL, PICKLED, REQUIRED, WEIGHTS, WEIGHTS_INDEX};
 
 /// A list of shards is a few kilobytes; this many parts would be terabytes.
@@ -64,8 +65,8 @@ impl Fetch {
                 get(&shard)?;
             }
         }
-        let named = self.hub.cache.repo(repo(&self.repository, &self.revision));
-        named
+        let cached = self.hub.cache.repo(repo(&self.repository, &self.revision));
+        cached
             .create_ref(&info.sha)
             .map_err(|error| HubError::Cache { reason: error.to_string() })?;
         log_downloaded(&self.repository, &info.sha, files);
@@ -78,15 +79,7 @@ impl Fetch {
             return Ok(cached);
         }
         let size = Arc::new(AtomicU64::new(0));
-        let mut outcome = source.download_with_progress(name, self.watch(&size));
-        if let Err(error) = &outcome
-            && is_beyond_the_end(error)
-        {
-            // All of it arrived before, only the last step is missing; the client can't resume that.
-            self.discard_parts();
-            outcome = source.download_with_progress(name, self.watch(&size));
-        }
-        let path = outcome.map_err(|error| self.hub.explain(&error))?;
+        let path = self.download_file(source, name, &size)?;
         let expected = size.load(Ordering::Relaxed);
         let got = fs::metadata(&path).map_or(0, |file| file.len());
         if got != expected {
@@ -94,6 +87,36 @@ impl Fetch {
             return Err(HubError::Incomplete { file: name.to_owned(), got, expected });
         }
         Ok(path)
+    }
+
+    /// Downloads one file, in several tries that each go on where the last one broke off. (The
+    /// client's own tries begin at the start of a file that it had resumed, and double it.)
+    fn download_file(
+        &self,
+        source: &ApiRepo,
+        name: &str,
+        size: &Arc<AtomicU64>,
+    ) -> Result<PathBuf, HubError> {
+        let mut tries = 1;
+        loop {
+            let error = match source.download_with_progress(name, self.watch(size)) {
+                Ok(path) => return Ok(path),
+                Err(error) => error,
+            };
+            let explained = self.hub.explain(&error);
+            if tries >= TRIES {
+                return Err(explained);
+            }
+            if is_beyond_the_end(&error) {
+                // All of it arrived before, only the last step is missing: that can't be resumed.
+                self.discard_parts();
+            } else if explained.is_final() {
+                return Err(explained);
+            }
+            thread::sleep(FIRST_PAUSE * 2_u32.pow(tries - 1));
+            self.alive();
+            tries += 1;
+        }
     }
 
     fn watch(&self, size: &Arc<AtomicU64>) -> Watch {
