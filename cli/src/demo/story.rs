@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::render::progress::{Progress, Tally};
-use crate::render::text::count;
+use crate::render::text::{count, grouped};
 use crate::render::time::span;
 use crate::spec::{self, Task, Template};
 use crate::submission::{self, Accepted};
@@ -177,8 +177,8 @@ fn obituary(victim: &Victim) -> String {
         victim.name,
         victim.pid,
         count(victim.jobs.len() as u64, "job"),
-        victim.items_done,
-        victim.items_total
+        grouped(victim.items_done),
+        grouped(victim.items_total)
     )
 }
 

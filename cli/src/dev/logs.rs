@@ -135,7 +135,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = LogTarget::Folder(folder.path().to_owned());
         let log = Log::open(&target, "worker-1", 1).unwrap();
-        let text: String = (0..20).map(|n| format!("line {n}\n")).collect();
+        let text = "a line\n".repeat(20);
         log.clone().copy(text.as_bytes()).await;
         log.clone().copy(&b"not \xff text, no end"[..]).await;
         let written = std::fs::read_to_string(folder.path().join("worker-1.log")).unwrap();
@@ -149,8 +149,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = LogTarget::Folder(folder.path().to_owned());
         let log = Log::open(&target, "w", 0).unwrap();
-        let long = [vec![b'x'; 3 * MAX_LINE], b"\nnext\n".to_vec()].concat();
-        log.clone().copy(long.as_slice()).await;
+        let input = [vec![b'x'; 3 * MAX_LINE], b"\nnext\n".to_vec()].concat();
+        log.clone().copy(input.as_slice()).await;
         assert_eq!(log.tail().iter().map(String::len).collect::<Vec<_>>(), [MAX_LINE, 4]);
     }
 

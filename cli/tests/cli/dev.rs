@@ -13,7 +13,7 @@ use tokio::process::Child;
 use crate::fake::{Fake, State};
 use crate::process::{command_of, stoker_in};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const FLEET: &str = "fleet = \"x\"\n[classes.standard]\nmax-wait = \"60s\"\n\
                      [models.echo]\ntask = \"echo\"\n[pools.default]\nmodels = [\"echo\"]\n";
 

@@ -85,7 +85,7 @@ impl Handler {
         let mut state = self.0.lock().unwrap();
         state.requests.push(what);
         let tenant = metadata.get("stoker-tenant").map(|name| name.to_str().unwrap().to_owned());
-        state.tenant = tenant.or(state.tenant.take());
+        state.tenant = tenant.or_else(|| state.tenant.take());
         state.failures.pop_front().map_or(Ok(()), Err)
     }
 
@@ -349,7 +349,8 @@ pub(crate) fn job(id: &str, items: u32) -> v1::Job {
 pub(crate) fn vectors(first_item: u32, items: u16) -> v1::ResultPart {
     let first = f32::from(u16::try_from(first_item).unwrap());
     let bytes: Vec<u8> = (0..items)
-        .flat_map(|n| [first + f32::from(n), (first + f32::from(n)) / 2.0])
+        .map(|n| first + f32::from(n))
+        .flat_map(|number| [number, number / 2.0])
         .flat_map(f32::to_le_bytes)
         .collect();
     let embeddings = v1::Embeddings { dimensions: 2, vectors: bytes.into() };

@@ -144,7 +144,7 @@ async fn progress_is_told_where_no_terminal_is() {
         })
         .collect();
     let jobs = [("job-1".to_owned(), job("job-1", 10))].into();
-    let fake = Fake::start(State { updates, jobs, ..State::default() }).await;
+    let fake = Fake::start(State { jobs, updates, ..State::default() }).await;
     let input = "x\n".repeat(10);
     let arguments = ["--server", &fake.url, "submit", "-m", "echo", "-"];
     let run = stoker_with_input(&arguments, input.as_bytes()).await.expect(0);
