@@ -79,14 +79,16 @@ fn violations(details: &ErrorDetails, message: &str) -> Vec<String> {
     if let Some(request) = details.bad_request() {
         lines.extend(request.field_violations.iter().map(|v| pair(&v.field, &v.description)));
     }
-    if let Some(failure) = details.precondition_failure() {
-        lines.extend(failure.violations.iter().map(|v| pair(&v.subject, &v.description)));
-    }
-    if let Some(failure) = details.quota_failure() {
-        lines.extend(failure.violations.iter().map(|v| pair(&v.subject, &v.description)));
-    }
     // A coordinator may say the same in the message.
     lines.retain(|line| !message.contains(line.as_str()));
+    if let Some(failure) = details.precondition_failure() {
+        let new = failure.violations.iter().filter(|v| !message.contains(&v.description));
+        lines.extend(new.map(|v| pair(&v.subject, &v.description)));
+    }
+    if let Some(failure) = details.quota_failure() {
+        let new = failure.violations.iter().filter(|v| !message.contains(&v.description));
+        lines.extend(new.map(|v| pair(&v.subject, &v.description)));
+    }
     let more = lines.len().saturating_sub(MAX_VIOLATIONS);
     lines.truncate(MAX_VIOLATIONS);
     if more > 0 {
@@ -161,6 +163,17 @@ mod tests {
         let details = ErrorDetails::with_bad_request(vec![violation]);
         let text = text(Code::InvalidArgument, "job.model: is empty", details);
         assert_eq!(text, "error: cannot submit the job: job.model: is empty\n");
+    }
+
+    #[test]
+    fn a_remedy_that_the_message_holds_is_not_repeated() {
+        let mut details = ErrorDetails::new();
+        details.add_precondition_failure_violation("JOB_ENDED", "job a", "nothing is left to do");
+        details.add_precondition_failure_violation("JOB_ENDED", "job b", "wait for it");
+        let text = text(Code::FailedPrecondition, "job a: nothing is left to do", details);
+        let expected = "error: cannot submit the job: job a: nothing is left to do\n  \
+                        job b: wait for it\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

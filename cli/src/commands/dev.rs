@@ -66,8 +66,8 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let mut signals = StopSignals::new()?;
-    let listen = free_address(args.listen).await?;
     let broker = Broker::parse(&args.broker)?;
+    let listen = free_address(args.listen).await?;
     let built_in = BuiltIn::new();
     let fleet = match &args.fleet {
         Some(path) => fleet_file::load(path, Exit::Usage)?,

@@ -60,7 +60,12 @@ impl Log {
         Ok(Self { shared: Arc::new(Mutex::new(Shared { writer, tail: VecDeque::new() })) })
     }
 
-    /// The last lines.
+    /// A new process begins: what the one before said does not explain this one.
+    pub(crate) fn begin(&self) {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).tail.clear();
+    }
+
+    /// The last lines of the present process, or of the last one.
     pub(crate) fn tail(&self) -> Vec<String> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.tail.iter().cloned().collect()

@@ -25,7 +25,7 @@ impl fmt::Display for Notice {
                         write!(f, "; starting it again in {}", span(*delay))
                     }
                     Decision::GiveUp => f.write_str("; taking the fleet down"),
-                    Decision::LeaveBe => Ok(()),
+                    Decision::LeaveBe => f.write_str(", as it was asked to; it stays away"),
                 }
             }
         }

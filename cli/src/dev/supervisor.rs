@@ -108,6 +108,7 @@ impl Supervisor {
     fn start_child(&mut self, index: usize) -> Result<(), Failure> {
         let child = &mut self.children[index];
         let report = Report { index, ended: self.ended_sender.clone() };
+        child.log.begin();
         let running =
             child::start(&child.plan, &child.log, &self.tasks, report).map_err(|error| {
                 Failure::failed(format!("cannot start {}: {error}", child.plan.program.display()))
