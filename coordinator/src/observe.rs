@@ -38,9 +38,10 @@ fn tell(before: &Verdict, now: &Verdict) {
     if before == now {
         return;
     }
-    match now.problem() {
-        Some(problem) => tracing::warn!(problem, "the coordinator is not ready"),
-        None => tracing::info!("the coordinator is ready"),
+    if let Some(problem) = now.problem() {
+        tracing::warn!(problem, "the coordinator is not ready");
+    } else {
+        tracing::info!("the coordinator is ready");
     }
 }
 

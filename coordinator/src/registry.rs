@@ -100,13 +100,18 @@ pub enum Command {
         attempt: Attempt,
         reason: &'static str,
     },
-    Cordon {
-        cordoned: bool,
-    },
+    Cordon(Cordon),
     /// `None`: the worker's own grace period.
     Drain {
         within: Option<Duration>,
     },
+}
+
+/// Whether a worker is given new work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cordon {
+    Set,
+    Lifted,
 }
 
 /// Tells the streams of one worker apart.
@@ -191,9 +196,9 @@ impl Registry {
     }
 
     /// Stops or resumes giving a worker new work; `None` when there is no such worker.
-    pub fn cordon(&self, worker: WorkerId, cordoned: bool) -> Option<WorkerView> {
+    pub fn cordon(&self, worker: WorkerId, cordon: Cordon) -> Option<WorkerView> {
         let now = self.clock.now();
-        self.table().cordon(worker, cordoned, now)
+        self.table().cordon(worker, cordon, now)
     }
 
     /// Asks a worker to finish and exit; `None` when there is no such worker.

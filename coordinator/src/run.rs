@@ -123,7 +123,7 @@ async fn open(data: PathBuf, options: SqliteOptions) -> Result<Arc<SqliteStore>,
     tokio::task::spawn_blocking(open).await.unwrap_or(Err(RunError::StorePanicked))
 }
 
-/// SQLite says only "unable to open database file".
+/// The database says only "unable to open database file".
 fn check_writable(data: &Path) -> Result<(), RunError> {
     std::fs::create_dir_all(data)
         .map_err(|source| RunError::DataDirectory { path: data.to_owned(), source })?;

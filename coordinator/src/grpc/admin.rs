@@ -14,7 +14,7 @@ use stoker_proto::v1::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
 use crate::context::Context;
-use crate::registry::WorkerState;
+use crate::registry::{Cordon, WorkerState};
 
 use super::errors;
 
@@ -94,7 +94,8 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::CordonWorkerResponse>, Status> {
         let v1::CordonWorkerRequest { worker_id, cordoned } = request.into_inner();
         let worker = view::worker_id(&worker_id)?;
-        let view = self.context.registry.cordon(worker, cordoned);
+        let cordon = if cordoned { Cordon::Set } else { Cordon::Lifted };
+        let view = self.context.registry.cordon(worker, cordon);
         let view = view.ok_or_else(|| status::not_found(Resource::Worker, worker))?;
         tracing::info!(%worker, cordoned, "an operator set a worker's cordon");
         self.context.events.dispatcher.notify_one();

@@ -5,6 +5,8 @@
 
 use sha2::{Digest as _, Sha256};
 use stoker_core::ids::JobId;
+use stoker_core::job::FailureReason;
+use stoker_core::time::Timestamp;
 use stoker_proto::status::FieldViolation;
 
 use crate::store::{Filter, TenantScope};
@@ -63,9 +65,9 @@ fn digest(filter: &Filter) -> [u8; DIGEST_BYTES] {
         digest.field(value.as_bytes());
     }
     for time in [filter.accepted_after, filter.accepted_before] {
-        digest.field(&time.map_or(i64::MIN, |time| time.as_unix_millis()).to_be_bytes());
+        digest.field(&time.map_or(i64::MIN, Timestamp::as_unix_millis).to_be_bytes());
     }
-    let failure = filter.failure.map_or(0, |reason| reason.number());
+    let failure = filter.failure.map_or(0, FailureReason::number);
     digest.field(&[u8::from(filter.only_dead_letters), failure]);
     let whole = digest.0.finalize();
     let mut short = [0; DIGEST_BYTES];

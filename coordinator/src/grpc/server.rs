@@ -64,10 +64,10 @@ pub struct Served {
 /// Answers calls until `shutdown`; then takes no more, and ends when those under way have.
 pub async fn serve(
     listener: TcpListener,
-    served: Served,
+    parts: Served,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let routes = routes(served)?;
+    let routes = routes(parts)?;
     let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_local_error_reset_streams(Some(MAX_LOCAL_ERROR_RESETS))
@@ -88,18 +88,16 @@ pub async fn serve(
         ended = server.as_mut() => return ended.map_err(ServeError::Transport),
         () = shutdown.cancelled() => {}
     }
-    match timeout(DRAIN_LIMIT, server).await {
-        Ok(ended) => ended.map_err(ServeError::Transport),
-        Err(_) => {
-            tracing::warn!(limit = ?DRAIN_LIMIT, "some calls did not end in time and are cut off");
-            Ok(())
-        }
+    if let Ok(ended) = timeout(DRAIN_LIMIT, server).await {
+        return ended.map_err(ServeError::Transport);
     }
+    tracing::warn!(limit = ?DRAIN_LIMIT, "some calls did not end in time and are cut off");
+    Ok(())
 }
 
 /// Everything on the port.
-fn routes(served: Served) -> Result<Routes, ServeError> {
-    let Served { context, readiness, metrics } = served;
+fn routes(parts: Served) -> Result<Routes, ServeError> {
+    let Served { context, readiness, metrics } = parts;
     let (reporter, health) = tonic_health::server::health_reporter();
     let own_queue = match context.broker.embedded() {
         Some(_) => OwnQueue::Served,
@@ -133,8 +131,8 @@ fn routes(served: Served) -> Result<Routes, ServeError> {
         .add_service(health)
         .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
         .add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?);
-    let router = routes.routes().into_axum_router().merge(pages(metrics, readiness));
-    Ok(Routes::from(router))
+    let services = routes.routes().into_axum_router();
+    Ok(Routes::from(services.merge(pages(metrics, readiness))))
 }
 
 /// What scrapers and probes ask for, over HTTP/1 or HTTP/2.

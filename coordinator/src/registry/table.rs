@@ -8,8 +8,8 @@ use stoker_core::time::Timestamp;
 use tokio::sync::mpsc;
 
 use super::{
-    COMMAND_BACKLOG, Command, CommandStream, FORGET_AFTER, Heard, MAX_WORKERS, Registration,
-    RegistryFull, Report, StreamId, WorkerState, WorkerView,
+    COMMAND_BACKLOG, Command, CommandStream, Cordon, FORGET_AFTER, Heard, MAX_WORKERS,
+    Registration, RegistryFull, Report, StreamId, WorkerState, WorkerView,
 };
 use crate::store::Lane;
 
@@ -81,7 +81,7 @@ impl Table {
             entry.registered_at = before.registered_at;
             if before.cordoned {
                 entry.cordoned = true;
-                entry.command(Command::Cordon { cordoned: true });
+                entry.command(Command::Cordon(Cordon::Set));
             }
             if let Some(drain) = before.draining {
                 entry.draining = Some(drain);
@@ -146,12 +146,12 @@ impl Table {
     pub(super) fn cordon(
         &mut self,
         worker: WorkerId,
-        cordoned: bool,
+        cordon: Cordon,
         now: Timestamp,
     ) -> Option<WorkerView> {
         let entry = self.workers.get_mut(&worker)?;
-        entry.cordoned = cordoned;
-        entry.command(Command::Cordon { cordoned });
+        entry.cordoned = cordon == Cordon::Set;
+        entry.command(Command::Cordon(cordon));
         Some(entry.view(now, self.lost_after))
     }
 

@@ -26,8 +26,8 @@ fn registration(number: u8, slots: u32) -> Registration {
     }
 }
 
-fn report(state: WorkerState) -> Option<Report> {
-    Some(Report { state, busy_slots: 0, utilization: 0.0, resident_models: Vec::new() })
+fn report(state: WorkerState) -> Report {
+    Report { state, busy_slots: 0, utilization: 0.0, resident_models: Vec::new() }
 }
 
 fn lane(model: &str) -> Lane {
@@ -51,18 +51,18 @@ fn only_ready_workers_of_the_queue_have_slots() {
     let _two = table.register(registration(2, 8), at(0)).unwrap();
     assert_eq!(table.slots(&lane("mini"), at(0)), 0, "both are starting");
     let gained = Heard::Known { gained_capacity: true };
-    assert_eq!(table.heard(worker(1), report(WorkerState::Ready), at(1)), gained);
-    assert_eq!(table.heard(worker(2), report(WorkerState::Ready), at(1)), gained);
+    assert_eq!(table.heard(worker(1), Some(report(WorkerState::Ready)), at(1)), gained);
+    assert_eq!(table.heard(worker(2), Some(report(WorkerState::Ready)), at(1)), gained);
     assert_eq!(table.slots(&lane("mini"), at(1)), 12);
     assert_eq!(table.slots(&lane("other"), at(1)), 0);
     assert_eq!(
-        table.heard(worker(1), report(WorkerState::Ready), at(2)),
+        table.heard(worker(1), Some(report(WorkerState::Ready)), at(2)),
         Heard::Known { gained_capacity: false }
     );
-    table.cordon(worker(2), true, at(2)).unwrap();
+    table.cordon(worker(2), Cordon::Set, at(2)).unwrap();
     assert_eq!(table.slots(&lane("mini"), at(2)), 4);
     assert_eq!(
-        table.heard(worker(2), report(WorkerState::Ready), at(2)),
+        table.heard(worker(2), Some(report(WorkerState::Ready)), at(2)),
         Heard::Known { gained_capacity: false },
         "a heartbeat that crossed the cordon does not lift it"
     );
@@ -74,7 +74,7 @@ fn only_ready_workers_of_the_queue_have_slots() {
 fn silence_makes_a_worker_lost_and_a_call_brings_it_back() {
     let mut table = Table::new(TTL);
     let _stream = table.register(registration(1, 4), at(0)).unwrap();
-    table.heard(worker(1), report(WorkerState::Ready), at(0));
+    table.heard(worker(1), Some(report(WorkerState::Ready)), at(0));
     assert_eq!(state_of(&mut table, 1, at(30)), WorkerState::Ready);
     assert_eq!(state_of(&mut table, 1, at(31)), WorkerState::Lost);
     assert_eq!(table.slots(&lane("mini"), at(31)), 0);
@@ -87,11 +87,11 @@ fn silence_makes_a_worker_lost_and_a_call_brings_it_back() {
 fn a_broken_stream_makes_a_worker_unknown_until_it_registers_again() {
     let mut table = Table::new(TTL);
     let stream = table.register(registration(1, 4), at(0)).unwrap();
-    table.heard(worker(1), report(WorkerState::Ready), at(0));
+    table.heard(worker(1), Some(report(WorkerState::Ready)), at(0));
     assert!(table.stream_ended(worker(1), stream.id));
     assert!(!table.stream_ended(worker(1), stream.id), "only once");
     assert_eq!(state_of(&mut table, 1, at(1)), WorkerState::Lost);
-    assert_eq!(table.heard(worker(1), report(WorkerState::Ready), at(1)), Heard::Unknown);
+    assert_eq!(table.heard(worker(1), Some(report(WorkerState::Ready)), at(1)), Heard::Unknown);
     let _again = table.register(registration(1, 4), at(2)).unwrap();
     assert_eq!(table.slots(&lane("mini"), at(2)), 4, "it was ready when the stream broke");
 }
@@ -114,13 +114,13 @@ fn commands_outlive_the_stream_that_could_not_carry_them() {
     for number in 1..=u32::try_from(COMMAND_BACKLOG).unwrap() + 10 {
         table.stop_attempt(worker(1), stop(number));
     }
-    let view = table.cordon(worker(1), true, at(0)).unwrap();
+    let view = table.cordon(worker(1), Cordon::Set, at(0)).unwrap();
     assert_eq!(view.state, WorkerState::Lost, "its stream takes no commands");
     drop(old);
     let within = Some(Duration::from_secs(5));
     table.drain(worker(1), within, at(0)).unwrap();
     let mut new = table.register(registration(1, 4), at(1)).unwrap();
-    assert_eq!(new.commands.try_recv(), Ok(Command::Cordon { cordoned: true }));
+    assert_eq!(new.commands.try_recv(), Ok(Command::Cordon(Cordon::Set)));
     assert_eq!(new.commands.try_recv(), Ok(Command::Drain { within }));
 }
 

@@ -214,11 +214,8 @@ const fn input_field(task: Task) -> &'static str {
 /// Some of the names, in their order.
 pub(in crate::grpc) fn names<N: ToString>(all: impl ExactSizeIterator<Item = N>) -> String {
     let more = all.len().saturating_sub(MAX_NAMES);
-    let mut text = all.take(MAX_NAMES).map(|name| name.to_string()).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        text.push_str(&format!(" and {more} more"));
-    }
-    text
+    let text = all.take(MAX_NAMES).map(|name| name.to_string()).collect::<Vec<_>>().join(", ");
+    if more == 0 { text } else { format!("{text} and {more} more") }
 }
 
 fn new_job(checked: Checked, caller: &Caller, now: Timestamp) -> NewJob {

@@ -48,20 +48,16 @@ fn surroundings(context: &Context, lane: &Lane) -> Surroundings {
 
 fn explain(job: &Job, lane: &Lane, around: &Surroundings, now: Timestamp) -> String {
     match &job.state {
-        State::Queued => {
-            if let Some(problem) = &around.broker_problem {
-                return format!("the broker, which is not available: {problem}");
-            }
-            no_worker(lane, around).unwrap_or_else(|| {
-                let ahead = around.queued.saturating_sub(1);
-                format!(
-                    "its turn: {ahead} other jobs wait in the queue {lane}, and {} are with its \
-                     workers, which have {} slots",
-                    around.in_flight, around.slots
-                )
-            })
-        }
-        State::Dispatched { .. } => no_worker(lane, around).unwrap_or_else(|| {
+        State::Queued => held_up(lane, around).unwrap_or_else(|| {
+            format!(
+                "its turn: {} other jobs wait in the queue {lane}, and {} are with its workers, \
+                 which have {} slots",
+                around.queued.saturating_sub(1),
+                around.in_flight,
+                around.slots
+            )
+        }),
+        State::Dispatched { .. } => held_up(lane, around).unwrap_or_else(|| {
             format!(
                 "a free slot: it is released, with {} other jobs of the queue {lane}, to workers \
                  that have {} slots",
@@ -83,7 +79,11 @@ fn explain(job: &Job, lane: &Lane, around: &Surroundings, now: Timestamp) -> Str
     }
 }
 
-fn no_worker(lane: &Lane, around: &Surroundings) -> Option<String> {
+/// What keeps the whole queue from moving.
+fn held_up(lane: &Lane, around: &Surroundings) -> Option<String> {
+    if let Some(problem) = &around.broker_problem {
+        return Some(format!("the broker, which is not available: {problem}"));
+    }
     if around.slots > 0 {
         return None;
     }
@@ -156,24 +156,26 @@ mod tests {
             broker_problem: Some("start the broker".to_owned()),
             ..Surroundings::default()
         };
-        assert!(text(State::Queued, &around).contains("start the broker"));
+        for state in [State::Queued, State::Dispatched { at: now() }] {
+            assert!(text(state, &around).contains("start the broker"));
+        }
     }
 
     #[test]
     fn a_retry_says_when_and_why() {
-        let mut job = job(State::RetryWait { until: Timestamp::from_unix_millis(12_500) });
-        job.failure = Some(Failure {
+        let mut waiting = job(State::RetryWait { until: Timestamp::from_unix_millis(12_500) });
+        waiting.failure = Some(Failure {
             reason: FailureReason::RetriesExhausted,
             code: "OUT_OF_MEMORY".to_owned(),
             message: "too large".to_owned(),
         });
-        let lane =
+        let queue =
             Lane { pool: PoolName::new("gpu").unwrap(), model: ModelName::new("mini").unwrap() };
         let around = Surroundings::default();
-        let said = explain(&job, &lane, &around, now());
+        let said = explain(&waiting, &queue, &around, now());
         assert_eq!(said, "its next attempt, due in 2s 500ms after OUT_OF_MEMORY: too large");
-        let late = explain(&job, &lane, &around, Timestamp::from_unix_millis(13_000));
-        assert!(late.contains("due now"), "{late}");
+        let overdue = explain(&waiting, &queue, &around, Timestamp::from_unix_millis(13_000));
+        assert!(overdue.contains("due now"), "{overdue}");
     }
 
     #[test]

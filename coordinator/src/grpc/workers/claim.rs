@@ -52,7 +52,7 @@ pub(super) async fn claim(
             let outcome = match outcome {
                 ClaimOutcome::Granted(grant) => {
                     let slack = grant.start_by.since(now);
-                    granted(*grant, slack).unwrap_or_else(|error| {
+                    granted(&grant, slack).unwrap_or_else(|error| {
                         // The others must not suffer. Its lease runs out until it is dead-lettered.
                         tracing::error!(
                             %job,
@@ -72,7 +72,7 @@ pub(super) async fn claim(
     Ok(v1::ClaimResponse { outcomes })
 }
 
-fn granted(grant: Grant, slack: Duration) -> Result<Outcome, convert::DecodeInputError> {
+fn granted(grant: &Grant, slack: Duration) -> Result<Outcome, convert::DecodeInputError> {
     let input = convert::decode_input(&grant.input)?;
     Ok(Outcome::Granted(v1::Grant {
         attempt: grant.attempt.number(),

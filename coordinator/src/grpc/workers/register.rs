@@ -16,7 +16,9 @@ use tonic::Status;
 use crate::context::Context;
 use crate::grpc::jobs::submit::names;
 use crate::grpc::streams::{self, Ended, Sink, Stop, StreamKind};
-use crate::registry::{COMMAND_BACKLOG, Command, CommandStream, Registration, Report, WorkerState};
+use crate::registry::{
+    COMMAND_BACKLOG, Command, CommandStream, Cordon, Registration, Report, WorkerState,
+};
 
 const MAX_SLOTS: u32 = 4_096;
 const MAX_MODELS: usize = 256;
@@ -104,7 +106,9 @@ fn wire_command(command: Command) -> WireCommand {
                 reason: reason.to_owned(),
             })
         }
-        Command::Cordon { cordoned } => WireCommand::Cordon(v1::Cordon { cordoned }),
+        Command::Cordon(cordon) => {
+            WireCommand::Cordon(v1::Cordon { cordoned: cordon == Cordon::Set })
+        }
         Command::Drain { within } => {
             WireCommand::Drain(v1::Drain { within: within.map(convert::wire_duration) })
         }
@@ -199,7 +203,7 @@ fn models(
 }
 
 /// What a worker says about itself. Figures are made to fit: they are shown, not relied on.
-pub(super) fn report(status: v1::WorkerStatus) -> Result<Report, Status> {
+pub(super) fn report(status: &v1::WorkerStatus) -> Result<Report, Status> {
     let state = match v1::WorkerState::try_from(status.state) {
         Ok(v1::WorkerState::Starting) => WorkerState::Starting,
         Ok(v1::WorkerState::Ready) => WorkerState::Ready,
@@ -286,12 +290,12 @@ mod tests {
             utilization: f64::NAN,
             resident_models: vec!["mini".into(), "not a name".into()],
         };
-        let read = report(status.clone()).unwrap();
+        let read = report(&status).unwrap();
         assert_eq!(read.state, WorkerState::Ready);
         assert!(read.utilization.abs() < f64::EPSILON);
         assert_eq!(read.resident_models.len(), 1);
         for state in [0, i32::from(v1::WorkerState::Lost), 99] {
-            let error = report(v1::WorkerStatus { state, ..status.clone() }).unwrap_err();
+            let error = report(&v1::WorkerStatus { state, ..status.clone() }).unwrap_err();
             assert!(error.message().starts_with("status.state"), "{error}");
         }
     }

@@ -1,0 +1,13 @@
+//! The coordinator over its own port: every answer a client, a worker or an operator can get.
+#![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
+
+mod admin;
+mod attempts;
+mod fixture;
+mod jobs;
+mod lifecycle;
+mod pages;
+mod queue;
+mod registration;
+mod results;
+mod tenants;
