@@ -56,15 +56,13 @@ pub enum BrokerError {
     VirtualHost { address: String, user: String, vhost: String, detail: String },
     #[error("not connected to the broker: {why}")]
     Disconnected { why: String },
-    #[error("{doing} failed on the broker connection, which is being rebuilt")]
+    #[error("{doing} failed on the broker connection")]
     Lost {
         doing: String,
         #[source]
         cause: Cause,
     },
-    #[error(
-        "{doing} got no answer from the broker within {after:?}; the connection is being rebuilt"
-    )]
+    #[error("{doing} got no answer from the broker within {after:?}")]
     TimedOut { doing: String, after: Duration },
     #[error(
         "queue {queue} does not exist on the broker: the coordinator declares it when it connects"
@@ -124,6 +122,12 @@ pub enum PublishError {
     Disconnected { why: String },
     #[error("not published, the broker takes no messages now: {reason}")]
     Blocked { reason: String },
+    #[error(
+        "not published, queue {queue} does not confirm while the broker is well: it is tried again \
+         in some seconds; if it stays so, delete it on the broker (its messages are only hints and \
+         are dispatched again)"
+    )]
+    Stuck { queue: Queue },
     #[error("published, but not confirmed: {why}")]
     Unconfirmed { why: String },
     #[error("not confirmed within {after:?}")]
@@ -138,7 +142,8 @@ impl PublishError {
             Self::Unroutable { .. }
             | Self::Refused { .. }
             | Self::Disconnected { .. }
-            | Self::Blocked { .. } => false,
+            | Self::Blocked { .. }
+            | Self::Stuck { .. } => false,
         }
     }
 }

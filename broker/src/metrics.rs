@@ -58,6 +58,7 @@ pub(crate) fn published(outcomes: &[Result<(), PublishError>], took: Duration) {
             Err(PublishError::Refused { .. }) => "refused",
             Err(PublishError::Disconnected { .. }) => "disconnected",
             Err(PublishError::Blocked { .. }) => "blocked",
+            Err(PublishError::Stuck { .. }) => "stuck",
             Err(PublishError::Unconfirmed { .. }) => "unconfirmed",
             Err(PublishError::TimedOut { .. }) => "timed_out",
         };

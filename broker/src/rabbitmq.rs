@@ -10,6 +10,8 @@ mod admin;
 mod config;
 mod consumer;
 mod failure;
+mod gate;
+mod intake;
 mod lane;
 mod link;
 mod live;

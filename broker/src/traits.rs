@@ -28,7 +28,8 @@ pub trait Publisher: Send + Sync + fmt::Debug {
     /// and long runs mix.
     ///
     /// # Errors
-    /// See [`PublishError`]; `Disconnected` and `Blocked` come at once, without waiting.
+    /// See [`PublishError`]; `Disconnected`, `Blocked` and `Stuck` come at once, without
+    /// waiting.
     async fn publish(&self, hints: Vec<Hint>) -> Vec<Result<(), PublishError>>;
 
     /// Ready messages and consumers of one queue, as the broker knows them at this moment.

@@ -61,6 +61,9 @@ async fn blocking<T: Send + 'static>(
         .expect("the node does what it is told")
 }
 
+/// Numbers of hints that are not part of the load.
+const EXTRA: usize = 1_000_000;
+
 #[derive(Debug, Default)]
 struct Ledger {
     confirmed: BTreeSet<usize>,
@@ -112,24 +115,41 @@ async fn consume_all_the_time(
     }
 }
 
-/// Runs load while `fault` happens; everything confirmed must be received.
-async fn survives(fault: impl AsyncFnOnce(&'static RabbitMqNode)) {
+/// Publishes until it is confirmed.
+async fn must_confirm(clients: &Clients, number: usize, last_outcome: &StdMutex<String>) {
+    loop {
+        let outcomes = clients.publisher.publish(vec![hint(&clients.queue, number)]).await;
+        *last_outcome.lock().expect("no holder panics") = format!("{outcomes:?}");
+        if outcomes == [Ok(())] {
+            return;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Runs load while `fault` happens, `times` over, with recovery in between; everything confirmed
+/// must be received.
+async fn survives(times: usize, fault: fn(&RabbitMqNode) -> anyhow::Result<()>) {
     let (node, _alone) = node().await;
     let clients = clients(broker::config(&node.uri())).await;
     let (stop, stopped) = watch::channel(false);
     let (ledger_tx, ledger) = watch::channel(None::<Ledger>);
+    let last_outcome = StdMutex::new(String::new());
     let publish = async {
         let ledger = publish_all_the_time(&clients, stopped).await;
         ledger_tx.send_replace(Some(ledger));
     };
     let disturb = async {
-        sleep(Duration::from_millis(500)).await;
-        fault(node).await;
-        eventually("the publisher to recover", async || {
-            clients.publisher.health() == BrokerHealth::Connected
-        })
-        .await;
-        sleep(Duration::from_millis(500)).await;
+        for number in 0..times {
+            must_confirm(&clients, EXTRA + number, &last_outcome).await;
+            sleep(Duration::from_millis(500)).await;
+            blocking(move || {
+                node.flush_queue_registry()?;
+                fault(node)
+            })
+            .await;
+        }
+        must_confirm(&clients, EXTRA + times, &last_outcome).await;
         stop.send_replace(true);
     };
     let received = StdMutex::new(BTreeSet::new());
@@ -139,14 +159,14 @@ async fn survives(fault: impl AsyncFnOnce(&'static RabbitMqNode)) {
     let all = async { tokio::join!(publish, disturb, consume) };
     let finished = timeout(Duration::from_mins(2), all).await;
     let ledger = ledger.borrow();
-    let received = received.lock().expect("no holder panics");
+    let received = received.lock().expect("no holder panics").clone();
     if finished.is_err() {
         let missing = ledger.as_ref().map(|ledger| ledger.confirmed.difference(&received).count());
         let depth = timeout(PATIENCE, clients.publisher.depth(&clients.queue)).await;
         let queues = node.ctl(&["list_queues", "name", "messages_ready", "messages", "consumers"]);
         panic!(
             "not every confirmed hint was received, or a client did not recover: missing \
-             {missing:?}, received {}, {:?}, {:?}, {depth:?}\n{queues:?}\n{}",
+             {missing:?}, received {}, {last_outcome:?}, {:?}, {:?}, {depth:?}\n{queues:?}\n{}",
             received.len(),
             clients.publisher,
             clients.subscriber,
@@ -155,43 +175,31 @@ async fn survives(fault: impl AsyncFnOnce(&'static RabbitMqNode)) {
     }
     let ledger = ledger.as_ref().expect("the publisher has ended");
     assert!(ledger.confirmed.len() > 100, "the load was real: {}", ledger.confirmed.len());
-    assert!(received.iter().all(|n| *n < ledger.tried), "nothing was made up");
+    let known = |n: &usize| *n < ledger.tried || (EXTRA..=EXTRA + times).contains(n);
+    assert!(received.iter().all(known), "nothing was made up");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_confirmed_is_lost_when_the_node_is_killed() {
-    survives(async |node| {
-        for _ in 0..2 {
-            blocking(|| {
-                node.kill9();
-                node.restart()
-            })
-            .await;
-        }
+    survives(2, |node| {
+        node.kill9();
+        node.restart()
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_confirmed_is_lost_when_the_node_restarts_in_good_order() {
-    survives(async |node| {
-        blocking(|| {
-            node.stop()?;
-            node.restart()
-        })
-        .await;
+    survives(1, |node| {
+        node.stop()?;
+        node.restart()
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_confirmed_is_lost_when_the_node_closes_all_connections() {
-    survives(async |node| {
-        for _ in 0..3 {
-            blocking(|| node.stop_connections()).await;
-        }
-    })
-    .await;
+    survives(3, RabbitMqNode::stop_connections).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -266,6 +274,38 @@ async fn out_of_memory_blocks_publishing_but_not_acknowledging() {
     })
     .await;
     assert_eq!(clients.publisher.health(), BrokerHealth::Connected);
+}
+
+/// `sys:suspend` makes a queue what it is without a leader: it takes messages and says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_does_not_confirm_does_not_hold_up_the_others() {
+    let (node, _alone) = node().await;
+    let config = broker::config(&node.uri());
+    let name = format!("%2F_stoker.{}.jobs.contract.faults", config.fleet);
+    let tell = move |verb: &str| {
+        let expression = format!("sys:{verb}('{name}').");
+        blocking(move || node.ctl(&["eval", &expression]))
+    };
+    let publish_timeout = Duration::from_secs(2);
+    let Clients { publisher, subscriber: _subscriber, queue: stuck } =
+        clients(RabbitMqConfig { publish_timeout, ..config }).await;
+    let well = queue("well");
+    publisher.declare(std::slice::from_ref(&well)).await.expect("the queue is declared");
+    tell("suspend").await;
+
+    let both = || publisher.publish(vec![hint(&stuck, 1), hint(&well, 2)]);
+    let first = both().await;
+    assert!(first[0].as_ref().is_err_and(PublishError::may_have_arrived), "{first:?}");
+    let left_alone = [Err(PublishError::Stuck { queue: stuck.clone() }), Ok(())];
+    eventually("the publisher to learn which queue it is", async || both().await == left_alone)
+        .await;
+    for _ in 0..20 {
+        assert_eq!(both().await, left_alone, "the other queue goes on at once");
+    }
+    assert_eq!(publisher.health(), BrokerHealth::Connected, "the connection is not to blame");
+
+    tell("resume").await;
+    eventually("the queue to be tried again", async || both().await == [Ok(()), Ok(())]).await;
 }
 
 async fn refusal(uri: &str) -> BrokerError {

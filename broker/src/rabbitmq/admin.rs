@@ -44,7 +44,7 @@ pub(super) async fn depth(
 ) -> Result<QueueDepth, BrokerError> {
     let channel = live.open_channel().await?;
     let looked = live.look_at(&channel, &topology.queue_name(queue), live.request_timeout()).await;
-    match looked.inspect_err(|error| live.end_if_doubtful(error))? {
+    match looked.inspect_err(|error| live.doubt_after(error))? {
         Some((ready, consumers)) => {
             Ok(QueueDepth { ready: u64::from(ready), consumers: u64::from(consumers) })
         }
@@ -55,9 +55,7 @@ pub(super) async fn depth(
 async fn declare_all(live: &Live, declarations: Vec<Declaration>) -> Result<(), BrokerError> {
     let channel = live.open_channel().await?;
     for declaration in declarations {
-        declare(live, &channel, declaration)
-            .await
-            .inspect_err(|error| live.end_if_doubtful(error))?;
+        declare(live, &channel, declaration).await.inspect_err(|error| live.doubt_after(error))?;
     }
     Ok(())
 }

@@ -108,7 +108,7 @@ impl Consumer for RabbitMqConsumer {
         self.open.store(false, Ordering::Release);
         let goodbye = self.channel.close(200, "consumer is done".into());
         if timeout(CLOSE_TIMEOUT, goodbye).await.is_err() {
-            self.live.end("closing a consumer got no answer");
+            self.live.doubt();
         }
     }
 }
@@ -160,7 +160,7 @@ impl AmqpAcker {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false) | Err(_)) => Err(AckError::Gone),
             Err(_) => {
-                self.live.end("an acknowledgement could not be written in time");
+                self.live.doubt();
                 Err(AckError::TimedOut { after })
             }
         }

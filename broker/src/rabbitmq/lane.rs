@@ -4,104 +4,23 @@
 //! (see [`super::window`]).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures::future::join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::failure::bounded;
+use super::gate::Blame;
+use super::intake::{Intake, Outgoing, Run};
 use super::live::Live;
 use super::window::{self, Answer};
 use crate::error::{BrokerError, PublishError};
-use crate::message::{Hint, Queue};
-use crate::topology::Topology;
-use crate::wire;
+use crate::message::Queue;
 
 pub(super) const LANES: usize = 4;
 
 const PERSISTENT: u8 = 2;
-
-pub(super) type Outcomes = Vec<Result<(), PublishError>>;
-
-/// A short run of hints that stays together and in order.
-#[derive(Debug)]
-pub(super) struct Run {
-    pub(super) messages: Vec<Outgoing>,
-    pub(super) done: oneshot::Sender<Outcomes>,
-}
-
-/// A hint ready for the wire.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    queue: Queue,
-    routing_key: String,
-    message_id: String,
-    body: Vec<u8>,
-    headers: FieldTable,
-}
-
-impl Outgoing {
-    /// The message id is unique per publish, so that a returned one can't be mistaken.
-    pub(super) fn new(hint: Hint, topology: &Topology) -> Self {
-        static PUBLISHES: AtomicU64 = AtomicU64::new(0);
-        let number = PUBLISHES.fetch_add(1, Ordering::Relaxed);
-        let mut headers = FieldTable::default();
-        for (name, value) in wire::carried(&hint.trace) {
-            headers.insert(name.into(), AMQPValue::LongString(value.into()));
-        }
-        Self {
-            routing_key: topology.routing_key(&hint.queue),
-            message_id: format!("{}:{}:{number}", hint.job, hint.seq.number()),
-            body: wire::encode(&hint),
-            headers,
-            queue: hint.queue,
-        }
-    }
-}
-
-/// What lanes share.
-#[derive(Debug)]
-pub(super) struct Intake {
-    runs: Mutex<mpsc::Receiver<Run>>,
-    pub(super) exchange: String,
-    pub(super) publish_timeout: Duration,
-    /// A lane takes runs up to this many messages into one window.
-    pub(super) window: usize,
-    /// Bumped when a message came back from a queue that should exist.
-    pub(super) missing: watch::Sender<u64>,
-}
-
-impl Intake {
-    pub(super) fn new(
-        runs: mpsc::Receiver<Run>,
-        exchange: String,
-        publish_timeout: Duration,
-        window: usize,
-    ) -> Self {
-        let missing = watch::Sender::new(0);
-        Self { runs: Mutex::new(runs), exchange, publish_timeout, window, missing }
-    }
-
-    /// The next window: whatever waits, up to half a window beyond which a run may still fit.
-    /// Cancel-safe: nothing is awaited after the first run is taken.
-    async fn next_window(&self) -> Option<Vec<Run>> {
-        let mut runs = self.runs.lock().await;
-        let first = runs.recv().await?;
-        let mut taken = first.messages.len();
-        let mut window = vec![first];
-        while taken <= self.window / 2 {
-            let Ok(run) = runs.try_recv() else { break };
-            taken += run.messages.len();
-            window.push(run);
-        }
-        Some(window)
-    }
-}
 
 /// Publishes windows until the connection ends.
 pub(super) async fn run(live: Arc<Live>, intake: Arc<Intake>) {
@@ -126,7 +45,7 @@ pub(super) async fn run(live: Arc<Live>, intake: Arc<Intake>) {
     }
 }
 
-/// All answers of a window. After an error the channel is not used again.
+/// All answers of a window. Unless they are complete, the channel is not used again.
 async fn publish_window(
     live: &Live,
     intake: &Intake,
@@ -139,19 +58,23 @@ async fn publish_window(
             .await
             .map_err(|error| PublishError::Disconnected { why: error.to_string() })?,
     };
-    let messages = window.iter().flat_map(|run| &run.messages);
-    let publishes = join_all(messages.map(|message| publish(&open, &intake.exchange, message)));
-    let Ok(answers) = timeout(intake.publish_timeout, publishes).await else {
-        // A blocked broker is silent for a reason, and its connection is still good.
-        if !live.connection.status().blocked() {
-            live.end("publishes were not confirmed in time");
+    // Sooner than the caller's, who then learns which queue it was.
+    let deadline = Instant::now() + intake.publish_timeout.mul_f64(0.8);
+    let publishes = window.iter().flat_map(|run| &run.messages).map(async |message| {
+        match timeout_at(deadline, publish(&open, &intake.exchange, message)).await {
+            Ok(answer) => Answer::from_lapin(answer),
+            Err(_) => Answer::Late,
         }
-        return Err(PublishError::TimedOut { after: intake.publish_timeout });
-    };
-    let answers: Vec<Answer> = answers.into_iter().map(Answer::from_lapin).collect();
-    match answers.iter().find(|answer| matches!(answer, Answer::Failed(_) | Answer::Unasked)) {
-        Some(failed) => live.end(format!("a publish failed: {failed:?}")),
-        None => *channel = Some(open),
+    });
+    let answers = join_all(publishes).await;
+    if answers.iter().all(|answer| matches!(answer, Answer::Ack { .. } | Answer::Nack { .. })) {
+        *channel = Some(open);
+    } else {
+        live.doubt();
+    }
+    // A blocked broker is silent for a reason that is no queue's fault.
+    if !live.connection.status().blocked() {
+        watch_queues(intake, window, &answers);
     }
     Ok(answers)
 }
@@ -176,8 +99,33 @@ async fn confirming_channel(live: &Live) -> Result<Channel, BrokerError> {
     let select = channel.confirm_select(ConfirmSelectOptions::default());
     bounded("asking for publisher confirms", live.request_timeout(), select)
         .await
-        .inspect_err(|error| live.end_if_doubtful(error))?;
+        .inspect_err(|error| live.doubt_after(error))?;
     Ok(channel)
+}
+
+/// Learns which queues confirm and which do not.
+fn watch_queues(intake: &Intake, window: &[Run], answers: &[Answer]) {
+    let mut gate = intake.gate();
+    let mut messages = window.iter().flat_map(|run| &run.messages).peekable();
+    let first = messages.peek().map(|message| &message.queue);
+    let alone = messages.clone().all(|message| Some(&message.queue) == first);
+    let blame = if alone { Blame::Certain } else { Blame::Shared };
+    for (message, answer) in messages.zip(answers) {
+        let queue = &message.queue;
+        match answer {
+            Answer::Late if gate.late(queue, blame, Instant::now()) => {
+                tracing::warn!(%queue, "the queue does not confirm: it is tried apart from others");
+            }
+            Answer::Ack { .. } | Answer::Nack { .. } if gate.confirmed(queue) => {
+                tracing::info!(%queue, "the queue confirms again");
+            }
+            Answer::Ack { .. }
+            | Answer::Nack { .. }
+            | Answer::Late
+            | Answer::Failed(_)
+            | Answer::Unasked => {}
+        }
+    }
 }
 
 /// Tells every caller of the window its outcomes.
@@ -188,12 +136,18 @@ fn conclude(window: Vec<Run>, answers: Result<Vec<Answer>, PublishError>, intake
         .map(|message| (message.message_id.clone(), message.queue.clone()))
         .collect();
     let mut outcomes = match answers {
-        Ok(answers) => window::settle(&sent, &answers),
+        Ok(answers) => {
+            // A channel that fails may be for want of the exchange.
+            let failed = answers.iter().any(|answer| matches!(answer, Answer::Failed(_)));
+            let outcomes = window::settle(&sent, &answers);
+            let came_back = |outcome: &_| matches!(outcome, Err(PublishError::Unroutable { .. }));
+            if failed || outcomes.iter().any(came_back) {
+                intake.something_is_missing();
+            }
+            outcomes
+        }
         Err(error) => vec![Err(error); sent.len()],
     };
-    if outcomes.iter().any(|outcome| matches!(outcome, Err(PublishError::Unroutable { .. }))) {
-        intake.missing.send_modify(|count| *count += 1);
-    }
     for run in window {
         let rest = outcomes.split_off(run.messages.len());
         // The caller may have stopped waiting.

@@ -14,7 +14,7 @@ use lapin::tcp::OwnedTLSConfig;
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::config::RabbitMqConfig;
 use super::failure;
@@ -278,7 +278,11 @@ impl Supervisor {
         if started.elapsed() >= STABLE_AFTER {
             self.retry.reset();
         }
-        live.close("it is being replaced").await;
+        let why = match &ended {
+            Ended::Stopped => "closed by this process".to_owned(),
+            Ended::Failed(error) => with_causes(error),
+        };
+        live.close(&why).await;
         ended
     }
 
@@ -322,14 +326,13 @@ impl Supervisor {
         loop {
             tokio::select! {
                 () = stop_requested(stopped) => return Ended::Stopped,
-                why = live.ended() => return Ended::Failed(BrokerError::Disconnected { why }),
                 event = events.next() => {
                     if let Err(error) = self.observe(live, event) {
                         return Ended::Failed(error);
                     }
                 }
                 // lapin writes nothing while blocked, so that a probe could only time out.
-                _ = probe_due.tick(), if !self.is_blocked() => {
+                () = probe_wanted(live, &mut probe_due), if !self.is_blocked() => {
                     if let Err(error) = self.probe(live, &mut probe_channel).await {
                         return Ended::Failed(error);
                     }
@@ -394,6 +397,13 @@ impl Supervisor {
             self.version.send_replace(version);
         }
         std::future::pending().await
+    }
+}
+
+async fn probe_wanted(live: &Live, due: &mut Interval) {
+    tokio::select! {
+        () = live.doubted() => {}
+        _ = due.tick() => {}
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::failure::bounded;
@@ -19,35 +19,36 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Live {
     pub(super) connection: Connection,
     request_timeout: Duration,
-    /// Why it ended; the first reason stays.
+    /// Why it ended.
     ended: watch::Sender<Option<String>>,
+    doubt: Notify,
 }
 
 impl Live {
     pub(super) fn new(connection: Connection, request_timeout: Duration) -> Self {
-        Self { connection, request_timeout, ended: watch::Sender::new(None) }
+        Self { connection, request_timeout, ended: watch::Sender::new(None), doubt: Notify::new() }
     }
 
     pub(super) fn request_timeout(&self) -> Duration {
         self.request_timeout
     }
 
-    /// Condemns the connection; its supervisor builds another one.
-    pub(super) fn end(&self, why: impl fmt::Display) {
-        self.ended.send_if_modified(|ended| {
-            let first = ended.is_none();
-            if first {
-                *ended = Some(why.to_string());
-            }
-            first
-        });
+    /// Has the supervisor probe the connection now. A request that failed says little about the
+    /// connection: the broker answers for a queue without a leader by silence.
+    pub(super) fn doubt(&self) {
+        self.doubt.notify_one();
     }
 
-    /// Condemns the connection when `error` says that it is not to be trusted any more.
-    pub(super) fn end_if_doubtful(&self, error: &BrokerError) {
+    /// [`Live::doubt`], when `error` may be the connection's.
+    pub(super) fn doubt_after(&self, error: &BrokerError) {
         if matches!(error, BrokerError::Lost { .. } | BrokerError::TimedOut { .. }) {
-            self.end(error);
+            self.doubt();
         }
+    }
+
+    /// Waits until somebody doubts. Cancel-safe.
+    pub(super) async fn doubted(&self) {
+        self.doubt.notified().await;
     }
 
     /// Waits for the end and says why. Cancel-safe.
@@ -63,7 +64,7 @@ impl Live {
     pub(super) async fn open_channel(&self) -> Result<Channel, BrokerError> {
         let opened =
             bounded("opening a channel", self.request_timeout, self.connection.create_channel());
-        opened.await.inspect_err(|error| self.end_if_doubtful(error))
+        opened.await.inspect_err(|error| self.doubt_after(error))
     }
 
     /// Ready messages and consumers of a queue; `None` when it does not exist, which also ends
@@ -85,9 +86,9 @@ impl Live {
         bounded(&format!("looking at queue {queue}"), limit, declare).await
     }
 
-    /// Says goodbye as far as the broker still listens.
+    /// Ends it for everybody, with a goodbye as far as the broker still listens.
     pub(super) async fn close(&self, why: &str) {
-        self.end(why);
+        self.ended.send_replace(Some(why.to_owned()));
         let goodbye = self.connection.close(200, "client is done".into());
         if !matches!(timeout(CLOSE_TIMEOUT, goodbye).await, Ok(Ok(()))) {
             tracing::debug!(why, "the broker connection ended without a goodbye");

@@ -12,7 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admin;
 use super::config::RabbitMqConfig;
-use super::lane::{self, Intake, LANES, Outcomes, Outgoing, Run};
+use super::intake::{self, Company, Intake, Outcomes, Outgoing, Run, Split};
+use super::lane::{self, LANES};
 use super::link::{Link, Patience, Prepare};
 use super::live::Live;
 use super::version::ServerVersion;
@@ -87,22 +88,55 @@ impl RabbitMqPublisher {
     }
 
     /// Hands one run to the lanes and waits for its outcomes.
-    async fn publish_run(&self, hints: Vec<Hint>, deadline: Instant) -> Outcomes {
-        let count = hints.len();
+    async fn publish_run(
+        &self,
+        company: Company,
+        messages: Vec<Outgoing>,
+        deadline: Instant,
+    ) -> Outcomes {
+        let count = messages.len();
         let (done, outcomes) = oneshot::channel();
-        let topology = &self.shared.topology;
-        let messages = hints.into_iter().map(|hint| Outgoing::new(hint, topology)).collect();
         let exchange = async {
             // Fails only when the lanes' intake is gone, and it lives as long as this publisher.
-            self.runs.send(Run { messages, done }).await.ok()?;
+            self.runs.send(Run { messages, company, done }).await.ok()?;
             outcomes.await.ok()
         };
-        let lost = || "the connection was lost while publishing".to_owned();
         match timeout_at(deadline, exchange).await {
             Ok(Some(outcomes)) => outcomes,
-            Ok(None) => vec![Err(PublishError::Unconfirmed { why: lost() }); count],
+            Ok(None) => {
+                let why = "the connection was lost while publishing".to_owned();
+                vec![Err(PublishError::Unconfirmed { why }); count]
+            }
             Err(_) => vec![Err(PublishError::TimedOut { after: self.publish_timeout }); count],
         }
+    }
+
+    /// Publishes in runs, and puts their outcomes back in the order of `hints`.
+    async fn publish_split(&self, hints: Vec<Hint>, deadline: Instant) -> Outcomes {
+        let intake = &self.shared.intake;
+        let Split { runs, refused } =
+            intake::split(&hints, self.run_length, |queue| intake.admit(queue));
+        let mut outcomes: Vec<Option<Result<(), PublishError>>> = vec![None; hints.len()];
+        for place in refused {
+            let queue = hints[place].queue.clone();
+            outcomes[place] = Some(Err(PublishError::Stuck { queue }));
+        }
+        let mut hints: Vec<Option<Hint>> = hints.into_iter().map(Some).collect();
+        let published = join_all(runs.into_iter().map(|(company, places)| {
+            let messages = places
+                .iter()
+                .filter_map(|place| hints[*place].take())
+                .map(|hint| Outgoing::new(hint, &self.shared.topology))
+                .collect();
+            async move { (places, self.publish_run(company, messages, deadline).await) }
+        }));
+        for (places, run_outcomes) in published.await {
+            for (place, outcome) in places.into_iter().zip(run_outcomes) {
+                outcomes[place] = Some(outcome);
+            }
+        }
+        let every = "each hint is refused or in exactly one run";
+        outcomes.into_iter().map(|outcome| outcome.expect(every)).collect()
     }
 }
 
@@ -122,14 +156,7 @@ impl Publisher for RabbitMqPublisher {
         let outcomes: Outcomes = if let Some(refusal) = self.refusal() {
             vec![Err(refusal); hints.len()]
         } else {
-            let deadline = started + self.publish_timeout;
-            let mut hints = hints.into_iter();
-            let runs = std::iter::from_fn(|| {
-                let run: Vec<Hint> = hints.by_ref().take(self.run_length).collect();
-                (!run.is_empty()).then_some(run)
-            });
-            let published = join_all(runs.map(|run| self.publish_run(run, deadline))).await;
-            published.into_iter().flatten().collect()
+            self.publish_split(hints, started + self.publish_timeout).await
         };
         metrics::published(&outcomes, started.elapsed());
         outcomes
@@ -159,17 +186,17 @@ impl Shared {
         }
     }
 
-    /// Declares everything again when a message came back, at most as often as messages do.
+    /// Declares everything again when a message came back or a channel failed.
     async fn repair(self: Arc<Self>, live: Arc<Live>) {
-        let mut missing = self.intake.missing.subscribe();
+        let mut missing = self.intake.missing();
         loop {
             tokio::select! {
                 _ = live.ended() => return,
                 changed = missing.changed() => if changed.is_err() { return },
             }
-            tracing::warn!("a message came back: declaring the fleet's queues again");
-            if let Err(error) = self.declare_known(&live).await {
-                tracing::warn!(%error, "could not declare the fleet's queues again");
+            tracing::warn!("a queue or exchange seems to be missing: declaring all again");
+            if let Err(error) = self.prepare(&live).await {
+                tracing::warn!(%error, "could not declare queues and exchanges again");
             }
         }
     }
@@ -183,6 +210,7 @@ impl Prepare for Shared {
     }
 
     fn attend(self: Arc<Self>, live: &Arc<Live>) {
+        self.intake.gate().reset();
         // Runs on lapin's own runtime; each task ends with its connection.
         let runtime = Handle::current();
         for _ in 0..LANES {

@@ -83,7 +83,7 @@ impl Subscriber for RabbitMqSubscriber {
         let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
         bounded("setting the prefetch", limit, qos)
             .await
-            .inspect_err(|error| live.end_if_doubtful(error))?;
+            .inspect_err(|error| live.doubt_after(error))?;
         let consume = async {
             let name = self.topology.queue_name(queue).into();
             let options = BasicConsumeOptions::default();
@@ -97,7 +97,7 @@ impl Subscriber for RabbitMqSubscriber {
         };
         let stream = bounded(&format!("consuming queue {queue}"), limit, consume)
             .await
-            .inspect_err(|error| live.end_if_doubtful(error))?;
+            .inspect_err(|error| live.doubt_after(error))?;
         let Some(stream) = stream else {
             return Err(BrokerError::QueueMissing { queue: queue.clone() });
         };

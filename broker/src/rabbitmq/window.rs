@@ -26,6 +26,8 @@ pub(super) enum Answer {
     /// The channel is not in confirm mode, so nobody knows.
     Unasked,
     Failed(String),
+    /// No confirm in time.
+    Late,
 }
 
 impl Answer {
@@ -45,7 +47,7 @@ impl Answer {
     fn returned(&self) -> Option<&str> {
         match self {
             Self::Ack { returned } | Self::Nack { returned } => returned.as_deref(),
-            Self::Unasked | Self::Failed(_) => None,
+            Self::Unasked | Self::Failed(_) | Self::Late => None,
         }
     }
 }
@@ -60,6 +62,7 @@ pub(super) fn settle(
     let incomplete = answers.iter().find_map(|answer| match answer {
         Answer::Failed(why) => Some(why.clone()),
         Answer::Unasked => Some("the channel was not in confirm mode".to_owned()),
+        Answer::Late => Some("the broker did not confirm all messages in time".to_owned()),
         Answer::Ack { .. } | Answer::Nack { .. } => None,
     });
     sent.iter()
@@ -109,6 +112,8 @@ mod tests {
 
     #[test]
     fn a_clean_confirm_proves_nothing_while_another_is_missing() {
+        let late = settle(&sent(2), &[ack(None), Answer::Late]);
+        assert!(late.iter().all(|o| matches!(o, Err(PublishError::Unconfirmed { .. }))));
         let answers = [ack(None), Answer::Failed("connection lost".to_owned()), ack(Some("id-0"))];
         let outcomes = settle(&sent(3), &answers);
         let unconfirmed = Err(PublishError::Unconfirmed { why: "connection lost".to_owned() });
