@@ -95,6 +95,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     if args.data.is_none() {
         // It is only a copy of what was shown; if it stays, nothing is wrong.
         let _ = fs::remove_dir_all(&data);
+        // Unless another run keeps its data in there.
+        let _ = fs::remove_dir(DATA);
     }
     print(&told, context)
 }

@@ -10,8 +10,11 @@ use super::neighbors::Neighbor;
 use super::victim::Victim;
 use crate::render::job::wait;
 use crate::render::table::pairs;
-use crate::render::text::grouped;
+use crate::render::text::{grouped, shorten};
 use crate::render::time::{from_wire, span};
+
+/// Longest piece of a sentence that is shown.
+const MAX_SHOWN: usize = 120;
 
 /// The numbers of one run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -98,7 +101,7 @@ pub(crate) fn neighbors(query: &str, found: &[Neighbor<'_>]) -> String {
     use std::fmt::Write as _;
     let mut text = format!("\n{query}\n");
     for neighbor in found {
-        writeln!(text, "  {:.3}  {}", neighbor.cosine, neighbor.text)
+        writeln!(text, "  {:.3}  {}", neighbor.cosine, shorten(neighbor.text, MAX_SHOWN))
             .expect("a string takes any text");
     }
     text
