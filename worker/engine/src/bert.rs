@@ -112,7 +112,7 @@ impl Layer {
             qkv_bias.extend(source.floats(&format!("{attention}.{part}.bias"), &[hidden])?);
         }
         let linear = |part: &str, from: usize, to: usize| {
-            source.matrix(source.floats(&name(&format!("{part}.weight")), &[to, from])?, from)
+            source.matrix(&source.floats(&name(&format!("{part}.weight")), &[to, from])?, from)
         };
         let norm = |part: &str| {
             let bias = name(&format!("{part}.dense.bias"));
@@ -120,7 +120,7 @@ impl Layer {
         };
         let up_bias = source.floats(&name("intermediate.dense.bias"), &[wide])?;
         Ok(Self {
-            qkv: source.matrix(qkv, hidden)?,
+            qkv: source.matrix(&qkv, hidden)?,
             qkv_bias: source.tensor(qkv_bias, &[3 * hidden])?,
             attention_out: linear("attention.output.dense", hidden, hidden)?,
             attention_norm: norm("attention.output")?,
@@ -169,10 +169,10 @@ impl Source<'_> {
         Tensor::from_vec(numbers, shape, self.device).map_err(|error| self.device_error(&error))
     }
 
-    /// The weights of a linear layer, stored with one row per output, as a right factor.
-    fn matrix(&self, numbers: Vec<f32>, inputs: usize) -> std::result::Result<Tensor, LoadError> {
-        let outputs = numbers.len() / inputs;
-        self.tensor(numbers, &[outputs, inputs])?.t().map_err(|error| self.device_error(&error))
+    /// The weights of a linear layer, stored with one row per output, as a right factor. Turned
+    /// around once here, they need not be in every product.
+    fn matrix(&self, numbers: &[f32], inputs: usize) -> std::result::Result<Tensor, LoadError> {
+        self.tensor(transposed(numbers, inputs), &[inputs, numbers.len() / inputs])
     }
 
     /// The parameters of a layer norm with the bias that is added before it, zero if there is none.
@@ -208,5 +208,44 @@ impl Source<'_> {
     fn device_error(&self, error: &candle_core::Error) -> LoadError {
         let device = format!("{:?}", self.device.location());
         LoadError::Device { device, what: crate::device::one_line(error) }
+    }
+}
+
+/// A matrix with its rows as columns, block by block so that reads and writes stay in the cache.
+fn transposed(numbers: &[f32], columns: usize) -> Vec<f32> {
+    const BLOCK: usize = 32;
+    let rows = numbers.len() / columns;
+    let mut turned = vec![0.0; numbers.len()];
+    for first_row in (0..rows).step_by(BLOCK) {
+        for first_column in (0..columns).step_by(BLOCK) {
+            for column in first_column..(first_column + BLOCK).min(columns) {
+                let to = &mut turned[column * rows..][..rows];
+                for row in first_row..(first_row + BLOCK).min(rows) {
+                    to[row] = numbers[row * columns + column];
+                }
+            }
+        }
+    }
+    turned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposed_matrix_has_its_rows_as_columns() {
+        let (rows, columns) = (70u8, 3u8);
+        let numbers: Vec<f32> = (0..rows * columns).map(f32::from).collect();
+        let turned = transposed(&numbers, usize::from(columns));
+        for row in 0..usize::from(rows) {
+            for column in 0..usize::from(columns) {
+                let (before, after) = (
+                    numbers[row * usize::from(columns) + column],
+                    turned[column * usize::from(rows) + row],
+                );
+                assert!((before - after).abs() < f32::EPSILON, "{row}, {column}");
+            }
+        }
     }
 }

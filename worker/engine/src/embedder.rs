@@ -25,7 +25,7 @@ use crate::{EngineDevice, LoadError};
 
 /// Tokens that a CPU core works on at a time: enough rows to make the products efficient, few
 /// enough that what lies between them stays in the cache.
-const CPU_TILE_TOKENS: usize = 256;
+const CPU_TILE_TOKENS: usize = 512;
 
 /// What to load and how to run it.
 #[derive(Debug, Clone)]
