@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use serde::{Deserialize, Serialize};
 use stoker_broker::{BrokerError, BrokerUri};
 use stoker_core::fleet::Fleet;
@@ -44,6 +45,7 @@ pub struct Settings {
         env = "STOKER_INSECURE",
         num_args = 0..=1,
         require_equals = true,
+        value_parser = BoolishValueParser::new(),
         default_missing_value = "true",
         value_name = "BOOL"
     )]
@@ -201,7 +203,7 @@ mod tests {
             let error = check(&["--listen", address]).unwrap_err();
             assert!(error.contains("--insecure") && error.contains("no credentials"), "{error}");
             assert!(check(&["--listen", address, "--insecure"]).is_ok());
-            assert!(check(&["--listen", address, "--insecure=false"]).is_err());
+            assert!(check(&["--listen", address, "--insecure=0"]).is_err());
         }
         assert!(check(&["--listen", "[::1]:0"]).is_ok());
     }

@@ -110,3 +110,107 @@ fn stop_reason(to: StateKind) -> &'static str {
         StateKind::Queued | StateKind::Dispatched => "the job was given to another worker",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+    use stoker_core::ids::{Attempt, JobId, ModelName, PoolName, WorkerId};
+    use stoker_runtime::clock::ManualClock;
+
+    use super::*;
+    use crate::registry::{Command, Registration};
+    use crate::store::Lane;
+
+    fn events() -> (Arc<Events>, Arc<Registry>, Arc<Hub>) {
+        let registry = Registry::new(Arc::new(ManualClock::default()), Duration::from_secs(30));
+        let hub = Hub::new();
+        (Events::new(Arc::clone(&registry), Arc::clone(&hub)), registry, hub)
+    }
+
+    fn lane() -> Lane {
+        Lane { pool: PoolName::new("cpu").unwrap(), model: ModelName::new("mini").unwrap() }
+    }
+
+    fn change(from: Option<StateKind>, to: StateKind, effects: Vec<Effect>) -> Change {
+        let job = JobId::from_bytes([1; 16]);
+        Change { job, lane: lane(), from, to, effects, waited: None, worker: None }
+    }
+
+    /// Which of dispatcher, sweeper and outbox a change rings.
+    fn rings(from: Option<StateKind>, to: StateKind, effects: Vec<Effect>) -> [bool; 3] {
+        let (events, _, _) = events();
+        events.listener()(&[change(from, to, effects)]);
+        [&events.dispatcher, &events.sweeper, &events.outbox]
+            .map(|bell| bell.notified().now_or_never().is_some())
+    }
+
+    #[test]
+    fn the_dispatcher_wakes_for_new_work_and_for_new_room() {
+        use StateKind::{Cancelled, Dispatched, Leased, Queued, RetryWait, Succeeded};
+        for (from, to, rung) in [
+            (None, Queued, true),
+            (Some(Leased), Queued, true),
+            (Some(RetryWait), Queued, true),
+            (Some(Leased), Succeeded, true),
+            (Some(Dispatched), Cancelled, true),
+            (Some(Queued), Dispatched, false),
+            (Some(Dispatched), Leased, false),
+            (Some(Leased), Leased, false),
+            (Some(Queued), Cancelled, false),
+        ] {
+            assert_eq!(rings(from, to, vec![]), [rung, false, false], "{from:?} to {to:?}");
+        }
+    }
+
+    #[test]
+    fn a_redispatch_rings_for_the_outbox_but_a_dispatch_does_not() {
+        let publish = || vec![Effect::Publish { seq: stoker_core::ids::DispatchSeq::new(1) }];
+        let dispatched = StateKind::Dispatched;
+        assert_eq!(rings(Some(StateKind::Queued), dispatched, publish()), [false, false, false]);
+        assert_eq!(rings(Some(dispatched), dispatched, publish()), [false, false, true]);
+    }
+
+    #[test]
+    fn the_sweeper_learns_the_earliest_time() {
+        let (events, _, _) = events();
+        let at = |millis| Timestamp::from_unix_millis(millis);
+        let due = |millis| {
+            let effects = vec![Effect::WakeSweeper { at: at(millis) }];
+            change(Some(StateKind::Leased), StateKind::RetryWait, effects)
+        };
+        events.listener()(&[due(30), due(10)]);
+        events.listener()(&[due(20)]);
+        assert!(events.sweeper.notified().now_or_never().is_some());
+        assert_eq!(events.take_sweep_at(), Some(at(10)));
+        assert_eq!(events.take_sweep_at(), None);
+    }
+
+    #[tokio::test]
+    async fn workers_are_told_to_stop_and_watchers_of_every_change() {
+        let (events, registry, hub) = events();
+        let id = WorkerId::from_bytes([2; 16]);
+        let registration = Registration {
+            id,
+            pool: lane().pool,
+            models: vec![lane().model],
+            slots: 1,
+            version: String::new(),
+            host: String::new(),
+            pid: 1,
+            device: String::new(),
+            metrics_address: String::new(),
+        };
+        let mut stream = registry.register(registration).unwrap();
+        let job = JobId::from_bytes([1; 16]);
+        let watcher = hub.subscribe(&[job]);
+        let attempt = Attempt::FIRST;
+        let effects = vec![Effect::StopAttempt { worker: id, attempt }];
+        events.listener()(&[change(Some(StateKind::Leased), StateKind::Expired, effects)]);
+        let reason = "the job's deadline passed";
+        let stop = Command::StopAttempt { job, attempt, reason };
+        assert_eq!(stream.commands.recv().await, Some(stop));
+        assert_eq!(watcher.changed().await.into_iter().collect::<Vec<_>>(), [job]);
+    }
+}

@@ -183,6 +183,12 @@ impl Registry {
         self.table().slots(lane, now)
     }
 
+    /// Workers of this queue whose engines are loading.
+    pub fn starting(&self, lane: &Lane) -> usize {
+        let now = self.clock.now();
+        self.table().starting(lane, now)
+    }
+
     /// Asks the worker to stop an attempt. If the worker is gone or too busy to listen, its next
     /// heartbeat tells it, or the lease ends.
     pub fn stop_attempt(

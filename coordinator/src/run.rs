@@ -98,9 +98,9 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
         stream_slots: StreamSlots::default(),
     });
     let readiness = Readiness::default();
+    announce(&listener, &config, &context).await?;
     start_background(&context, &store, &readiness, &background);
     metrics.run_upkeep(&background);
-    announce(&listener, &config, &context).await?;
 
     let served = Served { context, readiness, metrics };
     let ended = server::serve(listener, served, tasks.shutdown_token()).await;

@@ -54,10 +54,12 @@ impl Table {
         registration: Registration,
         now: Timestamp,
     ) -> Result<CommandStream, RegistryFull> {
-        self.forget(now);
         let before = self.workers.remove(&registration.id);
         if before.is_none() && self.workers.len() >= MAX_WORKERS {
-            return Err(RegistryFull);
+            self.forget(now);
+            if self.workers.len() >= MAX_WORKERS {
+                return Err(RegistryFull);
+            }
         }
         self.streams += 1;
         let id = StreamId(self.streams);
@@ -126,14 +128,27 @@ impl Table {
     }
 
     pub(super) fn slots(&self, lane: &Lane, now: Timestamp) -> u32 {
-        let serves = |entry: &&Entry| {
-            entry.registration.pool == lane.pool && entry.registration.models.contains(&lane.model)
-        };
-        self.workers
-            .values()
-            .filter(serves)
-            .filter(|entry| entry.state(now, self.lost_after) == WorkerState::Ready)
+        self.serving(lane, WorkerState::Ready, now)
             .fold(0, |slots, entry| slots.saturating_add(entry.registration.slots))
+    }
+
+    pub(super) fn starting(&self, lane: &Lane, now: Timestamp) -> usize {
+        self.serving(lane, WorkerState::Starting, now).count()
+    }
+
+    /// The workers of a queue that are in this state.
+    fn serving(
+        &self,
+        lane: &Lane,
+        state: WorkerState,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &Entry> {
+        let lost_after = self.lost_after;
+        self.workers.values().filter(move |entry| {
+            entry.registration.pool == lane.pool
+                && entry.registration.models.contains(&lane.model)
+                && entry.state(now, lost_after) == state
+        })
     }
 
     pub(super) fn stop_attempt(&mut self, worker: WorkerId, stop: Command) {

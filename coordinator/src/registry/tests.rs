@@ -50,6 +50,7 @@ fn only_ready_workers_of_the_queue_have_slots() {
     let _one = table.register(registration(1, 4), at(0)).unwrap();
     let _two = table.register(registration(2, 8), at(0)).unwrap();
     assert_eq!(table.slots(&lane("mini"), at(0)), 0, "both are starting");
+    assert_eq!((table.starting(&lane("mini"), at(0)), table.starting(&lane("x"), at(0))), (2, 0));
     let gained = Heard::Known { gained_capacity: true };
     assert_eq!(table.heard(worker(1), Some(report(WorkerState::Ready)), at(1)), gained);
     assert_eq!(table.heard(worker(2), Some(report(WorkerState::Ready)), at(1)), gained);

@@ -1,5 +1,7 @@
 //! Start and end: what is checked first, and what survives.
 
+use std::time::Duration;
+
 use stoker_coordinator::config::{BrokerChoice, Config};
 use stoker_coordinator::run::{RunError, run};
 use stoker_proto::status::{Reason, explain};
@@ -7,6 +9,8 @@ use stoker_proto::v1;
 use stoker_runtime::metrics;
 use stoker_runtime::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::fixture::{Coordinator, LIMIT, Worker, config, next};
 
@@ -43,6 +47,30 @@ async fn shutdown_ends_streams_with_the_reason_and_keeps_what_was_accepted() {
     let beat = v1::AttemptProgress { fence: Some(held.fence), parts: vec![] };
     let beat = worker.heartbeat(vec![beat], None).await.unwrap();
     assert_eq!(beat.outcomes().next(), Some(v1::HeartbeatOutcome::Continue));
+}
+
+#[tokio::test]
+async fn open_streams_of_every_kind_do_not_hold_up_the_end() {
+    let coordinator = Coordinator::start("").await;
+    let worker = Worker::ready(&coordinator, 1).await;
+    let job = coordinator.submit(&["a"]).await;
+    let request = v1::WatchRequest { job_ids: vec![job] };
+    let watch = coordinator.jobs().await.watch(request).await.unwrap();
+    let (requests, stream) = tokio::sync::mpsc::channel(1);
+    let open = v1::OpenConsumer { pool: "default".into(), model: "echo".into(), prefetch: 1 };
+    let open = Some(v1::consume_request::Request::Open(open));
+    requests.send(v1::ConsumeRequest { request: open }).await.unwrap();
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let consumer = coordinator.queue().await.consume(stream).await.unwrap();
+    let mut health = HealthClient::new(coordinator.channel().await);
+    let health = health.watch(HealthCheckRequest { service: String::new() }).await.unwrap();
+    let silent = tokio::net::TcpStream::connect(("127.0.0.1", coordinator.port)).await.unwrap();
+
+    let began = tokio::time::Instant::now();
+    coordinator.stop().await;
+    // Half of the time after which calls are cut off.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    drop((worker, watch, consumer, requests, health, silent));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod admin;
 mod attempts;
 mod fixture;
+mod hostile;
 mod jobs;
 mod lifecycle;
 mod pages;

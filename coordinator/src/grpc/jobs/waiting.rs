@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use stoker_core::job::{Job, JobRecord, State};
+use stoker_core::job::{Job, JobRecord, State, StateKind};
 use stoker_core::time::Timestamp;
 use stoker_core::units::HumanDuration;
 
 use crate::context::Context;
-use crate::registry::WorkerState;
 use crate::store::Lane;
 
 /// What is known of the queue that the job is in.
@@ -32,15 +31,10 @@ pub(super) fn waiting_for(context: &Context, record: &JobRecord) -> String {
 
 fn surroundings(context: &Context, lane: &Lane) -> Surroundings {
     let counts = context.store.counts().of_lane(lane);
-    let starting = context.registry.list().into_iter().filter(|worker| {
-        worker.state == WorkerState::Starting
-            && worker.registration.pool == lane.pool
-            && worker.registration.models.contains(&lane.model)
-    });
     Surroundings {
         slots: context.registry.slots(lane),
-        starting: starting.count(),
-        queued: counts.get(stoker_core::job::StateKind::Queued),
+        starting: context.registry.starting(lane),
+        queued: counts.get(StateKind::Queued),
         in_flight: counts.in_flight(),
         broker_problem: context.broker.problem(),
     }
