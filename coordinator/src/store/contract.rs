@@ -2,146 +2,25 @@
 //!
 //! Each test is given an empty store and the clock that it reads.
 
-use std::sync::{Arc, Mutex};
+mod world;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use stoker_core::ids::{ClassName, JobId, ModelName, PoolName, TenantName, WorkerId};
+use stoker_core::ids::{ClassName, ModelName};
 use stoker_core::job::{
-    AttemptError, AttemptOutcome, ClaimRefusal, FailureKind, FailureReason, ReleaseReason,
-    StateKind,
+    AttemptOutcome, ClaimRefusal, FailureKind, FailureReason, ReleaseReason, StateKind,
 };
-use stoker_core::request::{Idempotency, Labels, Task};
-use stoker_core::time::Timestamp;
-use stoker_runtime::clock::{Clock as _, ManualClock};
+use stoker_core::request::{Idempotency, Labels};
+use stoker_runtime::clock::Clock as _;
 use stoker_runtime::ids;
-use stoker_runtime::trace_context::TraceContext;
 
+pub(crate) use self::world::{START, World, recording_listener, submit_one};
+use self::world::{attempt_of, filter, lane, part, tenant};
 use super::{
-    AttemptRef, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome,
-    CompleteOutcome, Filter, Grant, HeartbeatOutcome, JobStore, Lane, NewJob, Release, Retried,
-    SettleOutcome, StoreError, StoredPart, TenantScope,
+    AttemptRef, Cancelled, Checkpoint, Claim, ClaimOutcome, CompleteOutcome, Filter,
+    HeartbeatOutcome, NewJob, Release, Retried, SettleOutcome, StoreError, TenantScope,
 };
-
-/// A store to test, with its surroundings.
-pub(crate) struct World {
-    pub(crate) store: Arc<dyn JobStore>,
-    pub(crate) clock: ManualClock,
-    pub(crate) changes: Arc<Mutex<Vec<Change>>>,
-}
-
-/// A listener that keeps what it is told.
-pub(crate) fn recording_listener() -> (ChangeListener, Arc<Mutex<Vec<Change>>>) {
-    let changes: Arc<Mutex<Vec<Change>>> = Arc::default();
-    let sink = Arc::clone(&changes);
-    (Arc::new(move |new: &[Change]| sink.lock().unwrap().extend_from_slice(new)), changes)
-}
-
-pub(crate) const START: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
-
-fn tenant(name: &str) -> TenantName {
-    TenantName::new(name).unwrap()
-}
-
-fn lane() -> Lane {
-    Lane { pool: PoolName::new("default").unwrap(), model: ModelName::new("mini").unwrap() }
-}
-
-impl World {
-    fn new_job(&self, items: u32) -> NewJob {
-        let now = self.clock.now();
-        NewJob {
-            id: ids::job_id(now),
-            tenant: tenant("default"),
-            class: ClassName::new("standard").unwrap(),
-            lane: lane(),
-            task: Task::TextEmbedding,
-            input: Bytes::from_static(b"input"),
-            items,
-            idempotency: None,
-            accepted_at: now,
-            deadline_at: Timestamp::MAX,
-            start_by: now.after(Duration::from_mins(1)),
-            labels: Labels::new(),
-            trace: TraceContext::default(),
-        }
-    }
-
-    async fn submit(&self, job: NewJob) -> JobId {
-        self.store.submit(vec![job]).await.unwrap()[0].job
-    }
-
-    async fn submit_one(&self, items: u32) -> JobId {
-        self.submit(self.new_job(items)).await
-    }
-
-    async fn state(&self, job: JobId) -> StateKind {
-        let record = self.store.get(TenantScope::All, job).await.unwrap().unwrap();
-        record.job.state.kind()
-    }
-
-    async fn claim(&self, worker: WorkerId, claim: Claim) -> ClaimOutcome {
-        self.store.claim(worker, vec![claim], usize::MAX).await.unwrap().pop().unwrap()
-    }
-
-    /// Dispatches and claims a queued job.
-    async fn run(&self, job: JobId) -> Grant {
-        let entries = self.store.dispatch(vec![job]).await.unwrap();
-        assert_eq!(entries.len(), 1, "the job was queued");
-        let claim =
-            Claim { job, seq: entries[0].seq, claim: ids::claim_id(), token: ids::lease_token() };
-        match self.claim(ids::worker_id(), claim).await {
-            ClaimOutcome::Granted(grant) => *grant,
-            other => panic!("not granted: {other:?}"),
-        }
-    }
-
-    async fn complete(&self, attempt: AttemptRef, parts: Vec<StoredPart>) -> CompleteOutcome {
-        self.store.complete(vec![Checkpoint { attempt, parts }]).await.unwrap()[0]
-    }
-
-    async fn heartbeat(&self, attempt: AttemptRef, parts: Vec<StoredPart>) -> HeartbeatOutcome {
-        self.store.heartbeat(vec![Checkpoint { attempt, parts }]).await.unwrap()[0]
-    }
-
-    async fn fail(&self, attempt: AttemptRef, kind: FailureKind) -> SettleOutcome {
-        let error = AttemptError { kind, code: "E".into(), message: "broke".into() };
-        self.store.fail(vec![(attempt, error)]).await.unwrap()[0]
-    }
-
-    fn pass(&self, seconds: u64) {
-        self.clock.advance(Duration::from_secs(seconds));
-    }
-}
-
-/// Submits an ordinary job.
-pub(crate) async fn submit_one(world: &World) -> JobId {
-    world.submit_one(1).await
-}
-
-fn attempt_of(job: JobId, grant: &Grant) -> AttemptRef {
-    AttemptRef { job, attempt: grant.attempt, token: grant.token }
-}
-
-fn part(first_item: u32, items: u32, text: &'static str) -> StoredPart {
-    StoredPart { first_item, items, data: Bytes::from_static(text.as_bytes()) }
-}
-
-fn filter() -> Filter {
-    Filter {
-        scope: TenantScope::All,
-        states: Vec::new(),
-        model: None,
-        class: None,
-        labels: Labels::new(),
-        accepted_after: None,
-        accepted_before: None,
-        only_dead_letters: false,
-        failure: None,
-        before: None,
-        limit: 100,
-    }
-}
 
 pub(crate) async fn a_job_goes_from_submit_to_result(world: World) {
     let job = world.submit_one(3).await;
@@ -154,8 +33,8 @@ pub(crate) async fn a_job_goes_from_submit_to_result(world: World) {
     let attempts = world.store.attempts(job).await.unwrap();
     assert_eq!(attempts[0].outcome, AttemptOutcome::Succeeded);
     let states: Vec<_> = world.changes.lock().unwrap().iter().map(|change| change.to).collect();
-    use StateKind::{Dispatched, Leased, Queued, Succeeded};
-    assert_eq!(states, vec![Queued, Dispatched, Leased, Succeeded]);
+    let life = [StateKind::Queued, StateKind::Dispatched, StateKind::Leased, StateKind::Succeeded];
+    assert_eq!(states, life);
 }
 
 pub(crate) async fn the_same_key_and_request_give_the_same_job(world: World) {

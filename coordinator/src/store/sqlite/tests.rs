@@ -1,4 +1,4 @@
-//! The contract on SQLite, and what only SQLite can get wrong.
+//! The contract on `SQLite`, and what only `SQLite` can get wrong.
 
 use std::path::Path;
 use std::sync::Arc;
