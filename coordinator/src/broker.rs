@@ -1,6 +1,7 @@
 //! Which broker carries the hints, behind one face.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stoker_broker::{
     BrokerError, BrokerHealth, BrokerUri, EmbeddedBroker, EmbeddedLimits, Publisher,
@@ -38,6 +39,17 @@ impl Broker {
             ..RabbitMqConfig::new(uri.clone(), fleet.name.clone(), seed)
         };
         Ok(Self::RabbitMq(Arc::new(RabbitMqPublisher::start(config)?)))
+    }
+
+    /// Waits until messages can be published.
+    ///
+    /// # Errors
+    /// What is in the way, after `limit` or as soon as only an operator can help.
+    pub async fn ready(&self, limit: Duration) -> Result<(), BrokerError> {
+        match self {
+            Self::Embedded(_) => Ok(()),
+            Self::RabbitMq(publisher) => publisher.ready(limit).await,
+        }
     }
 
     pub fn publisher(&self) -> Arc<dyn Publisher> {

@@ -35,6 +35,9 @@ use crate::watch::Hub;
 /// How long the coordinator's own tasks may take to end.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a start waits for a broker before it goes on without.
+const BROKER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Why a coordinator did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -136,9 +139,13 @@ fn check_writable(data: &Path) -> Result<(), RunError> {
 /// A broker that is down is no reason not to start: jobs are accepted, and wait.
 async fn start_broker(config: &Config, fleet: &Fleet) -> Result<Broker, RunError> {
     let broker = Broker::start(&config.broker, fleet)?;
+    if let Err(error) = broker.ready(BROKER_PATIENCE).await {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "there is no broker yet; jobs are accepted, and wait for it");
+    }
     match broker.publisher().declare(&lanes(fleet)).await {
         Ok(()) => {}
-        // The queues are declared as soon as a connection stands.
+        // Declared as soon as a connection stands, and told of above.
         Err(error) if !error.needs_operator() => {
             tracing::debug!(%error, "the broker's queues are declared later");
         }

@@ -77,9 +77,12 @@ async fn without_a_broker_the_whole_is_not_ready_but_jobs_are_served() {
     .await;
     assert_eq!(serving(&coordinator, "").await, ServingStatus::NotServing);
     assert_eq!(serving(&coordinator, "stoker.v1.QueueService").await, ServingStatus::NotServing);
-    let answer = fetch(&coordinator, "/readyz").await;
-    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    assert!(answer.contains("127.0.0.1:1"), "{answer}");
+    until("the reason", || async {
+        let answer = fetch(&coordinator, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        answer.contains("127.0.0.1:1").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
