@@ -1,7 +1,7 @@
 //! RabbitMQ 3.10 to 4.x through lapin, which is used nowhere else.
 //!
 //! lapin runs on one thread of its own, so that a blocked application can't starve heartbeats.
-//! Its recovery is not used: it can hang without a sign. A supervisor ([`link`]) owns each
+//! Its recovery is not used: it can hang without a sign. A supervisor (`link`) owns each
 //! connection, probes it, and on any doubt drops it and builds everything anew. Publishing and
 //! consuming have separate connections, because a broker short of memory stops reading from
 //! connections that publish, acknowledgements included. No await on lapin is without a timeout.

@@ -1,6 +1,6 @@
 //! Releases waiting jobs to the broker, a small window at a time, and publishes the outbox.
 //!
-//! Two tasks: [`release`] chooses and commits, [`publish`] sends what is committed and clears what
+//! Two tasks: `release` chooses and commits, `publish` sends what is committed and clears what
 //! the broker confirmed. A message that was not confirmed stays in the outbox and is sent again.
 
 use std::collections::BTreeMap;

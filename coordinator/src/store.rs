@@ -1,6 +1,6 @@
 //! Where jobs are kept: the only truth.
 //!
-//! [`JobStore`] is the seam; every implementation passes [`contract`]. A verb that changes jobs
+//! [`JobStore`] is the seam; every implementation passes the suite in `contract`. A verb that changes jobs
 //! loads each, applies `stoker_core::job::apply` and writes the outcome in one transaction, and
 //! answers only when that transaction is durable. Several verbs may share a commit.
 

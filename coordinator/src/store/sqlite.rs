@@ -1,9 +1,9 @@
 //! Jobs in one `SQLite` file: the embedded store, for one coordinator.
 //!
-//! One thread writes ([`writer`]), and what waits for it at the same time shares a commit; a few
+//! One thread writes (`writer`), and what waits for it at the same time shares a commit; a few
 //! connections read. Write-ahead log with `synchronous=FULL`: an answered call survives a power
 //! failure. Names repeat a million times, so a job row holds the number of its lane (tenant,
-//! class, pool and model) instead ([`lanes`]).
+//! class, pool and model) instead (`lanes`).
 
 mod claim;
 mod control;
