@@ -5,9 +5,9 @@ use stoker_proto::v1;
 use stoker_proto::v1::claim_outcome::Outcome;
 use stoker_proto::v1::register_response::Command;
 use stoker_runtime::ids;
-use tonic::Code;
+use tonic::{Code, Request};
 
-use crate::fixture::{Coordinator, Worker, claim, fields, part, refused};
+use crate::fixture::{Coordinator, Worker, claim, echo, fields, part, refused};
 
 #[tokio::test]
 async fn an_attempt_goes_from_claim_over_a_checkpoint_to_its_result() {
@@ -64,6 +64,31 @@ async fn claims_are_answered_one_by_one() {
     assert_eq!(fields(&refusal), ["claims[0].dispatch_seq"]);
     let refusal = refused(worker.claim(vec![claim(&held, 1); 257]).await);
     assert_eq!(fields(&refusal), ["claims"]);
+}
+
+#[tokio::test]
+async fn the_trace_of_the_submit_reaches_the_worker() {
+    let coordinator = Coordinator::start("").await;
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut request = Request::new(v1::SubmitRequest { job: Some(echo(&["a"])) });
+    request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
+    let job = coordinator.jobs().await.submit(request).await.unwrap().into_inner().job_id;
+    let mut worker = Worker::ready(&coordinator, 1).await;
+    let held = worker.take(&coordinator, &job).await;
+    let trace_id = |text: &str| text.split('-').nth(1).unwrap().to_owned();
+    assert_eq!(trace_id(&held.grant.trace["traceparent"]), trace_id(traceparent));
+}
+
+#[tokio::test]
+async fn a_cordoned_worker_may_still_claim_what_it_was_sent() {
+    let coordinator = Coordinator::start("").await;
+    let job = coordinator.submit(&["a"]).await;
+    let mut worker = Worker::ready(&coordinator, 1).await;
+    let request = v1::CordonWorkerRequest { worker_id: worker.id.clone(), cordoned: true };
+    coordinator.admin().await.cordon_worker(request).await.unwrap();
+    let held = worker.take(&coordinator, &job).await;
+    let outcome = worker.complete(&held.fence, vec![part(0, &["a"])]).await.unwrap();
+    assert_eq!(outcome, v1::CompleteOutcome::Recorded);
 }
 
 #[tokio::test]
