@@ -1,4 +1,4 @@
-//! One child process: started, listened to, signalled and waited for.
+//! One child process: started, listened to, signaled and waited for.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;

@@ -345,8 +345,8 @@ pub(crate) async fn lists_are_paged_and_filtered(world: World) {
     assert_eq!(rest.next, None);
 
     let labels = Labels::from([("n".to_owned(), "2".to_owned())]);
-    let labelled = world.store.list(Filter { labels, ..filter() }).await.unwrap();
-    assert_eq!(labelled.jobs.len(), 1);
+    let labeled = world.store.list(Filter { labels, ..filter() }).await.unwrap();
+    assert_eq!(labeled.jobs.len(), 1);
     world.store.cancel(TenantScope::All, jobs[0]).await.unwrap();
     let states = vec![StateKind::Cancelled];
     let cancelled = world.store.list(Filter { states, ..filter() }).await.unwrap();
