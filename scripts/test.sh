@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 
 CARGO=${CARGO:-cargo}
 
-"$CARGO" build --workspace --bins --locked
+# All targets: with the features that the tests ask for, so that nothing is compiled twice.
+"$CARGO" build --workspace --all-targets --locked
 if command -v cargo-nextest >/dev/null 2>&1; then
     # nextest runs no documentation tests; they go first so that its summary ends the output.
     "$CARGO" test --workspace --doc --locked
