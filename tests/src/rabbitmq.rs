@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-const START_DEADLINE: Duration = Duration::from_mins(2);
+const START_DEADLINE: Duration = Duration::from_mins(5);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 

@@ -157,7 +157,7 @@ async fn survives(times: usize, fault: fn(&RabbitMqNode) -> anyhow::Result<()>) 
         ledger.borrow().as_ref().is_some_and(|ledger| ledger.confirmed.is_subset(received))
     });
     let all = async { tokio::join!(publish, disturb, consume) };
-    let finished = timeout(Duration::from_mins(2), all).await;
+    let finished = timeout(Duration::from_mins(5), all).await;
     let ledger = ledger.borrow();
     let received = received.lock().expect("no holder panics").clone();
     if finished.is_err() {

@@ -307,19 +307,10 @@ impl Board {
         message.flush(&mut self.preparing, step);
     }
 
-    /// Results to be stored as checkpoints, at most `budget` bytes. Each must be answered by
-    /// [`Board::checkpoint_stored`] or [`Board::checkpoint_lost`].
-    pub fn checkpoints(&mut self, budget: usize) -> BTreeMap<JobKey, Vec<ResultPart>> {
-        let mut left = budget;
-        let mut checkpoints = BTreeMap::new();
-        for (key, job) in &mut self.jobs {
-            let parts = job.results.checkpoint(left);
-            if !parts.is_empty() {
-                left = left.saturating_sub(parts.iter().map(part_bytes).sum());
-                checkpoints.insert(*key, parts);
-            }
-        }
-        checkpoints
+    /// Results of an attempt to be stored as a checkpoint, at most `budget` bytes. They must be
+    /// answered by [`Board::checkpoint_stored`] or [`Board::checkpoint_lost`].
+    pub fn checkpoint(&mut self, key: JobKey, budget: usize) -> Vec<ResultPart> {
+        self.jobs.get_mut(&key).map(|job| job.results.checkpoint(budget)).unwrap_or_default()
     }
 
     #[must_use]

@@ -9,10 +9,11 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use stoker_core::fleet::{Fleet, FleetSpec};
 use stoker_core::ids::{ModelName, PoolName};
+use stoker_proto::client::endpoint;
 use stoker_runtime::config::{HumanDuration, read_toml};
 use stoker_runtime::secret::Secret;
 use stoker_runtime::telemetry::TelemetrySettings;
-use tonic::transport::Uri;
+use tonic::transport::Endpoint;
 
 use crate::error::SettingsError;
 
@@ -36,7 +37,7 @@ const MAX_LANES: u32 = 256;
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Config {
-    /// Where the coordinator listens [default: <http://127.0.0.1:7070>]
+    /// Where the coordinator listens [default: port 7070 of this machine, over http]
     #[arg(long, env = "STOKER_COORDINATOR", value_name = "URL")]
     pub coordinator: Option<String>,
 
@@ -109,7 +110,7 @@ pub struct HubConfig {
     #[arg(long = "hf-home", env = "HF_HOME", value_name = "DIR")]
     pub home: Option<PathBuf>,
 
-    /// The hub [default: <https://huggingface.co>]
+    /// The hub's address [default: the public hub]
     #[arg(long = "hf-endpoint", env = "HF_ENDPOINT", value_name = "URL")]
     pub endpoint: Option<String>,
 
@@ -129,7 +130,7 @@ pub enum BrokerChoice {
 /// Checked settings of one worker.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    pub coordinator: Uri,
+    pub coordinator: Endpoint,
     pub fleet: Fleet,
     pub pool: PoolName,
     /// Models to serve; at least one, all of them in the pool.
@@ -179,7 +180,7 @@ impl Config {
         let slots = in_range("slots", self.slots.unwrap_or(DEFAULT_SLOTS), MAX_SLOTS)?;
         let lanes = in_range("lanes", self.lanes.unwrap_or_else(cores), MAX_LANES)?;
         Ok(Settings {
-            coordinator: coordinator_uri(self.coordinator.as_deref())?,
+            coordinator: endpoint(self.coordinator.as_deref().unwrap_or(DEFAULT_COORDINATOR))?,
             fleet,
             pool,
             models,
@@ -203,19 +204,9 @@ impl Config {
 /// # Errors
 /// When it cannot be read, or with everything that is wrong with it.
 pub fn load_fleet(path: &Path) -> Result<Fleet, SettingsError> {
-    let spec: FleetSpec = read_toml(path)?;
+    let unusable = |source| SettingsError::FleetFile { source };
+    let spec: FleetSpec = read_toml(path).map_err(unusable)?;
     spec.check().map_err(|problems| SettingsError::Fleet { path: path.to_owned(), problems })
-}
-
-fn coordinator_uri(text: Option<&str>) -> Result<Uri, SettingsError> {
-    let text = text.unwrap_or(DEFAULT_COORDINATOR);
-    let refuse = |problem| SettingsError::Coordinator { url: text.to_owned(), problem };
-    let uri: Uri = text.parse().map_err(|_| refuse("it is not a URL"))?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(_)) => Ok(uri),
-        (Some("https"), _) => Err(refuse("the coordinator does not speak TLS")),
-        _ => Err(refuse("scheme or host is missing")),
-    }
 }
 
 fn broker_choice(broker: Option<Secret>) -> Result<BrokerChoice, SettingsError> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use stoker_broker::BrokerError;
 use stoker_core::fleet::Problem;
 use stoker_core::ids::{FleetName, ModelName, PoolName};
+use stoker_proto::client::AddressError;
 use stoker_runtime::config::ConfigError;
 use stoker_runtime::net::BindError;
 
@@ -14,8 +15,11 @@ use crate::weights::WeightsError;
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    #[error(transparent)]
-    File(#[from] ConfigError),
+    #[error("no usable fleet file (name it with --fleet)")]
+    FleetFile {
+        #[source]
+        source: ConfigError,
+    },
     #[error("{} describes no usable fleet:{}", path.display(), list(problems))]
     Fleet { path: PathBuf, problems: Vec<Problem> },
     #[error("the fleet has no pool `{pool}`; it has: {known}")]
@@ -24,11 +28,8 @@ pub enum SettingsError {
     PoolMissing { known: String },
     #[error("pool `{pool}` does not serve a model `{model}`; it serves: {known}")]
     UnknownModel { model: ModelName, pool: PoolName, known: String },
-    #[error(
-        "`{url}` is not the address of a coordinator: {problem}; write http://host:port, such as \
-         http://127.0.0.1:7070"
-    )]
-    Coordinator { url: String, problem: &'static str },
+    #[error(transparent)]
+    Coordinator(#[from] AddressError),
     #[error("the broker is neither `embedded` nor an amqp:// or amqps:// URI")]
     Broker,
     #[error("`{setting}` is {value}, the limit is {limit}")]

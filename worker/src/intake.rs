@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 pub use claims::{Claims, run as run_claims};
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(5);
+const LAST_RETRY: Duration = Duration::from_secs(2);
 
 /// A delivery with the slot that its job will take.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ mod session;
 use std::future::Future;
 use std::time::Duration;
 
+use stoker_proto::client::MAX_RESPONSE_BYTES;
 use stoker_proto::v1;
 use stoker_proto::v1::worker_service_client::WorkerServiceClient;
 use stoker_runtime::trace_context::TraceContext;
@@ -14,14 +15,9 @@ use tonic::{Code, Request, Response, Status};
 
 pub use session::{Registration, SessionNews, run as run_session};
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const CLAIM_LIMIT: Duration = Duration::from_secs(10);
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(10);
 const REPORT_LIMIT: Duration = Duration::from_secs(30);
-
-/// Grants carry inputs: the coordinator keeps answers below its own limit, which is smaller.
-const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -78,24 +74,25 @@ impl LinkError {
 pub struct Link {
     workers: WorkerServiceClient<Channel>,
     channel: Channel,
+    address: Uri,
 }
 
 impl Link {
     /// Must be called on a tokio runtime.
-    pub fn new(coordinator: Uri) -> Self {
-        let channel = Endpoint::from(coordinator)
-            .connect_timeout(CONNECT_LIMIT)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true)
+    pub fn new(coordinator: &Endpoint) -> Self {
+        let channel = coordinator
+            .clone()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .connect_lazy();
-        let workers = WorkerServiceClient::new(channel.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self { workers, channel }
+        let workers =
+            WorkerServiceClient::new(channel.clone()).max_decoding_message_size(MAX_RESPONSE_BYTES);
+        Self { workers, channel, address: coordinator.uri().clone() }
+    }
+
+    /// Where the coordinator is expected.
+    pub const fn address(&self) -> &Uri {
+        &self.address
     }
 
     /// For the embedded queue, which shares the port.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 #[command(name = "stoker-worker", version)]
 struct Cli {
     /// Settings in TOML; flags and environment go before them
-    #[arg(long, env = "STOKER_WORKER_CONFIG", value_name = "FILE")]
+    #[arg(long = "config", env = "STOKER_WORKER_CONFIG", value_name = "FILE")]
     config_file: Option<PathBuf>,
 
     /// Show the settings that result, and exit
@@ -67,9 +67,6 @@ async fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
         shutdown_on_stdin_eof(&tasks)?;
     }
     let ended = run(settings, metrics, tasks.shutdown_token()).await;
-    if let Err(error) = &ended {
-        tracing::error!(error = error as &dyn Error, "worker failed");
-    }
     if let Err(left) = tasks.close_and_wait(END_LIMIT).await {
         tracing::warn!(?left, "tasks did not end in time");
     }

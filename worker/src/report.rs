@@ -19,7 +19,7 @@ use stoker_runtime::retry::Delays;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{Span, error, info, warn};
+use tracing::{Span, debug, error, info, warn};
 
 use calls::{Answer, Calls, Definitive};
 use pending::{Entry, PendingReports};
@@ -27,14 +27,14 @@ use pending::{Entry, PendingReports};
 use crate::agent::Event;
 use crate::attempt::{Fence, Ticket};
 use crate::board::{Failure, JobKey, part_bytes};
-use crate::link::Link;
+use crate::link::{Link, LinkError};
 use crate::spool::{Spool, SpoolError};
 
 /// Calls under way at once.
 const CALLS: usize = 4;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(5);
+const LAST_RETRY: Duration = Duration::from_secs(2);
 
 /// Results that wait in memory for a coordinator that is away; more goes to the spool.
 const MEMORY_BYTES: usize = 64 << 20;
@@ -174,7 +174,7 @@ impl Reporter {
         }
         desk.pending.put_back(answer.again);
         if !answer.reached {
-            self.unreachable();
+            self.unreachable(answer.error.as_ref());
             desk.not_before = Instant::now() + desk.delays.next_delay();
             self.relieve_memory(&mut desk.pending).await;
         }
@@ -186,9 +186,12 @@ impl Reporter {
         }
     }
 
-    fn unreachable(&self) {
+    fn unreachable(&self, error: Option<&LinkError>) {
+        let error = error.map(tracing::field::display);
         if self.reporting.send_replace(false) {
-            warn!("results cannot be delivered; taking no further work meanwhile");
+            warn!(error, "results cannot be delivered; taking no further work meanwhile");
+        } else {
+            debug!(error, "results still cannot be delivered");
         }
     }
 

@@ -89,7 +89,7 @@ impl Worker {
         let getting = try_join_all(settings.models.iter().map(|m| engines::get(settings, m)));
         let Some(served) = shutdown.run_until_cancelled(getting).await else { return Ok(None) };
         let served = served?;
-        let link = Link::new(settings.coordinator.clone());
+        let link = Link::new(&settings.coordinator);
         let fleet = &settings.fleet.name;
         let subscriber = crate::queue::subscriber(&settings.broker, fleet, link.channel())?;
         let start = Start {

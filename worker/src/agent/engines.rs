@@ -110,10 +110,14 @@ impl State {
     /// Before any engine of the model was ever ready, what it says is for the operator.
     fn engine_not_started(&mut self, index: usize, exit: Exit) {
         let Some(model) = self.models.get(index) else { return };
-        if let Exit::Fatal { message, remedy } = exit {
-            let model = model.plan.name.clone();
-            self.effects.push(Effect::End(Err(WorkerError::Engine { model, message, remedy })));
-        }
+        let (message, remedy) = match exit {
+            Exit::Fatal { message, remedy } => (message, remedy),
+            Exit::Spawn { reason } => (reason, "set --engine to the engine's binary".to_owned()),
+            // What else can happen may pass: it is tried again.
+            _ => return,
+        };
+        let model = model.plan.name.clone();
+        self.effects.push(Effect::End(Err(WorkerError::Engine { model, message, remedy })));
     }
 
     fn engine_lost(&mut self, index: usize, exit: &Exit, now: Timestamp) {

@@ -1,5 +1,6 @@
 //! Heartbeats: they keep leases, store checkpoints and bring cancellations back.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use stoker_core::time::Timestamp;
@@ -9,9 +10,13 @@ use tracing::{debug, warn};
 
 use super::Effect;
 use super::state::State;
-use crate::board::JobKey;
+use crate::board::{JobKey, part_bytes};
 use crate::link::LinkError;
 use crate::metrics;
+
+/// Attempts of one call; the coordinator takes a few more. With more of them, calls follow each
+/// other.
+const AT_ONCE: usize = 1_000;
 
 /// Results that wait to be stored beyond which the next heartbeat goes out early.
 const EARLY_BYTES: usize = 2 << 20;
@@ -34,6 +39,8 @@ pub(super) struct Pulse {
     /// The last one brought no answer: checkpoints go out at the regular time only.
     failed: bool,
     busy: Duration,
+    /// The last attempt of a call that did not name all of them.
+    cursor: Option<JobKey>,
 }
 
 impl Pulse {
@@ -74,8 +81,8 @@ impl State {
         let Some(registration) = &self.registration else { return };
         let (interval, budget) = (registration.heartbeat_interval, registration.max_message_bytes);
         let (request, keys) = self.heartbeat(budget, now);
-        self.pulse.next = Some(now.after(interval));
-        self.pulse.last = Some(now);
+        let more = self.pulse.cursor.is_some();
+        self.pulse.next = Some(if more { now } else { now.after(interval) });
         self.pulse.in_flight = true;
         self.effects.push(Effect::Heartbeat { request, keys });
     }
@@ -86,32 +93,43 @@ impl State {
     }
 
     fn heartbeat(&mut self, budget: usize, now: Timestamp) -> (v1::HeartbeatRequest, Vec<JobKey>) {
-        let mut left = budget;
-        let mut parts = std::collections::BTreeMap::new();
-        for model in &mut self.models {
-            let taken = model.board.checkpoints(left);
-            let bytes = taken.values().flatten().map(crate::board::part_bytes).sum();
-            left = left.saturating_sub(bytes);
-            parts.extend(taken);
-        }
-        let mut keys = Vec::with_capacity(self.held.len());
-        let mut attempts = Vec::with_capacity(self.held.len());
-        for (key, held) in &self.held {
-            keys.push(*key);
-            let parts = parts.remove(key).unwrap_or_default();
-            attempts.push(AttemptProgress { fence: Some(held.fence.to_wire()), parts });
-        }
+        // Of several calls, the first tells how the worker is.
+        let status = self.pulse.cursor.is_none().then(|| self.status(now));
+        let (attempts, keys) = self.progress(budget);
+        let worker_id = self.worker.to_string();
+        (v1::HeartbeatRequest { worker_id, attempts, status }, keys)
+    }
+
+    fn status(&mut self, now: Timestamp) -> v1::WorkerStatus {
         let utilization = self.pulse.utilization(self.lanes(), now);
+        self.pulse.last = Some(now);
         metrics::status(utilization, self.held.len());
         let resident = self.models.iter().filter(|model| model.engine.is_some());
-        let status = v1::WorkerStatus {
+        v1::WorkerStatus {
             state: self.worker_state().into(),
             busy_slots: u32::try_from(self.held.len()).unwrap_or(u32::MAX),
             utilization,
             resident_models: resident.map(|model| model.plan.name.to_string()).collect(),
-        };
-        let worker_id = self.worker.to_string();
-        (v1::HeartbeatRequest { worker_id, attempts, status: Some(status) }, keys)
+        }
+    }
+
+    /// The next attempts to tell of, with at most `budget` bytes of results.
+    fn progress(&mut self, budget: usize) -> (Vec<AttemptProgress>, Vec<JobKey>) {
+        let from = self.pulse.cursor.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut following = self.held.range((from, Bound::Unbounded));
+        let mut left = budget;
+        let (mut attempts, mut keys) = (Vec::new(), Vec::new());
+        for (key, held) in following.by_ref().take(AT_ONCE) {
+            let board = self.models.get_mut(held.index).map(|model| &mut model.board);
+            let parts = board.map(|board| board.checkpoint(*key, left)).unwrap_or_default();
+            left = left.saturating_sub(parts.iter().map(part_bytes).sum());
+            attempts.push(AttemptProgress { fence: Some(held.fence.to_wire()), parts });
+            keys.push(*key);
+        }
+        if following.next().is_some() {
+            self.pulse.cursor = keys.last().copied();
+        }
+        (attempts, keys)
     }
 
     fn worker_state(&self) -> WorkerState {

@@ -266,6 +266,25 @@ fn heartbeats_go_out_in_time_one_by_one_and_name_every_attempt() {
 }
 
 #[test]
+fn more_attempts_than_fit_in_a_call_are_told_of_in_several() {
+    let mut probe = Probe::ready();
+    for _ in 0..1_500 {
+        probe.grant(1, &["a"]);
+    }
+    probe.later(INTERVAL);
+    let mut told = Vec::new();
+    while let Some((request, keys)) = probe.heartbeat() {
+        assert!(keys.len() <= 1_000);
+        let outcomes = vec![HeartbeatOutcome::Continue.into(); request.attempts.len()];
+        told.extend(keys.clone());
+        let result = Ok(HeartbeatResponse { outcomes, register_again: false });
+        probe.apply(Event::Heartbeat(HeartbeatAnswer { keys, result }));
+    }
+    assert_eq!(told.len(), 1_500);
+    assert!(told.is_sorted());
+}
+
+#[test]
 fn utilization_is_the_share_of_time_in_which_engines_computed() {
     let mut probe = Probe::ready();
     probe.grant(1, &["a", "b"]);

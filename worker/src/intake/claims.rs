@@ -9,6 +9,7 @@ use stoker_proto::v1;
 use stoker_proto::v1::claim_outcome::Outcome;
 use stoker_runtime::retry::Delays;
 use stoker_runtime::tasks::Tasks;
+use stoker_runtime::trace_context::TraceContext;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -26,7 +27,7 @@ const AT_ONCE: usize = 256;
 const CALLS: usize = 4;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(5);
+const LAST_RETRY: Duration = Duration::from_secs(1);
 
 /// Turns deliveries into granted jobs.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ struct Pending {
     job: JobId,
     seq: u32,
     claim: ClaimId,
+    /// Of the delivery, in case the grant has none.
+    trace: TraceContext,
     acker: Box<dyn Acker>,
     slot: OwnedSemaphorePermit,
 }
@@ -186,7 +189,8 @@ impl Pending {
         let Claimable { index, delivery, slot } = claimable;
         let stoker_broker::Delivery { hint, redelivered: _, acker } = delivery;
         let claim = stoker_runtime::ids::claim_id();
-        Self { index, job: hint.job, seq: hint.seq.number(), claim, acker, slot }
+        let trace = TraceContext::from_pairs(hint.trace);
+        Self { index, job: hint.job, seq: hint.seq.number(), claim, trace, acker, slot }
     }
 
     /// `None`, with an entry in the log, for a grant that makes no sense: its lease expires.
@@ -199,7 +203,7 @@ impl Pending {
                 first_item: terms.first_item,
                 alone: terms.alone,
                 slack: terms.slack,
-                trace: terms.trace,
+                trace: if terms.trace.is_empty() { self.trace } else { terms.trace },
                 ticket: Ticket::new(self.acker, self.slot),
             }),
             Err(error) => {

@@ -17,7 +17,8 @@ use crate::agent::Event;
 use crate::metrics;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(5);
+/// Short: leases last only a little longer than the stream.
+const LAST_RETRY: Duration = Duration::from_secs(1);
 
 /// From the call to the coordinator's first message.
 const REGISTER_LIMIT: Duration = Duration::from_secs(10);
@@ -94,7 +95,8 @@ pub async fn run(
             }
             Ended::Lost(error) => {
                 if !complained {
-                    warn!(%error, "not registered with the coordinator; trying again");
+                    let coordinator = session.link.address();
+                    warn!(%coordinator, %error, "not registered with the coordinator; trying again");
                 }
                 complained = true;
             }

@@ -70,13 +70,12 @@ impl Subscriber for RemoteSubscriber {
 fn broker_error(queue: &Queue, status: &Status) -> BrokerError {
     match status.code() {
         Code::NotFound => BrokerError::QueueMissing { queue: queue.clone() },
-        Code::FailedPrecondition | Code::Unimplemented => BrokerError::Refused {
-            doing: format!("opening a consumer of queue {queue}"),
-            detail: format!(
-                "{}; if the coordinator uses RabbitMQ, give this worker the same broker URI",
-                status.message()
-            ),
-        },
+        Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented => {
+            BrokerError::Refused {
+                doing: format!("opening a consumer of queue {queue}"),
+                detail: status.message().to_owned(),
+            }
+        }
         _ => BrokerError::Disconnected { why: status.message().to_owned() },
     }
 }

@@ -8,7 +8,7 @@ use stoker_proto::v1;
 use stoker_proto::v1::{CompleteOutcome, HeartbeatOutcome, ResultPart, SettleOutcome};
 use stoker_runtime::trace_context::TraceContext;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info_span, warn};
+use tracing::{error, info_span};
 
 use super::pending::{Entry, Kind};
 use super::{Verdict, in_background};
@@ -35,6 +35,8 @@ pub(super) struct Answer {
     pub(super) again: Vec<Entry>,
     /// The coordinator answered.
     pub(super) reached: bool,
+    /// Why it did not.
+    pub(super) error: Option<LinkError>,
 }
 
 /// A call's outcomes, one per report; or none.
@@ -73,15 +75,14 @@ impl Calls {
             None => Answer { again: group, ..Answer::default() },
             Some(Ok(outcomes)) if outcomes.len() == group.len() => {
                 let settled = group.into_iter().zip(outcomes).collect();
-                Answer { settled, again: Vec::new(), reached: true }
+                Answer { settled, reached: true, ..Answer::default() }
             }
             Some(Ok(outcomes)) => {
                 error!(got = outcomes.len(), expected = group.len(), "bad answer to a report");
                 Answer { again: group, ..Answer::default() }
             }
             Some(Err(error)) if error.is_transient() => {
-                warn!(%error, reports = group.len(), "reports not delivered; trying again");
-                Answer { again: group, ..Answer::default() }
+                Answer { again: group, error: Some(error), ..Answer::default() }
             }
             Some(Err(error)) => return self.refused(group, max_bytes, &error).await,
         };

@@ -55,10 +55,7 @@ impl Child {
             .kill_on_drop(true)
             .spawn();
         let mut process = spawned.map_err(|error| Exit::Spawn {
-            reason: format!(
-                "{}: {error}; set --engine to the engine's binary",
-                spec.program.display()
-            ),
+            reason: format!("{}: {error}", spec.program.display()),
         })?;
         let pid = process.id().unwrap_or_default();
         let stdin = process.stdin.take();
@@ -201,14 +198,15 @@ fn forward_line(line: &str, model: &ModelName, pid: u32) {
     }
     let event: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
     let text = |name: &str| event.as_ref()?.get(name)?.as_str().map(str::to_owned);
-    let message = text("message").unwrap_or_else(|| line.to_owned());
+    let level = text("level");
+    let text = text("message").unwrap_or_else(|| line.to_owned());
     let fields = event.as_ref().map(other_fields).unwrap_or_default();
-    match text("level").as_deref() {
-        Some("ERROR") => error!(%model, pid, fields, "engine: {message}"),
-        Some("INFO") => info!(%model, pid, fields, "engine: {message}"),
-        Some("DEBUG" | "TRACE") => debug!(%model, pid, fields, "engine: {message}"),
+    match level.as_deref() {
+        Some("ERROR") => error!(%model, pid, text, fields, "engine says"),
+        Some("INFO") => info!(%model, pid, text, fields, "engine says"),
+        Some("DEBUG" | "TRACE") => debug!(%model, pid, text, fields, "engine says"),
         // Lines that are no events come from a library or a crash: worth a look.
-        _ => warn!(%model, pid, fields, "engine: {message}"),
+        _ => warn!(%model, pid, text, fields, "engine says"),
     }
 }
 

@@ -70,6 +70,9 @@ fn main() -> ExitCode {
         if model == "cannot-start" {
             return Err(StartError::new("the model file is broken", "copy it again"));
         }
+        if model == "not-ready" {
+            thread::sleep(Duration::from_hours(1));
+        }
         let info = EngineInfo {
             model,
             task: TaskKind::Echo,

@@ -99,9 +99,17 @@ async fn an_engine_that_cannot_start_ends_the_worker_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_engine_ends_the_worker_with_its_path() {
+    let mut rig = Rig::new("missing-engine").await;
+    rig.config.echo_engine = Some("no-such-engine".into());
+    rig.start();
+    let text = rig.ended().await.unwrap_err().to_string();
+    assert!(text.contains("no-such-engine") && text.contains("--engine"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_is_not_ready_before_its_engine_is_and_takes_no_work() {
     let mut rig = Rig::new("not-ready").await;
-    rig.config.echo_engine = Some("no-such-engine".into());
     let job = rig.submit(&["a"]).await;
     rig.start();
     let status = async || rig.fake.world().last_status.clone();

@@ -1,6 +1,7 @@
 //! The embedded queue over the coordinator's port keeps the broker's contract.
 
 use stoker_broker::{AckError, BrokerError, Consumer, Publisher, Subscriber};
+use stoker_proto::client::endpoint;
 use stoker_worker::link::Link;
 use stoker_worker::queue::RemoteSubscriber;
 
@@ -8,8 +9,8 @@ use crate::fake::Fake;
 use crate::rig::{Rig, until};
 
 fn subscriber(rig: &Rig) -> RemoteSubscriber {
-    let uri = format!("http://{}", rig.coordinator).parse().unwrap();
-    RemoteSubscriber::new(Link::new(uri).channel())
+    let coordinator = endpoint(&format!("http://{}", rig.coordinator)).unwrap();
+    RemoteSubscriber::new(Link::new(&coordinator).channel())
 }
 
 async fn consumer(rig: &Rig, prefetch: u16) -> Box<dyn Consumer> {
