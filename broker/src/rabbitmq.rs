@@ -1,8 +1,8 @@
 //! RabbitMQ 3.10 to 4.x through lapin, which is used nowhere else.
 //!
 //! lapin runs on one thread of its own, so that a blocked application can't starve heartbeats.
-//! Its recovery is not used: it can hang without a sign. A supervisor (`link`) owns each
-//! connection, probes it, and on any doubt drops it and builds everything anew. Publishing and
+//! Its recovery is not used: it can hang without a sign. A supervisor (`supervisor`) owns each
+//! connection, probes it on any doubt, and drops it and builds everything anew when that fails. Publishing and
 //! consuming have separate connections, because a broker short of memory stops reading from
 //! connections that publish, acknowledgements included. No await on lapin is without a timeout.
 
@@ -20,6 +20,7 @@ mod publisher;
 pub mod raw;
 mod retry;
 mod subscriber;
+mod supervisor;
 mod uri;
 mod version;
 mod window;

@@ -34,6 +34,8 @@ pub(super) struct RabbitMqConsumer {
     /// might give their channel number to somebody else.
     open: Arc<AtomicBool>,
     ended: Option<String>,
+    /// Messages so far that were not hints.
+    foreign: u64,
 }
 
 impl RabbitMqConsumer {
@@ -45,7 +47,7 @@ impl RabbitMqConsumer {
         runtime: Handle,
     ) -> Self {
         let open = Arc::new(AtomicBool::new(true));
-        Self { live, channel, stream, queue, runtime, open, ended: None }
+        Self { live, channel, stream, queue, runtime, open, ended: None, foreign: 0 }
     }
 
     fn acker(&self, acker: lapin::Acker) -> AmqpAcker {
@@ -54,9 +56,14 @@ impl RabbitMqConsumer {
     }
 
     /// Moves a message that is not ours out of the way. Spawned, so that `next` stays cancel-safe.
-    fn park(&self, acker: lapin::Acker, reason: Malformed) {
+    fn park(&mut self, acker: lapin::Acker, reason: Malformed) {
         metrics::parked(reason);
-        tracing::warn!(queue = %self.queue, %reason, "a message is not a hint: parking it");
+        self.foreign += 1;
+        // The first, second, fourth and so on: a flood of them must not become a flood of lines.
+        if self.foreign.is_power_of_two() {
+            let so_far = self.foreign;
+            tracing::warn!(queue = %self.queue, %reason, so_far, "parking what is not a hint");
+        }
         let acker = self.acker(acker);
         drop(self.runtime.spawn(async move { Box::new(acker).reject().await }));
     }
