@@ -10,6 +10,7 @@ use clap::Parser;
 use stoker_coordinator::config::Settings;
 use stoker_coordinator::run::run;
 use stoker_runtime::config::layered;
+use stoker_runtime::error::chain;
 use stoker_runtime::signals::{shutdown_on_signals, shutdown_on_stdin_eof};
 use stoker_runtime::tasks::Tasks;
 use stoker_runtime::{metrics as exporter, telemetry};
@@ -76,9 +77,4 @@ async fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
         Some(failure) => Err(failure.into()),
         None => Ok(()),
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
+use crate::error::chain;
 use crate::metrics::task_panicked;
 use registry::{Registration, Registry};
 
@@ -184,17 +185,6 @@ impl<E: Error + Send + 'static> Outcome for Result<(), E> {
     fn failure(self) -> Option<String> {
         self.err().map(|error| chain(&error))
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Lives inside the task: knows how it went when the task's future is dropped.

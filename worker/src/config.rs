@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use stoker_core::fleet::{Fleet, FleetSpec};
+use stoker_core::fleet::Fleet;
 use stoker_core::ids::{ModelName, PoolName};
 use stoker_proto::client::endpoint;
-use stoker_runtime::config::{HumanDuration, read_toml};
+use stoker_runtime::config::HumanDuration;
+use stoker_runtime::fleet::FleetFileError;
 use stoker_runtime::secret::Secret;
 use stoker_runtime::telemetry::TelemetrySettings;
 use tonic::transport::Endpoint;
@@ -204,9 +205,10 @@ impl Config {
 /// # Errors
 /// When it cannot be read, or with everything that is wrong with it.
 pub fn load_fleet(path: &Path) -> Result<Fleet, SettingsError> {
-    let unusable = |source| SettingsError::FleetFile { source };
-    let spec: FleetSpec = read_toml(path).map_err(unusable)?;
-    spec.check().map_err(|problems| SettingsError::Fleet { path: path.to_owned(), problems })
+    stoker_runtime::fleet::load_fleet(path).map_err(|error| match error {
+        FleetFileError::Read(source) => SettingsError::FleetFile { source },
+        FleetFileError::Invalid { path, problems } => SettingsError::Fleet { path, problems },
+    })
 }
 
 fn broker_choice(broker: Option<Secret>) -> Result<BrokerChoice, SettingsError> {

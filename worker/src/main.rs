@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use stoker_runtime::config::layered;
+use stoker_runtime::error::chain;
 use stoker_runtime::signals::{shutdown_on_signals, shutdown_on_stdin_eof};
 use stoker_runtime::tasks::Tasks;
 use stoker_runtime::{metrics as exporter, telemetry};
@@ -72,9 +73,4 @@ async fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
     }
     guard.shutdown().await;
     Ok(ended?)
-}
-
-fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
