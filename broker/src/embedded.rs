@@ -156,12 +156,7 @@ impl Subscriber for EmbeddedBroker {
         queue: &Queue,
         prefetch: u16,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
-        if prefetch == 0 {
-            return Err(BrokerError::Config {
-                field: "prefetch",
-                problem: "0 would mean no limit; give at least 1".to_owned(),
-            });
-        }
+        BrokerError::check_prefetch(prefetch)?;
         let id = self
             .inner
             .lock()

@@ -88,6 +88,16 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// Refuses a prefetch of 0, which brokers take for "no limit". Every subscriber asks this
+    /// first.
+    pub fn check_prefetch(prefetch: u16) -> Result<(), Self> {
+        if prefetch > 0 {
+            return Ok(());
+        }
+        let problem = "0 would mean no limit; give at least 1".to_owned();
+        Err(Self::Config { field: "prefetch", problem })
+    }
+
     /// Whether only a change of configuration, on our side or the broker's, can help. Retrying
     /// goes on all the same, since the change may come from the broker's side at any time.
     pub fn needs_operator(&self) -> bool {

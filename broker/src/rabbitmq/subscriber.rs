@@ -73,10 +73,7 @@ impl Subscriber for RabbitMqSubscriber {
         queue: &Queue,
         prefetch: u16,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
-        if prefetch == 0 {
-            let problem = "0 would mean no limit; give at least 1".to_owned();
-            return Err(BrokerError::Config { field: "prefetch", problem });
-        }
+        BrokerError::check_prefetch(prefetch)?;
         let live = self.link.wait_live(self.connect_timeout, Patience::UntilLimit).await?;
         let limit = live.request_timeout();
         let channel = live.open_channel().await?;

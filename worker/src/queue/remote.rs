@@ -40,10 +40,7 @@ impl Subscriber for RemoteSubscriber {
         queue: &Queue,
         prefetch: u16,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
-        if prefetch == 0 {
-            let problem = "it must be at least 1".to_owned();
-            return Err(BrokerError::Config { field: "prefetch", problem });
-        }
+        BrokerError::check_prefetch(prefetch)?;
         // Each unsettled delivery can be settled without waiting.
         let (requests, receiver) = mpsc::channel(usize::from(prefetch) + 1);
         let open = OpenConsumer {
