@@ -179,8 +179,11 @@ async fn survives(times: usize, fault: fn(&RabbitMqNode) -> anyhow::Result<()>) 
     assert!(received.iter().all(known), "nothing was made up");
 }
 
+/// RabbitMQ 3.10.8, killed about a second after a queue was declared, came back without that queue's
+/// registration and without its confirmed messages. Therefore the registry is written first; a kill
+/// right after a declare is not covered here. Jobs survive it, since the store is the truth.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_confirmed_is_lost_when_the_node_is_killed() {
+async fn nothing_confirmed_in_a_settled_queue_is_lost_when_the_node_is_killed() {
     survives(2, |node| {
         node.kill9();
         node.restart()
