@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use stoker_core::units::HumanDuration;
 
 use crate::commands::{
-    cancel, check, completions, dead_letters, demo, dev, get, list, queues, results, retry, status,
-    submit, version, watch, workers,
+    cancel, check, completions, dead_letters, demo, dev, get, list, models, queues, results, retry,
+    status, submit, version, watch, workers,
 };
 use crate::exit;
 use crate::terminal::OutputFormat;
@@ -90,6 +90,7 @@ pub(crate) enum Command {
     Retry(retry::Args),
     Status(status::Args),
     Workers(workers::Args),
+    Models(models::Args),
     Queues(queues::Args),
     #[command(visible_alias = "dlq")]
     DeadLetters(dead_letters::Args),

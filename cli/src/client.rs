@@ -107,6 +107,8 @@ calls! {
     list of jobs, Brief, "list jobs": ListRequest -> ListResponse;
     cancel of jobs, Brief, "cancel the job": CancelRequest -> CancelResponse;
     retry of jobs, Brief, "retry the job": RetryRequest -> RetryResponse;
+    // Submitting begins with it.
+    list_models of jobs, Long, "list models": ListModelsRequest -> ListModelsResponse;
     fleet_status of admin, Brief, "get the fleet's status":
         FleetStatusRequest -> FleetStatusResponse;
     list_queues of admin, Brief, "list queues": ListQueuesRequest -> ListQueuesResponse;

@@ -9,6 +9,7 @@ pub(crate) mod dev;
 mod each;
 pub(crate) mod get;
 pub(crate) mod list;
+pub(crate) mod models;
 pub(crate) mod queues;
 pub(crate) mod results;
 pub(crate) mod retry;
@@ -34,6 +35,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Retry(args) => retry::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Workers(args) => workers::run(args, context).await,
+        Command::Models(args) => models::run(args, context).await,
         Command::Queues(args) => queues::run(args, context).await,
         Command::DeadLetters(args) => dead_letters::run(args, context).await,
         Command::Check(args) => check::run(&args, context),

@@ -3,6 +3,7 @@
 pub(crate) mod dead_letter;
 pub(crate) mod fleet;
 pub(crate) mod job;
+pub(crate) mod model;
 pub(crate) mod progress;
 pub(crate) mod queue;
 pub(crate) mod state;

@@ -30,9 +30,13 @@ pub(crate) enum Task {
 }
 
 impl Task {
-    /// The wire does not tell which task a model has: the built-in echo model is known by its name.
-    pub(crate) fn guess(model: &str) -> Self {
-        if model == "echo" { Self::Echo } else { Self::TextEmbedding }
+    /// `None` for a task that this version does not know.
+    pub(crate) fn of(model: &v1::Model) -> Option<Self> {
+        match model.task() {
+            v1::Task::TextEmbedding => Some(Self::TextEmbedding),
+            v1::Task::Echo => Some(Self::Echo),
+            v1::Task::Unspecified => None,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ mod violations;
 pub use attempt::{Claim, Fence, MAX_CLAIMS, attempt_error, claims, fence, wire_fence};
 pub use enums::{
     claim_refusal, failure_kind, failure_reason, release_reason, state, state_filter, state_kind,
-    wire_failure_reason,
+    task, wire_failure_reason,
 };
 pub use id::{claim_id, job_id, job_ids, worker_id};
 pub use job::{attempt_record, job};

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     jsonl: Option<PathBuf>,
 
-    /// What the model does [default: echo for the model `echo`, else text-embedding]
+    /// What the model is to do [default: what the fleet says that it does]
     #[arg(long, value_name = "TASK")]
     task: Option<Task>,
 
@@ -95,7 +95,9 @@ fn parse_key(text: &str) -> Result<String, String> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let jobs = spec::jobs(&template(&args), read(&source(&args)?)?);
+    let input = read(&source(&args)?)?;
+    let task = task(&args, context).await?;
+    let jobs = spec::jobs(&template(&args, task), input);
     let key = jobs.first().map(|job| job.idempotency_key.clone()).unwrap_or_default();
     let accepted = match submission::submit(&context.client, jobs).await {
         Ok(accepted) => accepted,
@@ -145,10 +147,26 @@ fn read(source: &Source) -> Result<Input, Failure> {
     Ok(input)
 }
 
-fn template(args: &Args) -> Template {
+/// What the fleet's model does. Of an unknown model anything will do: the coordinator refuses it,
+/// and says what there is.
+async fn task(args: &Args, context: &Context) -> Result<Task, Failure> {
+    if let Some(task) = args.task {
+        return Ok(task);
+    }
+    let models = context.client.list_models(v1::ListModelsRequest {}).await?.models;
+    let Some(model) = models.iter().find(|model| model.name == args.model) else {
+        return Ok(Task::TextEmbedding);
+    };
+    Task::of(model).ok_or_else(|| {
+        Failure::usage(format!("this version of stoker cannot submit to {}", model.name))
+            .hint("`stoker version` shows which version the coordinator has")
+    })
+}
+
+fn template(args: &Args, task: Task) -> Template {
     Template {
         model: args.model.clone(),
-        task: args.task.unwrap_or_else(|| Task::guess(&args.model)),
+        task,
         class: args.class.clone(),
         labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),
         deadline: args.deadline.map(HumanDuration::get),

@@ -216,6 +216,24 @@ impl JobService for Handler {
         let job = v1::Job { id: "job-new".into(), ..self.job(&request.get_ref().job_id)? };
         Ok(Response::new(v1::RetryResponse { job: Some(job) }))
     }
+
+    /// Not among the requests that tests count and fail: each submission begins with it.
+    async fn list_models(
+        &self,
+        _: Request<v1::ListModelsRequest>,
+    ) -> Result<Response<v1::ListModelsResponse>, Status> {
+        let model = |name: &str, task: v1::Task| v1::Model {
+            name: name.to_owned(),
+            task: task.into(),
+            pool: "default".to_owned(),
+        };
+        let models = vec![
+            model("parrot", v1::Task::Echo),
+            model("echo", v1::Task::Echo),
+            model("mini", v1::Task::TextEmbedding),
+        ];
+        Ok(Response::new(v1::ListModelsResponse { models }))
+    }
 }
 
 #[tonic::async_trait]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::process::stoker;
 
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 25] = [
     &[],
     &["submit"],
     &["get"],
@@ -20,6 +20,7 @@ const COMMANDS: [&[&str]; 24] = [
     &["workers", "list"],
     &["workers", "cordon"],
     &["workers", "drain"],
+    &["models"],
     &["queues"],
     &["dead-letters"],
     &["dead-letters", "list"],

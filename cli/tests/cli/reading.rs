@@ -253,3 +253,12 @@ async fn the_version_names_both_sides() {
     let run = stoker_at("http://127.0.0.1:1", &["version"]).await.expect(0);
     assert!(run.err.contains("no coordinator answers"), "{}", run.err);
 }
+
+#[tokio::test]
+async fn models_are_listed_with_what_they_do() {
+    let fake = Fake::start(State::default()).await;
+    let run = stoker_at(&fake.url, &["models"]).await.expect(0);
+    assert!(run.out().contains("\nmini    text-embedding  default\n"), "{}", run.out());
+    let run = stoker_at(&fake.url, &["models", "-o", "json"]).await.expect(0);
+    assert_eq!(run.json()["models"][0]["task"], "echo");
+}

@@ -109,6 +109,21 @@ async fn waiting_can_end_with_the_results() {
 }
 
 #[tokio::test]
+async fn the_fleet_says_what_a_model_does_and_an_argument_overrides_it() {
+    use v1::job_input::Task;
+    let fake = Fake::start(State::default()).await;
+    let submit = ["submit", "--no-wait", "-m"];
+    stoker_at(&fake.url, &[&submit[..], &["parrot", "a"]].concat()).await.expect(0);
+    let other = ["parrot", "--task", "text-embedding", "a"];
+    stoker_at(&fake.url, &[&submit[..], &other].concat()).await.expect(0);
+    fake.with(|state| {
+        let task = |index: usize| state.specs[index].input.clone().unwrap().task.unwrap();
+        assert!(matches!(task(0), Task::Echo(_)));
+        assert!(matches!(task(1), Task::TextEmbedding(_)));
+    });
+}
+
+#[tokio::test]
 async fn a_job_that_fails_is_named_and_the_exit_code_says_so() {
     let failed = v1::Job {
         state: v1::JobState::Failed as i32,

@@ -8,7 +8,8 @@ mod watch;
 
 use std::sync::Arc;
 
-use stoker_core::ids::JobId;
+use stoker_core::fleet::{Fleet, Model};
+use stoker_core::ids::{JobId, ModelName};
 use stoker_core::job::{JobRecord, StateKind};
 use stoker_proto::convert;
 use stoker_proto::status::{self, Reason, Resource};
@@ -141,6 +142,24 @@ impl JobService for Jobs {
         let record = retry(&self.context, TenantScope::Only(tenant), job).await?;
         Ok(Response::new(v1::RetryResponse { job: Some(convert::job(&record)) }))
     }
+
+    async fn list_models(
+        &self,
+        request: Request<v1::ListModelsRequest>,
+    ) -> Result<Response<v1::ListModelsResponse>, Status> {
+        tenant(request.metadata(), &self.context.fleet)?;
+        let models = models(&self.context.fleet);
+        Ok(Response::new(v1::ListModelsResponse { models }))
+    }
+}
+
+fn models(fleet: &Fleet) -> Vec<v1::Model> {
+    let model = |(name, model): (&ModelName, &Model)| v1::Model {
+        name: name.to_string(),
+        task: convert::task(model.task).into(),
+        pool: model.pool.to_string(),
+    };
+    fleet.models.iter().map(model).collect()
 }
 
 /// Starts a new job with the input of `job`, or answers the one that was started before.

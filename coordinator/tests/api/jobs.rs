@@ -297,3 +297,17 @@ async fn a_deadline_that_passes_ends_the_job() {
     let ended = coordinator.wait_for(&job, v1::JobState::Expired).await;
     assert!(ended.finished_at.is_some());
 }
+
+#[tokio::test]
+async fn models_are_listed_with_what_they_do_and_where() {
+    let coordinator = Coordinator::start("").await;
+    let answer = coordinator.jobs().await.list_models(v1::ListModelsRequest {}).await.unwrap();
+    let models = answer.into_inner().models;
+    let told: Vec<_> = models
+        .iter()
+        .map(|model| (model.name.as_str(), model.task(), model.pool.as_str()))
+        .collect();
+    let expected =
+        [("echo", v1::Task::Echo, "default"), ("mini", v1::Task::TextEmbedding, "default")];
+    assert_eq!(told, expected);
+}

@@ -1,6 +1,7 @@
 //! Enums: exhaustive on our side, open on the wire, where any number may come in.
 
 use stoker_core::job::{ClaimRefusal, FailureKind, FailureReason, ReleaseReason, StateKind};
+use stoker_core::request::Task;
 
 use crate::status::FieldViolation;
 use crate::v1;
@@ -15,6 +16,13 @@ pub const fn state(kind: StateKind) -> v1::JobState {
         StateKind::Failed => v1::JobState::Failed,
         StateKind::Cancelled => v1::JobState::Cancelled,
         StateKind::Expired => v1::JobState::Expired,
+    }
+}
+
+pub const fn task(task: Task) -> v1::Task {
+    match task {
+        Task::TextEmbedding => v1::Task::TextEmbedding,
+        Task::Echo => v1::Task::Echo,
     }
 }
 
