@@ -13,6 +13,7 @@ use crate::events::Events;
 use crate::grpc::streams::StreamSlots;
 use crate::registry::Registry;
 use crate::store::{JobStore, Lane};
+use crate::throughput::Throughput;
 use crate::watch::Hub;
 
 /// Handles to everything a call may need.
@@ -25,6 +26,7 @@ pub struct Context {
     pub events: Arc<Events>,
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,
+    pub throughput: Arc<Throughput>,
     /// Runs what keeps streams going; ended before the store is closed.
     pub streams: Tasks,
     pub stream_slots: StreamSlots,

@@ -3,7 +3,6 @@
 //! Two tasks: `release` chooses and commits, `publish` sends what is committed and clears what
 //! the broker confirmed. A message that was not confirmed stays in the outbox and is sent again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +10,6 @@ use stoker_broker::{Hint, Publisher};
 use stoker_core::dispatch::{Head, TenantQueue, choose};
 use stoker_core::fleet::Fleet;
 use stoker_core::job::StateKind;
-use stoker_core::time::Timestamp;
-use stoker_core::window::{self, WindowPolicy};
 use stoker_runtime::clock::Clock;
 use stoker_runtime::retry::Delays;
 use stoker_runtime::tasks::Tasks;
@@ -22,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::events::Events;
 use crate::metrics;
 use crate::registry::Registry;
-use crate::store::{JobStore, Lane, OutboxEntry, StoreError, WaitingTenant};
+use crate::store::{JobStore, OutboxEntry, StoreError, WaitingTenant};
+use crate::throughput::Throughput;
 
 /// Jobs in one commit and in one round of publishing.
 const BATCH: u32 = 512;
@@ -40,6 +38,7 @@ pub struct Dispatcher {
     pub events: Arc<Events>,
     pub clock: Arc<dyn Clock>,
     pub fleet: Arc<Fleet>,
+    pub throughput: Arc<Throughput>,
 }
 
 impl Dispatcher {
@@ -58,11 +57,10 @@ async fn release(
     rounds: mpsc::Sender<Vec<OutboxEntry>>,
     shutdown: CancellationToken,
 ) {
-    let mut throughput = Throughput::default();
     let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
     loop {
-        throughput.observe(&dispatcher);
-        let more = match fill_windows(&dispatcher, &throughput, &rounds).await {
+        dispatcher.throughput.observe(dispatcher.clock.now(), &dispatcher.store.counts());
+        let more = match fill_windows(&dispatcher, &rounds).await {
             Ok(more) => {
                 delays.reset();
                 more
@@ -96,7 +94,6 @@ async fn release(
 /// One pass over all queues; true when a batch was full, so that another pass may release more.
 async fn fill_windows(
     dispatcher: &Dispatcher,
-    throughput: &Throughput,
     rounds: &mpsc::Sender<Vec<OutboxEntry>>,
 ) -> Result<bool, StoreError> {
     let counts = dispatcher.store.counts();
@@ -107,7 +104,8 @@ async fn fill_windows(
             continue;
         }
         let in_flight = u32::try_from(of_lane.in_flight()).unwrap_or(u32::MAX);
-        let free = throughput.window(dispatcher, lane).saturating_sub(in_flight).min(BATCH);
+        let window = dispatcher.throughput.window(lane, dispatcher.registry.slots(lane));
+        let free = window.saturating_sub(in_flight).min(BATCH);
         if free == 0 {
             continue;
         }
@@ -134,54 +132,6 @@ fn tenant_queues(fleet: &Fleet, waiting: Vec<WaitingTenant>) -> Vec<TenantQueue>
             heads: heads.into_iter().map(|(job, start_by)| Head { job, start_by }).collect(),
         })
         .collect()
-}
-
-/// Jobs that ended per second, smoothed over some ten seconds, by queue.
-#[derive(Debug, Default)]
-struct Throughput {
-    observed_at: Option<Timestamp>,
-    lanes: BTreeMap<Lane, Rate>,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Rate {
-    ended: u64,
-    per_second: f64,
-}
-
-impl Throughput {
-    /// Takes a new reading if the last one is old enough.
-    fn observe(&mut self, dispatcher: &Dispatcher) {
-        /// Weight of the newest reading at one reading a second.
-        const NEWEST: f64 = 0.2;
-        let now = dispatcher.clock.now();
-        let seconds = match self.observed_at {
-            Some(at) if now.since(at) < TICK => return,
-            Some(at) => now.since(at).as_secs_f64(),
-            None => f64::INFINITY,
-        };
-        self.observed_at = Some(now);
-        let counts = dispatcher.store.counts();
-        for lane in counts.lanes() {
-            let of_lane = counts.of_lane(&lane);
-            let ended: u64 = StateKind::ALL
-                .into_iter()
-                .filter(|state| state.is_terminal())
-                .map(|state| of_lane.get(state))
-                .sum();
-            let rate = self.lanes.entry(lane).or_insert(Rate { ended, per_second: 0.0 });
-            // Retention lowers the count; that is no throughput.
-            let newly = u32::try_from(ended.saturating_sub(rate.ended)).unwrap_or(u32::MAX);
-            let measured = f64::from(newly) / seconds;
-            rate.per_second += NEWEST * (measured - rate.per_second);
-            rate.ended = ended;
-        }
-    }
-
-    fn window(&self, dispatcher: &Dispatcher, lane: &Lane) -> u32 {
-        let per_second = self.lanes.get(lane).map_or(0.0, |rate| rate.per_second);
-        window::size(dispatcher.registry.slots(lane), per_second, WindowPolicy::default())
-    }
 }
 
 /// Sends what the dispatcher committed, and from time to time what was never confirmed.

@@ -17,6 +17,7 @@ pub mod registry;
 pub mod run;
 pub mod store;
 pub mod sweeper;
+pub mod throughput;
 pub mod watch;
 
 #[cfg(test)]

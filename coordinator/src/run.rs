@@ -85,6 +85,10 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
     };
     let store = open(config.data.clone(), options).await?;
     let broker = start_broker(&config, &fleet).await?;
+    if broker.embedded().is_some() {
+        // What an earlier process held in memory is gone.
+        store.republish().await?;
+    }
     let listener = bind(config.listen).await?;
 
     let (streams, background) = (tasks.child(), tasks.child());
@@ -97,6 +101,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
         broker,
         started_at: clock.now(),
         clock,
+        throughput: Arc::default(),
         streams: streams.clone(),
         stream_slots: StreamSlots::default(),
     });
@@ -178,6 +183,7 @@ fn start_background(
         events: Arc::clone(&context.events),
         clock: Arc::clone(&context.clock),
         fleet: Arc::clone(&context.fleet),
+        throughput: Arc::clone(&context.throughput),
     }
     .start(background);
     Sweeper {

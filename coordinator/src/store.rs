@@ -78,6 +78,10 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Releases those of the jobs that still wait, and puts them into the outbox.
     async fn dispatch(&self, jobs: Vec<JobId>) -> Result<Vec<OutboxEntry>, StoreError>;
 
+    /// Puts every dispatched job into the outbox again, because its message may be lost; answers
+    /// how many.
+    async fn republish(&self) -> Result<u64, StoreError>;
+
     /// Up to `limit` messages that no confirm has cleared yet.
     async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError>;
 
@@ -133,7 +137,7 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Jobs by queue, tenant, class and state.
     fn counts(&self) -> Counts;
 
-    /// Acceptance time of the job that waits longest in a queue.
+    /// Acceptance time of the job that waits longest: queued or dispatched, and never started.
     async fn oldest_waiting(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError>;
 
     /// Free bytes where the store is; `None` when that is not known.

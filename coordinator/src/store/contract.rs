@@ -329,6 +329,34 @@ pub(crate) async fn waiting_jobs_come_by_tenant_with_least_slack_first(world: Wo
     assert_eq!(mine.in_flight, 1);
 }
 
+pub(crate) async fn the_oldest_wait_ends_with_the_first_start(world: World) {
+    let oldest = || async { world.store.oldest_waiting(lane()).await.unwrap() };
+    assert_eq!(oldest().await, None);
+    let first = world.submit_one(1).await;
+    world.pass(5);
+    let second = world.submit_one(1).await;
+    let (grant, entry) = (world.run(second).await, world.store.dispatch(vec![first]).await);
+    assert_eq!(entry.unwrap().len(), 1);
+    assert_eq!(oldest().await, Some(START), "a dispatched job waits, too");
+    world.fail(attempt_of(second, &grant), FailureKind::Retryable).await;
+    world.store.cancel(TenantScope::All, first).await.unwrap();
+    world.pass(600);
+    assert_eq!(world.store.sweep(10).await.unwrap().changed, 1);
+    assert_eq!(world.state(second).await, StateKind::Queued);
+    assert_eq!(oldest().await, None, "one that has started waits no more");
+}
+
+pub(crate) async fn messages_that_may_be_lost_are_published_again(world: World) {
+    let (dispatched, running) = (world.submit_one(1).await, world.submit_one(1).await);
+    world.submit_one(1).await;
+    world.run(running).await;
+    let entries = world.store.dispatch(vec![dispatched]).await.unwrap();
+    let all = world.store.outbox(10).await.unwrap();
+    world.store.clear_outbox(all).await.unwrap();
+    assert_eq!(world.store.republish().await.unwrap(), 1);
+    assert_eq!(world.store.outbox(10).await.unwrap(), entries);
+}
+
 pub(crate) async fn lists_are_paged_and_filtered(world: World) {
     let mut jobs = Vec::new();
     for number in 0..5 {

@@ -174,6 +174,10 @@ impl JobStore for SqliteStore {
         self.writer.call(move |write| dispatch::dispatch(write, &jobs)).await
     }
 
+    async fn republish(&self) -> Result<u64, StoreError> {
+        self.writer.call(dispatch::republish).await
+    }
+
     async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
         let lanes = self.lanes.clone();
         self.readers.call(move |db| dispatch::outbox(db, &lanes, limit)).await

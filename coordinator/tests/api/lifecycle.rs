@@ -49,6 +49,18 @@ async fn shutdown_ends_streams_with_the_reason_and_keeps_what_was_accepted() {
     assert_eq!(beat.outcomes().next(), Some(v1::HeartbeatOutcome::Continue));
 }
 
+/// Else it would wait until the broker is taken to have lost its message, which is a minute.
+#[tokio::test]
+async fn a_restart_publishes_again_what_the_embedded_broker_held_in_memory() {
+    let coordinator = Coordinator::start("").await;
+    let job = coordinator.submit(&["a"]).await;
+    coordinator.wait_for(&job, v1::JobState::Dispatched).await;
+    let folder = coordinator.stop().await;
+    let coordinator = Coordinator::start_in(folder, "", BrokerChoice::Embedded).await;
+    let mut worker = Worker::ready(&coordinator, 1).await;
+    worker.take(&coordinator, &job).await;
+}
+
 #[tokio::test]
 async fn open_streams_of_every_kind_do_not_hold_up_the_end() {
     let coordinator = Coordinator::start("").await;

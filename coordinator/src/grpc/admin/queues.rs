@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::future::join_all;
 use stoker_broker::Publisher;
 use stoker_core::job::StateKind;
-use stoker_core::window::{self, WindowPolicy};
 use stoker_proto::convert;
 use stoker_proto::v1;
 use tokio::time::timeout;
@@ -50,8 +49,7 @@ async fn queue(
         retry_wait: of_lane.get(StateKind::RetryWait),
         oldest_age: oldest.map(|at| convert::wire_duration(context.now().since(at))),
         slots,
-        // Without the throughput that the dispatcher measures: the least that it may be.
-        window: window::size(slots, 0.0, WindowPolicy::default()),
+        window: context.throughput.window(lane, slots),
         broker_messages: depth.ok().and_then(Result::ok).map(|depth| depth.ready),
     })
 }

@@ -1,6 +1,6 @@
 //! What waits, and its way into the outbox.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use stoker_core::ids::{DispatchSeq, JobId};
 use stoker_core::job::{Event, StateKind};
 use stoker_core::time::Timestamp;
@@ -8,7 +8,7 @@ use stoker_core::time::Timestamp;
 use crate::store::{Lane, OutboxEntry, StoreError, WaitingTenant};
 
 use super::lanes::{LaneId, SharedLanes};
-use super::rows::{COLUMNS, StoredJob, time};
+use super::rows::{COLUMNS, StoredJob, optional_time, time};
 use super::writer::Write;
 
 pub(super) fn waiting(
@@ -55,27 +55,39 @@ fn first_waiting(
     .collect()
 }
 
-/// Within one lane the class is one, so the job with least slack is the one that waits longest.
 pub(super) fn oldest_waiting(
     db: &Connection,
     lanes: &SharedLanes,
     lane: &Lane,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let mut oldest = None;
+    let mut oldest: Option<Timestamp> = None;
     for (id, _, counts) in lanes.matching(|names| names.lane == *lane) {
-        if counts.get(StateKind::Queued) == 0 {
-            continue;
-        }
-        let head = first_waiting(db, id, 1)
-            .map_err(StoreError::database("reading what waits longest"))?
-            .pop();
-        let Some((job, _)) = head else { continue };
-        if let Some(stored) = StoredJob::load(db, job)? {
-            let accepted_at = stored.job.accepted_at;
-            oldest = Some(oldest.map_or(accepted_at, |at: Timestamp| at.min(accepted_at)));
+        if counts.get(StateKind::Queued) + counts.get(StateKind::Dispatched) > 0 {
+            let of_lane =
+                oldest_of(db, id).map_err(StoreError::database("reading what waits longest"))?;
+            oldest = oldest.into_iter().chain(of_lane).min();
         }
     }
     Ok(oldest)
+}
+
+/// Jobs that have run before wait for another start, which is no wait. Within one lane the class
+/// is one, so the queued job with least slack is the oldest; dispatched ones are few.
+fn oldest_of(db: &Connection, lane: LaneId) -> rusqlite::Result<Option<Timestamp>> {
+    let queued = db
+        .prepare_cached(
+            "SELECT accepted_at FROM jobs INDEXED BY jobs_waiting
+             WHERE state = 1 AND lane = ? AND started_at IS NULL ORDER BY start_by, id LIMIT 1",
+        )?
+        .query_row([lane], |row| time(row, 0))
+        .optional()?;
+    let dispatched = db
+        .prepare_cached(
+            "SELECT min(accepted_at) FROM jobs INDEXED BY jobs_dispatched
+             WHERE state = 2 AND lane = ? AND started_at IS NULL",
+        )?
+        .query_row([lane], |row| optional_time(row, 0))?;
+    Ok(queued.into_iter().chain(dispatched).min())
 }
 
 pub(super) fn dispatch(
@@ -90,6 +102,18 @@ pub(super) fn dispatch(
         }
     }
     Ok(entries)
+}
+
+pub(super) fn republish(write: &mut Write<'_>) -> Result<u64, StoreError> {
+    let jobs = write
+        .db
+        .prepare_cached(
+            "INSERT OR REPLACE INTO outbox (job, seq)
+             SELECT id, dispatch_seq FROM jobs INDEXED BY jobs_dispatched WHERE state = 2",
+        )
+        .and_then(|mut statement| statement.execute([]))
+        .map_err(StoreError::database("writing the outbox"))?;
+    Ok(jobs as u64)
 }
 
 /// Notes that the job's last dispatch is to be published.

@@ -50,6 +50,8 @@ contract! {
     a_broken_stream_gives_the_job_away_after_the_grace
     amnesty_gives_every_lease_a_full_life
     waiting_jobs_come_by_tenant_with_least_slack_first
+    the_oldest_wait_ends_with_the_first_start
+    messages_that_may_be_lost_are_published_again
     lists_are_paged_and_filtered
     retention_removes_results_first_and_jobs_later
     counts_follow_every_change
