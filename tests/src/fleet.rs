@@ -56,12 +56,14 @@ pub struct Options {
     pub broker: Option<String>,
     pub slots: u16,
     pub lanes: u32,
+    /// Where the store is; `None` for a folder of the fleet's own.
+    pub data: Option<PathBuf>,
 }
 
 impl Options {
     /// An echo fleet on the embedded broker.
     pub fn echo(name: &str, delay: &str) -> Self {
-        Self { fleet: echo_fleet(name, delay), broker: None, slots: 8, lanes: 2 }
+        Self { fleet: echo_fleet(name, delay), broker: None, slots: 8, lanes: 2, data: None }
     }
 }
 
@@ -98,7 +100,8 @@ impl Fleet {
         let mut command = self.command("stoker-coordinator")?;
         command
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
-            .args(["--data", &self.path("data")])
+            .arg("--data")
+            .arg(self.options.data.clone().unwrap_or_else(|| self.folder.path().join("data")))
             .args(["--port-file", &port_file.display().to_string()]);
         let mut program = Program::start("coordinator", command, &self.log("coordinator"))?;
         let what = "the coordinator to listen";

@@ -7,3 +7,4 @@ pub mod poll;
 pub mod programs;
 pub mod rabbitmq;
 pub mod tcp_proxy;
+pub mod tmpfs;
