@@ -7,6 +7,7 @@
 
 mod error;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -19,6 +20,9 @@ pub use error::{ConfigError, Position};
 pub use stoker_core::units::{ByteSize, HumanDuration, ParseUnitError};
 
 use crate::secret::serializing_exposed;
+
+/// Environment variables of ours begin with it.
+const PREFIX: &str = "STOKER_";
 
 /// A larger configuration file is a mistake, such as the path of a data file.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -54,6 +58,13 @@ pub fn parse_toml<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, Co
         let key = error.path().to_string();
         ConfigError::from_toml(text, origin, Some(key), error.inner())
     })
+}
+
+/// Names of environment variables that configure programs of this project. A parent that configures
+/// its children by itself removes them: what a person has set was meant for something else.
+pub fn settings_in_environment() -> Vec<OsString> {
+    let ours = |name: &OsString| name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+    std::env::vars_os().map(|(name, _)| name).filter(ours).collect()
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigError> {

@@ -14,6 +14,7 @@ use stoker_proto::v1::{
     EchoInput, FleetStatusRequest, GetRequest, Job, JobInput, JobSpec, JobState, ResultsRequest,
     SubmitRequest,
 };
+use stoker_runtime::config::settings_in_environment;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
@@ -105,13 +106,15 @@ impl Fleet {
             .args(["--port-file", &port_file.display().to_string()]);
         let mut program = Program::start("coordinator", command, &self.log("coordinator"))?;
         let what = "the coordinator to listen";
-        let mut ended = None;
-        while ended.is_none() && !port_file.exists() {
-            ended = program.ended()?;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !port_file.exists() {
+            if let Some(status) = program.ended()? {
+                bail!("the coordinator ended with {status}:\n{}", program.log_tail());
+            }
+            if tokio::time::Instant::now() > deadline {
+                bail!("waited {PATIENCE:?} for {what}; its log ends:\n{}", program.log_tail());
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        if let Some(status) = ended {
-            bail!("the coordinator ended with {status}:\n{}", program.log_tail());
         }
         self.port =
             std::fs::read_to_string(&port_file)?.trim().parse().context("reading the port")?;
@@ -233,6 +236,10 @@ impl Fleet {
 
     fn command(&self, name: &str) -> anyhow::Result<Command> {
         let mut command = Command::new(program(name)?);
+        // What the person at the keyboard has set, a broker above all, is none of a test's business.
+        for setting in settings_in_environment() {
+            command.env_remove(setting);
+        }
         command
             .args(["--fleet", &self.path("fleet.toml")])
             .arg("--exit-on-stdin-eof")

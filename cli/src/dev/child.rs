@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, kill_process};
+use stoker_runtime::config::settings_in_environment;
 use stoker_runtime::tasks::Tasks;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -19,6 +20,10 @@ const LOG_GRACE: Duration = Duration::from_millis(500);
 
 /// Signals under way to one child.
 const MAX_SIGNALS: usize = 8;
+
+/// Settings of this process that are meant for the children, too. All others would give several
+/// processes one port or one folder.
+const INHERITED: [&str; 2] = ["STOKER_LOG", "STOKER_OTLP_ENDPOINT"];
 
 /// How a child is asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,11 +79,13 @@ pub(super) fn start(
         // Ctrl-C is for this process, which ends the others in order.
         .process_group(0)
         .kill_on_drop(true);
+    for setting in settings_in_environment() {
+        if !INHERITED.iter().any(|inherited| setting == *inherited) {
+            command.env_remove(setting);
+        }
+    }
     for (name, value) in &plan.environment {
-        match value {
-            Some(value) => command.env(name, value.expose()),
-            None => command.env_remove(name),
-        };
+        command.env(name, value.expose());
     }
     let child = command.spawn()?;
     let pid = child.id().ok_or_else(|| io::Error::other("the process ended at once"))?;

@@ -64,8 +64,8 @@ pub(crate) struct ChildPlan {
     pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
-    /// Variables that differ from this process's own; `None` removes one.
-    pub(crate) environment: Vec<(&'static str, Option<Secret>)>,
+    /// Variables besides those of this process.
+    pub(crate) environment: Vec<(&'static str, Secret)>,
 }
 
 /// Every pool of the fleet, in its order.
@@ -121,6 +121,8 @@ impl Plan {
         arguments.extend(["--pool".into(), pool.as_str().into()]);
         arguments.extend(["--slots".into(), self.slots.to_string().into()]);
         arguments.extend(["--lanes".into(), self.lanes.to_string().into()]);
+        let spool = self.data.join("spool").join(&name);
+        arguments.extend(["--spool".into(), spool.into_os_string()]);
         ChildPlan {
             name,
             program: self.programs.worker.clone(),
@@ -141,12 +143,11 @@ impl Plan {
         arguments
     }
 
-    fn environment(&self) -> Vec<(&'static str, Option<Secret>)> {
-        let uri = match &self.broker {
-            Broker::Embedded => None,
-            Broker::RabbitMq(uri) => Some(uri.clone()),
-        };
-        vec![(BROKER_URI, uri)]
+    fn environment(&self) -> Vec<(&'static str, Secret)> {
+        match &self.broker {
+            Broker::Embedded => Vec::new(),
+            Broker::RabbitMq(uri) => vec![(BROKER_URI, uri.clone())],
+        }
     }
 }
 
@@ -188,10 +189,9 @@ mod tests {
             line(&workers[1]),
             "worker-2: --fleet fleet.toml --broker embedded --log-format human \
              --exit-on-stdin-eof --coordinator http://127.0.0.1:7070 --pool default --slots 4 \
-             --lanes 3"
+             --lanes 3 --spool data/spool/worker-2"
         );
-        // A URI that happens to be in the environment does not reach them.
-        assert!(matches!(workers[0].environment.as_slice(), [(BROKER_URI, None)]));
+        assert!(workers[0].environment.is_empty());
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
             assert!(!line(child).contains("hunter2"));
             assert!(!line(child).contains("--broker"));
             assert!(!format!("{child:?}").contains("hunter2"));
-            let [(name, Some(secret))] = child.environment.as_slice() else { panic!() };
+            let [(name, secret)] = child.environment.as_slice() else { panic!() };
             assert_eq!((*name, secret.expose()), (BROKER_URI, uri));
         }
     }
