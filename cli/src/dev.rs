@@ -17,4 +17,4 @@ pub(crate) use logs::LogTarget;
 pub(crate) use notice::Notice;
 pub(crate) use plan::{Broker, Plan};
 pub(crate) use programs::Programs;
-pub(crate) use ready::wait_until_ready;
+pub(crate) use ready::{Slow, wait_until_ready};

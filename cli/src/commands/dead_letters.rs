@@ -179,6 +179,10 @@ async fn choose(
     ask: Ask,
     context: &Context,
 ) -> Result<Option<Vec<String>>, Failure> {
+    if !chosen.all && (chosen.filter.model.is_some() || chosen.filter.reason.is_some()) {
+        return Err(Failure::usage("--model and --reason choose among all dead letters")
+            .hint(format!("name ids alone, or write `{verb} --all` with them")));
+    }
     let ids = if chosen.all {
         let (jobs, _) = fetch(&chosen.filter, usize::MAX, context).await?;
         jobs.into_iter().map(|job| job.id).collect()

@@ -14,7 +14,7 @@ use super::dev::{cores, free_address, make_folder};
 use crate::client::{Client, Settings};
 use crate::context::Context;
 use crate::demo::{Story, Told, summary};
-use crate::dev::{Broker, LocalFleet, LogTarget, Plan, Programs, plan, wait_until_ready};
+use crate::dev::{Broker, LocalFleet, LogTarget, Plan, Programs, Slow, plan, wait_until_ready};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file;
@@ -187,8 +187,8 @@ async fn on_fleet(
     local: &mut LocalFleet,
     context: &Context,
 ) -> Result<Told, Failure> {
-    wait_until_ready(local, &plan.server(), plan.workers(), |notice| note(&format!("  {notice}")))
-        .await?;
+    let workers = (plan.workers(), Slow::Fail);
+    wait_until_ready(local, &plan.server(), workers, |notice| note(&format!("  {notice}"))).await?;
     let settings = Settings {
         server: plan.server(),
         tenant: None,

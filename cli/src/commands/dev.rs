@@ -13,7 +13,7 @@ use stoker_runtime::secret::Secret;
 
 use crate::context::Context;
 use crate::dev::{
-    Broker, BuiltIn, LocalFleet, LogTarget, Notice, Plan, Programs, plan, wait_until_ready,
+    Broker, BuiltIn, LocalFleet, LogTarget, Notice, Plan, Programs, Slow, plan, wait_until_ready,
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
@@ -91,7 +91,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     let logs = LogTarget::Screen { color: context.terminal.color() };
     let mut local = LocalFleet::start(&plan, &logs, &context.tasks)?;
     let server = plan.server();
-    let ready = wait_until_ready(&mut local, &server, plan.workers(), say);
+    let ready = wait_until_ready(&mut local, &server, (plan.workers(), Slow::Wait), say);
     let ready = tokio::select! {
         ready = ready => ready,
         _ = signals.next() => return stop(&mut local, &mut signals).await,

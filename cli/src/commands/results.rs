@@ -14,6 +14,7 @@ use crate::output::npy::{Npy, NpyError};
 use crate::output::sink::NewFile;
 use crate::render::text::count;
 use crate::terminal::note;
+use crate::waiting::StopSignals;
 
 /// Fetch the results of jobs that succeeded.
 ///
@@ -52,13 +53,23 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
             }
             Ok(())
         }
-        (Format::Jsonl, Some(path)) => save_lines(&args.ids, &path, context).await,
+        (Format::Jsonl, Some(path)) => whole(save_lines(&args.ids, &path, context)).await,
         (Format::Npy, None) if context.terminal.out_is_terminal() => {
             Err(Failure::usage("an array is not text for a terminal")
                 .hint("write it to a file with --out FILE, or redirect the output"))
         }
         (Format::Npy, None) => print_array(&args.ids, context).await,
-        (Format::Npy, Some(path)) => save_array(&args.ids, &path, context).await,
+        (Format::Npy, Some(path)) => whole(save_array(&args.ids, &path, context)).await,
+    }
+}
+
+/// A signal ends it as any other failure does, so that no piece of a file stays behind.
+async fn whole(save: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let mut signals = StopSignals::new()?;
+    // Cancel-safe: what was begun is removed when it is dropped.
+    tokio::select! {
+        saved = save => saved,
+        exit = signals.next() => Err(Failure::new(exit, "interrupted; nothing was written")),
     }
 }
 

@@ -8,8 +8,22 @@ use crate::render::time::span;
 /// Something that happened to a process, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
-    Started { name: String, pid: u32, again: bool },
-    Ended { name: String, pid: u32, ending: Ending, next: Decision },
+    Started {
+        name: String,
+        pid: u32,
+        again: bool,
+    },
+    Ended {
+        name: String,
+        pid: u32,
+        ending: Ending,
+        next: Decision,
+    },
+    /// Workers take long to be ready.
+    Slow {
+        ready: usize,
+        workers: usize,
+    },
 }
 
 impl fmt::Display for Notice {
@@ -18,6 +32,10 @@ impl fmt::Display for Notice {
             Self::Started { name, pid, again } => {
                 write!(f, "{name} {} (pid {pid})", if *again { "is back" } else { "started" })
             }
+            Self::Slow { ready, workers } => write!(
+                f,
+                "{ready} of {workers} workers are ready; the logs say what the others wait for"
+            ),
             Self::Ended { name, pid, ending, next } => {
                 write!(f, "{name} (pid {pid}) {ending}")?;
                 match next {

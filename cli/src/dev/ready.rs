@@ -11,23 +11,31 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::render::time::span;
 
-/// Loading a model from a cold disk takes its time.
+/// Loading a model from a cold disk takes its time; fetching one may take much longer.
 const LIMIT: Duration = Duration::from_mins(2);
 const INTERVAL: Duration = Duration::from_millis(100);
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Waits until `workers` are ready and returns a client of the fleet's coordinator.
+/// What becomes of workers that take long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slow {
+    Fail,
+    /// They may fetch a large model: say so, and go on as long as the processes live.
+    Wait,
+}
+
+/// Waits until `workers` are ready.
 ///
 /// `notice` is told what happens meanwhile.
 pub(crate) async fn wait_until_ready(
     fleet: &mut LocalFleet,
     server: &str,
-    workers: usize,
+    (workers, slow): (usize, Slow),
     mut notice: impl FnMut(&Notice),
 ) -> Result<(), Failure> {
     let settings = Settings { server: server.to_owned(), tenant: None, timeout: PROBE_LIMIT };
     let client = Client::new(settings)?;
-    let deadline = Instant::now() + LIMIT;
+    let mut deadline = Instant::now() + LIMIT;
     let mut ready = 0;
     while ready < workers {
         tokio::select! {
@@ -40,13 +48,19 @@ pub(crate) async fn wait_until_ready(
                 Some(told) => notice(&told),
                 None => return Err(fleet.why_down().await),
             },
-            () = tokio::time::sleep_until(deadline) => {
-                return Err(Failure::new(
-                    Exit::TimedOut,
-                    format!("{ready} of {workers} workers were ready after {}", span(LIMIT)),
-                )
-                .hint("their logs say what they wait for"));
-            }
+            () = tokio::time::sleep_until(deadline) => match slow {
+                Slow::Wait => {
+                    deadline += LIMIT;
+                    notice(&Notice::Slow { ready, workers });
+                }
+                Slow::Fail => {
+                    return Err(Failure::new(
+                        Exit::TimedOut,
+                        format!("{ready} of {workers} workers were ready after {}", span(LIMIT)),
+                    )
+                    .hint("their logs say what they wait for"));
+                }
+            },
         }
     }
     Ok(())

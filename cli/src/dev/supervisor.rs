@@ -16,8 +16,9 @@ use super::plan::{ChildPlan, Plan};
 use super::restart::{Decision, Ending, History};
 use crate::failure::Failure;
 
-/// Longer than a worker's own grace period, which ends it in better order.
-const DRAIN_LIMIT: Duration = Duration::from_secs(40);
+/// Longer than a worker takes at worst: its grace period, then the ends of its engines and of its
+/// last reports. It ends itself in better order.
+const DRAIN_LIMIT: Duration = Duration::from_mins(1);
 /// Without a coordinator there is nobody to hand anything back to.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
 const COORDINATOR_LIMIT: Duration = Duration::from_secs(10);

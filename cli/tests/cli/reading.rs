@@ -262,3 +262,12 @@ async fn models_are_listed_with_what_they_do() {
     let run = stoker_at(&fake.url, &["models", "-o", "json"]).await.expect(0);
     assert_eq!(run.json()["models"][0]["task"], "echo");
 }
+
+#[tokio::test]
+async fn a_filter_without_all_is_not_silently_ignored() {
+    let fake = Fake::start(jobs(1)).await;
+    let arguments = ["dead-letters", "redrive", "job-1", "--model", "echo"];
+    let run = stoker_at(&fake.url, &arguments).await.expect(2);
+    assert!(run.err.contains("redrive --all"), "{}", run.err);
+    fake.with(|state| assert!(state.requests.is_empty()));
+}
