@@ -179,7 +179,7 @@ impl Client {
         let told = AtomicBool::new(false);
         let classify = |error: &CallError| match error {
             CallError::Status(status) if Instant::now() < give_up => {
-                let again = refusal::retryable(status);
+                let again = within(refusal::retryable(status), give_up);
                 if again != Retryable::Permanent && !told.swap(true, Ordering::Relaxed) {
                     self.tell_of_retries(patience);
                 }
@@ -229,6 +229,14 @@ impl Client {
             format!("cannot {what}: {} did not answer within {limit}", self.server),
         )
         .hint("try again, or allow more time with --timeout")
+    }
+}
+
+/// Coming back after the patience has ended is no use.
+fn within(again: Retryable, give_up: Instant) -> Retryable {
+    match again {
+        Retryable::After(delay) if Instant::now() + delay > give_up => Retryable::Permanent,
+        other => other,
     }
 }
 

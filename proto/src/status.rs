@@ -179,6 +179,16 @@ pub fn unavailable(reason: Reason, message: impl fmt::Display, retry_after: Dura
     retry_later(reason, message, retry_after)
 }
 
+/// `DEADLINE_EXCEEDED`: no answer within `limit`; the call may still take effect.
+pub fn timed_out(limit: Duration) -> Status {
+    let message = format!(
+        "the coordinator found no answer within {} s, and whether the call took effect is not known: \
+         repeat it, which is safe (a submit: with the same idempotency key)",
+        limit.as_secs()
+    );
+    retry_later(Reason::TimedOut, message, Duration::from_secs(1))
+}
+
 /// `INTERNAL`: a fault of ours. `id` stands beside its cause in the coordinator's log; the cause
 /// itself stays there.
 pub fn internal(id: impl fmt::Display) -> Status {
@@ -224,6 +234,7 @@ const fn code(reason: Reason) -> Code {
         Reason::BrokerUnavailable | Reason::ShuttingDown | Reason::StoreUnavailable => {
             Code::Unavailable
         }
+        Reason::TimedOut => Code::DeadlineExceeded,
         Reason::Internal => Code::Internal,
     }
 }

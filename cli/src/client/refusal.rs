@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
+use stoker_proto::status::{explain, is_retryable};
 use stoker_runtime::retry::Retryable;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -16,10 +17,10 @@ const MAX_VIOLATIONS: usize = 10;
 
 /// Whether the same call may succeed a moment later.
 pub(super) fn retryable(status: &Status) -> Retryable {
-    if status.code() != Code::Unavailable {
+    if !is_retryable(status) {
         return Retryable::Permanent;
     }
-    match status.get_error_details().retry_info().and_then(|info| info.retry_delay) {
+    match explain(status).retry_after {
         Some(delay) => Retryable::After(delay),
         None => Retryable::Transient,
     }

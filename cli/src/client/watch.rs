@@ -7,7 +7,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use stoker_proto::v1;
 use stoker_runtime::retry::{Delays, Retryable};
 use tokio::time::Instant;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::{Client, refusal};
 use crate::failure::Failure;
@@ -121,11 +121,7 @@ impl Watch {
     }
 
     fn is_worth_waiting(&self, status: &Status) -> bool {
-        let broken = refusal::retryable(status) != Retryable::Permanent
-            // What a connection that breaks in the middle of a stream gives.
-            || matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
-                && self.updates.is_some()
-                && std::error::Error::source(status).is_some();
+        let broken = refusal::retryable(status) != Retryable::Permanent;
         let known = self.coordinator == Coordinator::Known;
         broken && known && self.lost_at.is_none_or(|since| since.elapsed() < PATIENCE)
     }

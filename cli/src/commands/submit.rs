@@ -104,7 +104,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         Err(partial) if partial.accepted.is_empty() => return Err(partial.failure),
         Err(partial) => {
             print_ids(&partial.accepted, context)?;
-            let key = key.trim_end_matches("/0");
+            let key = key.strip_suffix("/0").unwrap_or(&key);
             return Err(partial.failure.hint(format!(
                 "the same command with `--idempotency-key {key}` submits only the rest"
             )));

@@ -5,10 +5,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use stoker_proto::client::MAX_REQUEST_BYTES;
 use stoker_proto::status::{self, Reason};
 use stoker_runtime::trace_context::TraceContext;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -20,12 +21,15 @@ use crate::metrics;
 /// Calls that wait for their answer at once; more are refused at once rather than queued.
 const MAX_CALLS: usize = 1_024;
 
+/// Time to the answer of a call; a stream only has to begin within it.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 const PACKAGE: &str = "/stoker.v1.";
 
 /// The methods of the API: labels must not come from callers.
-const METHODS: [&str; 24] = [
+const METHODS: [&str; 25] = [
     "JobService/Submit",
     "JobService/SubmitBatch",
     "JobService/Get",
@@ -34,6 +38,7 @@ const METHODS: [&str; 24] = [
     "JobService/Results",
     "JobService/Cancel",
     "JobService/Retry",
+    "JobService/ListModels",
     "WorkerService/Register",
     "WorkerService/Claim",
     "WorkerService/Heartbeat",
@@ -111,7 +116,10 @@ where
                 call.code = Code::ResourceExhausted;
                 return Ok(overloaded().into_http());
             };
-            let response = inner.call(request).await?;
+            let response = match timeout(CALL_LIMIT, inner.call(request)).await {
+                Ok(response) => explained(response?),
+                Err(_) => status::timed_out(CALL_LIMIT).into_http(),
+            };
             call.code = code(response.headers());
             tracing::Span::current().record("rpc.grpc.status_code", i32::from(call.code));
             Ok(response)
@@ -140,6 +148,20 @@ fn span(method: &'static str, headers: &http::HeaderMap) -> tracing::Span {
 /// The code of an answer. An answer whose messages follow begins without one.
 fn code(headers: &http::HeaderMap) -> Code {
     Status::from_header_map(headers).map_or(Code::Ok, |status| status.code())
+}
+
+/// The transport's own refusal of a message that is too large names no remedy.
+fn explained(response: http::Response<Body>) -> http::Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() == Code::OutOfRange && status.details().is_empty() => {
+            let problem = format!(
+                "is larger than the {} MiB that a call may have: split it into several",
+                MAX_REQUEST_BYTES >> 20
+            );
+            status::invalid_field("request", problem).into_http()
+        }
+        Some(_) | None => response,
+    }
 }
 
 fn overloaded() -> Status {
@@ -209,5 +231,22 @@ mod tests {
         assert_eq!(explained.reason, Some(Reason::Overloaded));
         assert_eq!(explained.retry_after, Some(RETRY_AFTER));
         assert!(calls.call(request("/grpc.health.v1.Health/Check")).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_takes_too_long_says_that_it_may_be_repeated() {
+        let never = tower::service_fn(|_: http::Request<Body>| {
+            std::future::pending::<Result<http::Response<Body>, Infallible>>()
+        });
+        let mut calls = CallLayer::new().layer(never);
+        let response = calls.call(request("/stoker.v1.JobService/Submit")).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        let explained = explain(&status);
+        assert_eq!(
+            (explained.code, explained.reason),
+            (Code::DeadlineExceeded, Some(Reason::TimedOut))
+        );
+        assert!(explained.message.contains("idempotency key"), "{explained}");
+        assert!(status::is_retryable(&status));
     }
 }

@@ -39,8 +39,6 @@ const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// A peer that vanished without a word is noticed within the sum of these two.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time to the answer of a call; a stream only has to begin within it.
-const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// How long calls under way may take to end at shutdown.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -76,7 +74,6 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .accept_http1(true)
-        .timeout(CALL_LIMIT)
         .layer(CallLayer::new())
         .add_routes(routes)
         .serve_with_incoming_shutdown(

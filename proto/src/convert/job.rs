@@ -82,6 +82,7 @@ mod tests {
         WorkerId,
     };
     use stoker_core::job::{AttemptOutcome, FailureReason, Job, Lease};
+    use stoker_core::request::Task;
 
     use super::*;
 
@@ -93,6 +94,7 @@ mod tests {
             class: ClassName::new("c").unwrap(),
             pool: PoolName::new("p").unwrap(),
             model: ModelName::new("m").unwrap(),
+            task: Task::TextEmbedding,
             labels: [("a".to_owned(), "b".to_owned())].into(),
             input_bytes: 7,
             result_bytes: 0,

@@ -34,12 +34,14 @@ pub enum Reason {
     BrokerUnavailable,
     StoreUnavailable,
     ShuttingDown,
+    /// The coordinator did not come to an answer in time.
+    TimedOut,
     /// A fault of ours.
     Internal,
 }
 
 impl Reason {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidRequest,
         Self::NotFound,
         Self::IdempotencyKeyReused,
@@ -58,6 +60,7 @@ impl Reason {
         Self::BrokerUnavailable,
         Self::StoreUnavailable,
         Self::ShuttingDown,
+        Self::TimedOut,
         Self::Internal,
     ];
 
@@ -82,6 +85,7 @@ impl Reason {
             Self::BrokerUnavailable => "BROKER_UNAVAILABLE",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
             Self::ShuttingDown => "SHUTTING_DOWN",
+            Self::TimedOut => "TIMED_OUT",
             Self::Internal => "INTERNAL",
         }
     }
