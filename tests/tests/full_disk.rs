@@ -76,7 +76,7 @@ async fn a_start_on_a_full_disk_says_so() -> anyhow::Result<()> {
     let _ = std::fs::write(disk.join("ballast"), vec![0; SMALL_KIB as usize * 1024]);
     let error = Fleet::start(fleet_without_reserve(disk.join("data"))).await.unwrap_err();
     let error = format!("{error:#}");
-    assert!(error.contains("No space left on device"), "{error}");
+    assert!(error.contains("disk is full; free some space there"), "{error}");
     assert!(error.contains("--data"), "{error}");
     assert!(!error.contains("panicked"), "{error}");
     Ok(())
