@@ -6,7 +6,8 @@
 /// Bounds of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowPolicy {
-    /// Never less, so that the first worker of a pool finds work at once.
+    /// Never less, so that the first worker of a pool finds work at once. Small: what is released
+    /// without anybody to take it can no longer be reordered.
     pub min: u32,
     /// Never more, whatever was measured.
     pub max: u32,
@@ -14,7 +15,7 @@ pub struct WindowPolicy {
 
 impl Default for WindowPolicy {
     fn default() -> Self {
-        Self { min: 8, max: 4096 }
+        Self { min: 2, max: 4096 }
     }
 }
 

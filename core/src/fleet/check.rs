@@ -285,11 +285,20 @@ impl Problems {
         if lease.disconnect_grace > lease.ttl {
             self.add("lease.disconnect-grace", "must not be longer than lease.ttl");
         }
+        if lease.redispatch_after < Duration::from_secs(1) {
+            self.add("lease.redispatch-after", "must be at least 1s: messages take their time");
+        }
+        if lease.max_runtime < lease.ttl {
+            self.add("lease.max-runtime", "must be at least as long as lease.ttl");
+        }
         JobPolicy { retry, lease }
     }
 
     fn retention(&mut self, spec: &FleetSpec) -> Retention {
         let (results, jobs) = (spec.retention.results.get(), spec.retention.jobs.get());
+        if results.is_zero() {
+            self.add("retention.results", "must be above 0s: results have to be fetched first");
+        }
         if jobs < results {
             self.add("retention.jobs", "must be at least as long as retention.results");
         }
