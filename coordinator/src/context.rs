@@ -11,6 +11,7 @@ use stoker_runtime::tasks::Tasks;
 use crate::broker::Broker;
 use crate::events::Events;
 use crate::grpc::streams::StreamSlots;
+use crate::publisher::Aside;
 use crate::registry::Registry;
 use crate::store::{JobStore, Lane};
 use crate::throughput::Throughput;
@@ -27,6 +28,8 @@ pub struct Context {
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,
     pub throughput: Arc<Throughput>,
+    /// Queues whose messages the broker does not take.
+    pub aside: Arc<Aside>,
     /// Runs what keeps streams going; ended before the store is closed.
     pub streams: Tasks,
     pub stream_slots: StreamSlots,
@@ -42,6 +45,11 @@ impl Context {
     pub(crate) fn lanes(&self) -> Vec<Lane> {
         lanes(&self.fleet)
     }
+}
+
+/// Whether the fleet file names this queue.
+pub(crate) fn serves(fleet: &Fleet, lane: &Lane) -> bool {
+    fleet.pools.get(&lane.pool).is_some_and(|pool| pool.models.contains(&lane.model))
 }
 
 /// One queue for each model of each pool.

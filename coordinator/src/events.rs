@@ -116,7 +116,7 @@ mod tests {
     use std::time::Duration;
 
     use futures::FutureExt as _;
-    use stoker_core::ids::{Attempt, JobId, ModelName, PoolName, WorkerId};
+    use stoker_core::ids::{Attempt, ClassName, JobId, ModelName, PoolName, WorkerId};
     use stoker_runtime::clock::ManualClock;
 
     use super::*;
@@ -135,7 +135,8 @@ mod tests {
 
     fn change(from: Option<StateKind>, to: StateKind, effects: Vec<Effect>) -> Change {
         let job = JobId::from_bytes([1; 16]);
-        Change { job, lane: lane(), from, to, effects, waited: None, worker: None }
+        let class = ClassName::new("standard").unwrap();
+        Change { job, class, lane: lane(), from, to, effects, waited: None }
     }
 
     /// Which of dispatcher, sweeper and outbox a change rings.

@@ -27,6 +27,7 @@ const RPCS_IN_FLIGHT: &str = "stoker_coordinator_rpcs_in_flight";
 const STREAMS: &str = "stoker_coordinator_streams";
 const CONNECTIONS: &str = "stoker_coordinator_connections";
 const PUBLISHED: &str = "stoker_coordinator_published_total";
+const OUTBOX: &str = "stoker_coordinator_outbox_messages";
 const SWEPT: &str = "stoker_coordinator_swept_total";
 const COMMIT_SECONDS: &str = "stoker_coordinator_commit_seconds";
 const COMMIT_CALLS: &str = "stoker_coordinator_commit_calls";
@@ -38,7 +39,7 @@ pub fn describe() {
     describe_histogram!(
         WAIT_SECONDS,
         Unit::Seconds,
-        "Time from acceptance to the first start of execution, by model"
+        "Time from acceptance to the first start of execution, by class and model"
     );
     describe_histogram!(
         BUSY_SECONDS,
@@ -59,6 +60,7 @@ pub fn describe() {
     describe_gauge!(STREAMS, "Open streams, by kind");
     describe_gauge!(CONNECTIONS, "Open connections");
     describe_counter!(PUBLISHED, "Messages sent to the broker, by whether it confirmed them");
+    describe_gauge!(OUTBOX, "Messages that the broker has not confirmed");
     describe_counter!(SWEPT, "Jobs that a timer changed");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time of a group commit, sync included");
     describe_histogram!(COMMIT_CALLS, "Calls that shared a commit");
@@ -71,8 +73,8 @@ pub(crate) fn changed(change: &Change) {
         counter!(TRANSITIONS, "state" => change.to.name()).increment(1);
     }
     if let Some(waited) = change.waited {
-        let model = change.lane.model.to_string();
-        histogram!(WAIT_SECONDS, "model" => model).record(waited.as_secs_f64());
+        let (class, model) = (change.class.to_string(), change.lane.model.to_string());
+        histogram!(WAIT_SECONDS, "class" => class, "model" => model).record(waited.as_secs_f64());
     }
 }
 
@@ -121,6 +123,10 @@ pub(crate) fn queue(gauges: &QueueGauges<'_>) {
 pub(crate) fn workers(state: WorkerState, workers: usize) {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX);
     gauge!(WORKERS, "state" => state.name()).set(f64::from(workers));
+}
+
+pub(crate) fn outbox(messages: u64) {
+    gauge!(OUTBOX).set(approximate(messages));
 }
 
 pub(crate) fn free_disk(bytes: u64) {

@@ -73,6 +73,7 @@ async fn gauges(context: &Context) -> Result<(), StoreError> {
     for state in WorkerState::ALL {
         metrics::workers(state, workers.iter().filter(|worker| worker.state == state).count());
     }
+    metrics::outbox(context.store.outbox_len().await?);
     if let Some(bytes) = context.store.free_disk() {
         metrics::free_disk(bytes);
     }

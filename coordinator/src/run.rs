@@ -4,6 +4,7 @@
 //! calls under way are answered, and only then the store is closed.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::events::Events;
 use crate::grpc::server::{self, ServeError, Served};
 use crate::grpc::streams::StreamSlots;
 use crate::observe::observe;
+use crate::publisher::OutboxPublisher;
 use crate::readiness::Readiness;
 use crate::registry::Registry;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
@@ -102,6 +104,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
         started_at: clock.now(),
         clock,
         throughput: Arc::default(),
+        aside: Arc::default(),
         streams: streams.clone(),
         stream_slots: StreamSlots::default(),
     });
@@ -133,7 +136,11 @@ async fn open(data: PathBuf, options: SqliteOptions) -> Result<Arc<SqliteStore>,
 
 /// The database says only "unable to open database file".
 fn check_writable(data: &Path) -> Result<(), RunError> {
-    std::fs::create_dir_all(data)
+    // Inputs and results are in there: a folder that is made here is for its owner alone.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
         .map_err(|source| RunError::DataDirectory { path: data.to_owned(), source })?;
     let probe = data.join("writable");
     write_atomically(&probe, b"").map_err(RunError::DataNotWritable)?;
@@ -176,18 +183,25 @@ fn start_background(
             None => Ok(()),
         }
     });
+    let rounds = OutboxPublisher {
+        store: Arc::clone(&context.store),
+        broker: context.broker.publisher(),
+        events: Arc::clone(&context.events),
+        aside: Arc::clone(&context.aside),
+    }
+    .start(background);
     Dispatcher {
         store: Arc::clone(&context.store),
-        publisher: context.broker.publisher(),
         registry: Arc::clone(&context.registry),
         events: Arc::clone(&context.events),
         clock: Arc::clone(&context.clock),
         fleet: Arc::clone(&context.fleet),
         throughput: Arc::clone(&context.throughput),
     }
-    .start(background);
+    .start(background, rounds);
     Sweeper {
         store: Arc::clone(&context.store),
+        publisher: context.broker.publisher(),
         events: Arc::clone(&context.events),
         clock: Arc::clone(&context.clock),
         fleet: Arc::clone(&context.fleet),

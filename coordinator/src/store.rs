@@ -5,23 +5,24 @@
 //! answers only when that transaction is durable. Several verbs may share a commit.
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 mod counts;
 mod error;
 pub mod sqlite;
 mod types;
 
 use async_trait::async_trait;
-use stoker_core::ids::{JobId, WorkerId};
+use stoker_core::ids::{JobId, TenantName, WorkerId};
 use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
+use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
 
 pub use counts::{Counts, StateCounts};
 pub use error::StoreError;
 pub use types::{
     AttemptRef, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome,
-    CompleteOutcome, Filter, Grant, HeartbeatOutcome, Lane, NewJob, OutboxEntry, Page, Release,
-    Retried, SettleOutcome, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
+    CompleteOutcome, Filter, Grant, HeartbeatOutcome, Lane, LaneSet, NewJob, OutboxEntry, Page,
+    Release, Retried, SettleOutcome, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
 };
 
 /// Keeps jobs. Durable: what a verb answered survives the death of every process.
@@ -34,6 +35,13 @@ pub use types::{
 pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Stores new jobs, all or none; an idempotency key that was used answers its job instead.
     async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, StoreError>;
+
+    /// The jobs of these keys, in order; `None` unless each was used before by the same request.
+    async fn repeated(
+        &self,
+        tenant: TenantName,
+        keys: Vec<Idempotency>,
+    ) -> Result<Option<Vec<JobId>>, StoreError>;
 
     /// One job; `None` when there is none, or it is not the tenant's.
     async fn get(&self, scope: TenantScope, job: JobId) -> Result<Option<JobRecord>, StoreError>;
@@ -82,8 +90,11 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// how many.
     async fn republish(&self) -> Result<u64, StoreError>;
 
-    /// Up to `limit` messages that no confirm has cleared yet.
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError>;
+    /// Up to `limit` messages of these queues that no confirm has cleared yet.
+    async fn outbox(&self, limit: u32, lanes: LaneSet) -> Result<Vec<OutboxEntry>, StoreError>;
+
+    /// How many messages no confirm has cleared yet.
+    async fn outbox_len(&self) -> Result<u64, StoreError>;
 
     /// Forgets messages that the broker has confirmed.
     async fn clear_outbox(&self, entries: Vec<OutboxEntry>) -> Result<(), StoreError>;
@@ -122,8 +133,12 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Gives every lease a full life from now on, since nobody could be heard for a while.
     async fn grant_amnesty(&self) -> Result<u64, StoreError>;
 
-    /// Applies what is due to up to `limit` jobs.
-    async fn sweep(&self, limit: u32) -> Result<Swept, StoreError>;
+    /// Applies what was due when it was called to up to `limit` jobs.
+    ///
+    /// A dispatched job whose message counts as lost is put into the outbox again, unless its queue
+    /// is among those that are known to be `intact`. A job that cannot be handled is logged and
+    /// left for later.
+    async fn sweep(&self, limit: u32, intact: Vec<Lane>) -> Result<Swept, StoreError>;
 
     /// Removes results and jobs that ended before these times, up to `limit` jobs of each; answers
     /// how many were removed.
@@ -133,6 +148,9 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
         jobs_before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError>;
+
+    /// How many failed jobs were neither retried nor discarded; more than `limit` count as `limit`.
+    async fn dead_letters(&self, limit: u32) -> Result<u64, StoreError>;
 
     /// Jobs by queue, tenant, class and state.
     fn counts(&self) -> Counts;

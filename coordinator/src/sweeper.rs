@@ -7,21 +7,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
+use stoker_broker::Publisher;
 use stoker_core::fleet::Fleet;
+use stoker_core::job::StateKind;
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
 use stoker_runtime::retry::Delays;
 use stoker_runtime::tasks::Tasks;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::Events;
 use crate::metrics;
-use crate::store::{JobStore, StoreError};
+use crate::store::{JobStore, Lane, StoreError};
 
 /// Jobs in one commit.
 const BATCH: u32 = 512;
 /// Sweeps come at least this often.
 const TICK: Duration = Duration::from_secs(1);
+/// What the broker said of its queues is believed for so long at most.
+const DEPTH_AGE: Duration = Duration::from_secs(5);
+/// A broker that takes longer to say it counts as one that lost everything.
+const DEPTH_LIMIT: Duration = Duration::from_millis(500);
 /// Pause between rounds of retention.
 const RETENTION_TICK: Duration = Duration::from_secs(30);
 
@@ -29,6 +37,7 @@ const RETENTION_TICK: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Sweeper {
     pub store: Arc<dyn JobStore>,
+    pub publisher: Arc<dyn Publisher>,
     pub events: Arc<Events>,
     pub clock: Arc<dyn Clock>,
     pub fleet: Arc<Fleet>,
@@ -46,8 +55,10 @@ impl Sweeper {
 async fn sweep(sweeper: Sweeper, shutdown: CancellationToken) {
     let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
     let mut amnesty = Amnesty::new(sweeper.fleet.job_policy.lease.ttl);
+    let mut intact = Intact::default();
     loop {
-        let round = sweep_round(&sweeper, &mut amnesty).await;
+        intact.refresh(&sweeper).await;
+        let round = sweep_round(&sweeper, &mut amnesty, &intact).await;
         let pause = match round {
             Ok(pause) => {
                 delays.reset();
@@ -74,23 +85,62 @@ async fn sweep(sweeper: Sweeper, shutdown: CancellationToken) {
 }
 
 /// Applies what is due; answers how long nothing will be.
-async fn sweep_round(sweeper: &Sweeper, amnesty: &mut Amnesty) -> Result<Duration, StoreError> {
-    if amnesty.is_owed(sweeper.clock.now()) {
+async fn sweep_round(
+    sweeper: &Sweeper,
+    amnesty: &mut Amnesty,
+    intact: &Intact,
+) -> Result<Duration, StoreError> {
+    // Before anything that may be held up: how late the answers come is what amnesty is about.
+    let asked_at = sweeper.clock.now();
+    if amnesty.is_owed(asked_at) {
         let leases = sweeper.store.grant_amnesty().await?;
         if leases > 0 {
             tracing::info!(leases, "leases get a full life: nobody could be heard for a while");
         }
     }
-    let swept = sweeper.store.sweep(BATCH).await?;
-    let now = sweeper.clock.now();
-    amnesty.swept(now);
+    let swept = sweeper.store.sweep(BATCH, intact.lanes.clone()).await?;
+    amnesty.swept(asked_at);
     metrics::swept(swept.changed);
     if swept.changed >= BATCH {
         return Ok(Duration::ZERO);
     }
     let asked_for = sweeper.events.take_sweep_at();
     let next = swept.next_due.into_iter().chain(asked_for).min();
+    let now = sweeper.clock.now();
     Ok(next.map_or(TICK, |at| at.since(now).clamp(Duration::from_millis(1), TICK)))
+}
+
+/// Queues whose broker holds at least a message for each dispatched job: nothing was lost there, the
+/// workers are only busy or away. Sending again would pile up duplicates without end.
+#[derive(Debug, Default)]
+struct Intact {
+    asked_at: Option<Timestamp>,
+    lanes: Vec<Lane>,
+}
+
+impl Intact {
+    /// Asks the broker, if it has not been asked a moment ago.
+    async fn refresh(&mut self, sweeper: &Sweeper) {
+        let now = sweeper.clock.now();
+        let fresh = DEPTH_AGE.min(sweeper.fleet.job_policy.lease.redispatch_after / 4);
+        if self.asked_at.is_some_and(|at| now.since(at) < fresh) {
+            return;
+        }
+        self.asked_at = Some(now);
+        let counts = sweeper.store.counts();
+        let dispatched = |lane: &Lane| counts.of_lane(lane).get(StateKind::Dispatched);
+        let lanes = counts.lanes().into_iter().filter(|lane| dispatched(lane) > 0);
+        let asked = lanes.map(|lane| async move {
+            let depth = timeout(DEPTH_LIMIT, sweeper.publisher.depth(&lane)).await;
+            (lane, depth.ok().and_then(Result::ok))
+        });
+        self.lanes = join_all(asked)
+            .await
+            .into_iter()
+            .filter(|(lane, depth)| depth.is_some_and(|depth| depth.ready >= dispatched(lane)))
+            .map(|(lane, _)| lane)
+            .collect();
+    }
 }
 
 /// Whether leases may be expired, or everyone has to be given time to be heard first.

@@ -112,7 +112,7 @@ mod tests {
         let throughput = Throughput::default();
         throughput.observe(at(0), &ended(0));
         throughput.observe(Timestamp::from_unix_millis(10), &ended(4_000));
-        assert_eq!(throughput.window(&lane(), 0), 8);
+        assert_eq!(throughput.window(&lane(), 0), 2);
         throughput.observe(at(1), &ended(4_000));
         let before = throughput.window(&lane(), 0);
         assert_eq!(before, 800);

@@ -9,6 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::time::Timestamp;
+
 /// An identifier or name that could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseIdError {
@@ -82,6 +84,15 @@ uuid_id!(
     /// An event in the outbox, stable over redeliveries to watchers and webhooks.
     EventId, "event"
 );
+
+impl JobId {
+    /// Not greater than any id that was made at this time or later: a job's id begins with 48 bits of
+    /// milliseconds (UUID version 7). Times before 1970 count as 1970.
+    pub fn first_of(time: Timestamp) -> Self {
+        let millis = u64::try_from(time.as_unix_millis()).unwrap_or(0);
+        Self::from_uuid(Uuid::from_u128(u128::from(millis & ((1 << 48) - 1)) << 80))
+    }
+}
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {

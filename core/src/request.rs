@@ -19,6 +19,16 @@ pub enum Task {
 }
 
 impl Task {
+    pub const ALL: [Self; 2] = [Self::TextEmbedding, Self::Echo];
+
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|task| task.number() == number)
+    }
+
     /// The name used in `fleet.toml`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -18,9 +18,6 @@ use crate::registry::{Cordon, WorkerState};
 
 use super::errors;
 
-/// Entries of the outbox that are counted; more are shown as this many.
-const MAX_OUTBOX: u32 = 10_000;
-
 /// The service.
 #[derive(Debug)]
 pub(super) struct Admin {
@@ -38,7 +35,7 @@ impl Admin {
         let workers = context.registry.list();
         let ready = workers.iter().filter(|worker| worker.state == WorkerState::Ready).count();
         let present = workers.iter().filter(|worker| worker.state != WorkerState::Lost).count();
-        let outbox = context.store.outbox(MAX_OUTBOX).await.map_err(errors::store)?;
+        let outbox = context.store.outbox_len().await.map_err(errors::store)?;
         let now = context.now();
         Ok(v1::FleetStatusResponse {
             fleet: context.fleet.name.to_string(),
@@ -58,7 +55,7 @@ impl Admin {
             dead_letters: dead_letters::count(context).await?,
             observed_at: Some(convert::wire_timestamp(now)),
             uptime: Some(convert::wire_duration(now.since(context.started_at))),
-            outbox: u64::try_from(outbox.len()).unwrap_or(u64::MAX),
+            outbox,
         })
     }
 }

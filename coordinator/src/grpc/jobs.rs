@@ -138,8 +138,13 @@ impl JobService for Jobs {
     ) -> Result<Response<v1::RetryResponse>, Status> {
         let tenant = tenant(request.metadata(), &self.context.fleet)?;
         let job = job_id(&request.get_ref().job_id)?;
-        submit::admit(&self.context, &tenant, 1)?;
-        let record = retry(&self.context, TenantScope::Only(tenant), job).await?;
+        let scope = TenantScope::Only(tenant.clone());
+        if let Err(shed) = submit::admit(&self.context, &tenant, 1) {
+            // A repetition needs no room: its job is in already.
+            let record = load(&self.context, scope.clone(), &request.get_ref().job_id).await?;
+            record.retried_as.ok_or(shed)?;
+        }
+        let record = retry(&self.context, scope, job).await?;
         Ok(Response::new(v1::RetryResponse { job: Some(convert::job(&record)) }))
     }
 

@@ -19,7 +19,8 @@ pub(crate) use self::world::{START, World, recording_listener, submit_one};
 use self::world::{attempt_of, filter, lane, part, tenant};
 use super::{
     AttemptRef, Cancelled, Checkpoint, Claim, ClaimOutcome, CompleteOutcome, Filter,
-    HeartbeatOutcome, NewJob, Release, Retried, SettleOutcome, StoreError, TenantScope,
+    HeartbeatOutcome, Lane, LaneSet, NewJob, Release, Retried, SettleOutcome, StoreError,
+    TenantScope,
 };
 
 pub(crate) async fn a_job_goes_from_submit_to_result(world: World) {
@@ -124,7 +125,7 @@ pub(crate) async fn checkpoints_let_the_next_attempt_go_on(world: World) {
     let parts = vec![part(0, 4, "first"), part(4, 2, "second")];
     assert_eq!(world.heartbeat(attempt, parts).await, HeartbeatOutcome::Continue);
     world.pass(30);
-    assert_eq!(world.store.sweep(10).await.unwrap().changed, 1);
+    assert_eq!(world.store.sweep(10, Vec::new()).await.unwrap().changed, 1);
     let second = world.run(job).await;
     assert_eq!(second.first_item, 6);
     let attempt = attempt_of(job, &second);
@@ -150,7 +151,7 @@ pub(crate) async fn a_zombies_failure_changes_nothing_and_its_success_wins(world
     let zombie = attempt_of(job, &world.run(job).await);
     world.heartbeat(zombie, vec![part(0, 2, "zombie-1")]).await;
     world.pass(30);
-    world.store.sweep(10).await.unwrap();
+    world.store.sweep(10, Vec::new()).await.unwrap();
     let current = attempt_of(job, &world.run(job).await);
     world.heartbeat(current, vec![part(2, 1, "current-1")]).await;
     assert_eq!(world.fail(zombie, FailureKind::Permanent).await, SettleOutcome::Fenced);
@@ -185,7 +186,7 @@ pub(crate) async fn retries_are_delayed_and_end_as_a_dead_letter(world: World) {
         let attempt = attempt_of(job, &world.run(job).await);
         assert_eq!(world.fail(attempt, FailureKind::Retryable).await, SettleOutcome::Recorded);
         world.pass(300);
-        world.store.sweep(10).await.unwrap();
+        world.store.sweep(10, Vec::new()).await.unwrap();
     }
     let record = world.store.get(TenantScope::All, job).await.unwrap().unwrap();
     assert_eq!(record.job.state.kind(), StateKind::Failed);
@@ -239,7 +240,7 @@ pub(crate) async fn cancel_stops_what_waits_at_once_and_what_runs_in_time(world:
     world.store.cancel(TenantScope::All, running).await.unwrap();
     assert_eq!(world.heartbeat(attempt, vec![]).await, HeartbeatOutcome::Stop);
     world.pass(10);
-    world.store.sweep(10).await.unwrap();
+    world.store.sweep(10, Vec::new()).await.unwrap();
     assert_eq!(world.state(running).await, StateKind::Cancelled);
     let late = world.complete(attempt, vec![part(0, 1, "late")]).await;
     assert_eq!(late, CompleteOutcome::Terminal);
@@ -259,9 +260,9 @@ pub(crate) async fn deadlines_expire_jobs_in_any_state(world: World) {
         jobs.push(world.submit(NewJob { deadline_at: deadline, ..world.new_job(1) }).await);
     }
     let attempt = attempt_of(jobs[0], &world.run(jobs[0]).await);
-    assert_eq!(world.store.sweep(10).await.unwrap().next_due, Some(deadline));
+    assert_eq!(world.store.sweep(10, Vec::new()).await.unwrap().next_due, Some(deadline));
     world.pass(20);
-    assert_eq!(world.store.sweep(10).await.unwrap().changed, 2);
+    assert_eq!(world.store.sweep(10, Vec::new()).await.unwrap().changed, 2);
     for job in jobs {
         assert_eq!(world.state(job).await, StateKind::Expired);
     }
@@ -273,13 +274,13 @@ pub(crate) async fn messages_stay_in_the_outbox_until_they_are_cleared(world: Wo
     let job = world.submit_one(1).await;
     let first = world.store.dispatch(vec![job]).await.unwrap();
     assert!(world.store.dispatch(vec![job]).await.unwrap().is_empty(), "dispatched once");
-    assert_eq!(world.store.outbox(10).await.unwrap(), first);
+    assert_eq!(world.outbox().await, first);
     world.store.clear_outbox(first.clone()).await.unwrap();
-    assert!(world.store.outbox(10).await.unwrap().is_empty());
+    assert!(world.outbox().await.is_empty());
     // Nobody claims it: the message counts as lost and is sent again.
     world.pass(60);
-    world.store.sweep(10).await.unwrap();
-    assert_eq!(world.store.outbox(10).await.unwrap(), first);
+    world.store.sweep(10, Vec::new()).await.unwrap();
+    assert_eq!(world.outbox().await, first);
 }
 
 pub(crate) async fn a_broken_stream_gives_the_job_away_after_the_grace(world: World) {
@@ -291,9 +292,9 @@ pub(crate) async fn a_broken_stream_gives_the_job_away_after_the_grace(world: Wo
     world.store.disconnect(ids::worker_id()).await.unwrap();
     world.store.disconnect(worker).await.unwrap();
     world.pass(1);
-    assert_eq!(world.store.sweep(10).await.unwrap().changed, 0);
+    assert_eq!(world.store.sweep(10, Vec::new()).await.unwrap().changed, 0);
     world.pass(1);
-    assert_eq!(world.store.sweep(10).await.unwrap().changed, 1);
+    assert_eq!(world.store.sweep(10, Vec::new()).await.unwrap().changed, 1);
     assert_eq!(world.state(job).await, StateKind::Queued);
 }
 
@@ -303,9 +304,9 @@ pub(crate) async fn amnesty_gives_every_lease_a_full_life(world: World) {
     world.pass(29);
     assert_eq!(world.store.grant_amnesty().await.unwrap(), 1);
     world.pass(29);
-    assert_eq!(world.store.sweep(10).await.unwrap().changed, 0);
+    assert_eq!(world.store.sweep(10, Vec::new()).await.unwrap().changed, 0);
     world.pass(1);
-    assert_eq!(world.store.sweep(10).await.unwrap().changed, 1);
+    assert_eq!(world.store.sweep(10, Vec::new()).await.unwrap().changed, 1);
 }
 
 pub(crate) async fn waiting_jobs_come_by_tenant_with_least_slack_first(world: World) {
@@ -341,7 +342,7 @@ pub(crate) async fn the_oldest_wait_ends_with_the_first_start(world: World) {
     world.fail(attempt_of(second, &grant), FailureKind::Retryable).await;
     world.store.cancel(TenantScope::All, first).await.unwrap();
     world.pass(600);
-    assert_eq!(world.store.sweep(10).await.unwrap().changed, 1);
+    assert_eq!(world.store.sweep(10, Vec::new()).await.unwrap().changed, 1);
     assert_eq!(world.state(second).await, StateKind::Queued);
     assert_eq!(oldest().await, None, "one that has started waits no more");
 }
@@ -351,10 +352,49 @@ pub(crate) async fn messages_that_may_be_lost_are_published_again(world: World) 
     world.submit_one(1).await;
     world.run(running).await;
     let entries = world.store.dispatch(vec![dispatched]).await.unwrap();
-    let all = world.store.outbox(10).await.unwrap();
+    let all = world.outbox().await;
     world.store.clear_outbox(all).await.unwrap();
     assert_eq!(world.store.republish().await.unwrap(), 1);
-    assert_eq!(world.store.outbox(10).await.unwrap(), entries);
+    assert_eq!(world.outbox().await, entries);
+}
+
+pub(crate) async fn an_intact_queue_is_not_sent_its_messages_again(world: World) {
+    let job = world.submit_one(1).await;
+    let entries = world.store.dispatch(vec![job]).await.unwrap();
+    world.store.clear_outbox(entries.clone()).await.unwrap();
+    world.pass(60);
+    assert_eq!(world.store.sweep(10, vec![lane()]).await.unwrap().changed, 0);
+    assert!(world.outbox().await.is_empty());
+    world.pass(15);
+    assert_eq!(world.store.sweep(10, vec![]).await.unwrap().changed, 1);
+    assert_eq!(world.outbox().await, entries, "what was lost meanwhile is sent soon");
+}
+
+pub(crate) async fn the_outbox_is_read_by_queue(world: World) {
+    let other = Lane { model: ModelName::new("other").unwrap(), ..lane() };
+    let here = world.submit_one(1).await;
+    let there = world.submit(NewJob { lane: other.clone(), ..world.new_job(1) }).await;
+    world.store.dispatch(vec![here, there]).await.unwrap();
+    assert_eq!(world.store.outbox_len().await.unwrap(), 2);
+    for (lanes, expected) in
+        [(LaneSet::AllBut(vec![other.clone()]), here), (LaneSet::Only(other), there)]
+    {
+        let found = world.store.outbox(10, lanes).await.unwrap();
+        assert_eq!(found.iter().map(|entry| entry.job).collect::<Vec<_>>(), [expected]);
+    }
+}
+
+pub(crate) async fn a_repetition_is_known_by_all_its_keys(world: World) {
+    let key = |name: &str, digest| Idempotency { key: name.into(), request_digest: [digest; 32] };
+    let new = |of| NewJob { idempotency: Some(of), ..world.new_job(1) };
+    let jobs = [world.submit(new(key("a", 1))).await, world.submit(new(key("b", 1))).await];
+    let repeated = |tenant, keys| async { world.store.repeated(tenant, keys).await.unwrap() };
+    let default = || tenant("default");
+    let both = vec![key("a", 1), key("b", 1)];
+    assert_eq!(repeated(default(), both.clone()).await, Some(jobs.to_vec()));
+    assert_eq!(repeated(default(), vec![key("a", 1), key("c", 1)]).await, None);
+    assert_eq!(repeated(default(), vec![key("a", 2)]).await, None, "another request");
+    assert_eq!(repeated(tenant("stranger"), both).await, None);
 }
 
 pub(crate) async fn lists_are_paged_and_filtered(world: World) {

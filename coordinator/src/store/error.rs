@@ -39,6 +39,7 @@ impl StoreError {
     pub(crate) fn database(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| match source.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => Self::DiskFull,
+            None if is_unreadable(&source) => Self::Corrupt(format!("{doing}: {source}")),
             _ => Self::Database { doing, source },
         }
     }
@@ -54,4 +55,14 @@ impl StoreError {
             | Self::Open(_) => false,
         }
     }
+}
+
+/// A value that this version cannot make sense of.
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+    )
 }

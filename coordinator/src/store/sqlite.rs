@@ -26,9 +26,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use stoker_core::ids::{JobId, WorkerId};
+use stoker_core::ids::{JobId, TenantName, WorkerId};
 use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
 use stoker_core::policy::JobPolicy;
+use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
 
@@ -37,8 +38,8 @@ use self::reader::Readers;
 use self::writer::Writer;
 use super::{
     AttemptRef, Cancelled, ChangeListener, Checkpoint, Claim, ClaimOutcome, CompleteOutcome,
-    Counts, Filter, HeartbeatOutcome, JobStore, Lane, NewJob, OutboxEntry, Page, Release, Retried,
-    SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
+    Counts, Filter, HeartbeatOutcome, JobStore, Lane, LaneSet, NewJob, OutboxEntry, Page, Release,
+    Retried, SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
 };
 
 /// What a store needs besides its file.
@@ -61,6 +62,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     lanes: SharedLanes,
+    clock: Arc<dyn Clock>,
     /// Held locked for the life of the store, so that no second coordinator opens the same file.
     _lock: File,
 }
@@ -83,8 +85,10 @@ impl SqliteStore {
         let connection = schema::open(&file)?;
         let lanes = SharedLanes::load(&connection)?;
         let readers = Readers::open(&file)?;
+        let clock = Arc::clone(&options.clock);
         let writer = Writer::start(connection, lanes.clone(), options)?;
-        Ok(Self { directory: directory.to_owned(), writer, readers, lanes, _lock: lock })
+        let directory = directory.to_owned();
+        Ok(Self { directory, writer, readers, lanes, clock, _lock: lock })
     }
 
     /// Returns when the writer has ended: on [`JobStore::close`], or because a commit failed in a
@@ -111,10 +115,23 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
     })
 }
 
+fn data_bytes<'a>(checkpoints: impl IntoIterator<Item = &'a Checkpoint>) -> usize {
+    checkpoints.into_iter().flat_map(|one| &one.parts).map(|part| part.data.len()).sum()
+}
+
 #[async_trait]
 impl JobStore for SqliteStore {
     async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, StoreError> {
-        self.writer.call(move |write| submit::submit(write, &jobs)).await
+        let bytes = jobs.iter().map(|job| job.input.len()).sum();
+        self.writer.call_with(bytes, move |write| submit::submit(write, &jobs)).await
+    }
+
+    async fn repeated(
+        &self,
+        tenant: TenantName,
+        keys: Vec<Idempotency>,
+    ) -> Result<Option<Vec<JobId>>, StoreError> {
+        self.readers.call(move |db| submit::repeated(db, &tenant, &keys)).await
     }
 
     async fn get(&self, scope: TenantScope, job: JobId) -> Result<Option<JobRecord>, StoreError> {
@@ -178,9 +195,13 @@ impl JobStore for SqliteStore {
         self.writer.call(dispatch::republish).await
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+    async fn outbox(&self, limit: u32, of: LaneSet) -> Result<Vec<OutboxEntry>, StoreError> {
         let lanes = self.lanes.clone();
-        self.readers.call(move |db| dispatch::outbox(db, &lanes, limit)).await
+        self.readers.call(move |db| dispatch::outbox(db, &lanes, limit, &of)).await
+    }
+
+    async fn outbox_len(&self) -> Result<u64, StoreError> {
+        self.readers.call(dispatch::outbox_len).await
     }
 
     async fn clear_outbox(&self, entries: Vec<OutboxEntry>) -> Result<(), StoreError> {
@@ -200,14 +221,16 @@ impl JobStore for SqliteStore {
         &self,
         progress: Vec<Checkpoint>,
     ) -> Result<Vec<HeartbeatOutcome>, StoreError> {
-        self.writer.call(move |write| settle::heartbeat(write, &progress)).await
+        let bytes = data_bytes(&progress);
+        self.writer.call_with(bytes, move |write| settle::heartbeat(write, &progress)).await
     }
 
     async fn complete(
         &self,
         completions: Vec<Checkpoint>,
     ) -> Result<Vec<CompleteOutcome>, StoreError> {
-        self.writer.call(move |write| settle::complete(write, &completions)).await
+        let bytes = data_bytes(&completions);
+        self.writer.call_with(bytes, move |write| settle::complete(write, &completions)).await
     }
 
     async fn fail(
@@ -218,7 +241,8 @@ impl JobStore for SqliteStore {
     }
 
     async fn release(&self, releases: Vec<Release>) -> Result<Vec<SettleOutcome>, StoreError> {
-        self.writer.call(move |write| settle::release(write, &releases)).await
+        let bytes = data_bytes(releases.iter().map(|release| &release.checkpoint));
+        self.writer.call_with(bytes, move |write| settle::release(write, &releases)).await
     }
 
     async fn disconnect(&self, worker: WorkerId) -> Result<(), StoreError> {
@@ -229,8 +253,12 @@ impl JobStore for SqliteStore {
         self.writer.call(sweep::grant_amnesty).await
     }
 
-    async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
-        self.writer.call(move |write| sweep::sweep(write, limit)).await
+    async fn sweep(&self, limit: u32, intact: Vec<Lane>) -> Result<Swept, StoreError> {
+        // A writer that was held up must not take its own lateness for that of workers, whose
+        // heartbeats may be waiting behind this call.
+        let asked_at = self.clock.now();
+        let work = sweep::Sweep { asked_at, limit, intact };
+        self.writer.call(move |write| sweep::sweep(write, &work)).await
     }
 
     async fn expire_retention(
@@ -244,6 +272,10 @@ impl JobStore for SqliteStore {
             .await
     }
 
+    async fn dead_letters(&self, limit: u32) -> Result<u64, StoreError> {
+        self.readers.call(move |db| query::dead_letters(db, limit)).await
+    }
+
     fn counts(&self) -> Counts {
         self.lanes.counts()
     }
@@ -254,7 +286,10 @@ impl JobStore for SqliteStore {
     }
 
     fn free_disk(&self) -> Option<u64> {
-        stoker_runtime::fs::free_space(&self.directory).ok()
+        let disk = stoker_runtime::fs::free_space(&self.directory).ok()?;
+        // Whatever goes into the file goes through the log first, which needs room of its own.
+        let within = if disk < schema::LOG_BYTES { 0 } else { self.writer.free_bytes() };
+        Some(disk.saturating_add(within))
     }
 
     fn name(&self) -> &'static str {

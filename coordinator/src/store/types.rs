@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stoker_core::ids::{
-    Attempt, ClaimId, ClassName, DispatchSeq, JobId, LeaseToken, ModelName, TenantName, WorkerId,
+    Attempt, ClaimId, ClassName, DispatchSeq, JobId, LeaseToken, ModelName, TenantName,
 };
 use stoker_core::job::{ClaimRefusal, Effect, JobRecord, ReleaseReason, StateKind};
 use stoker_core::request::{Idempotency, Labels, Task};
@@ -131,6 +131,22 @@ pub struct OutboxEntry {
     pub trace: TraceContext,
 }
 
+/// Of which queues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneSet {
+    AllBut(Vec<Lane>),
+    Only(Lane),
+}
+
+impl LaneSet {
+    pub fn contains(&self, lane: &Lane) -> bool {
+        match self {
+            Self::AllBut(lanes) => !lanes.contains(lane),
+            Self::Only(only) => only == lane,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct Claim {
     pub job: JobId,
@@ -220,6 +236,7 @@ pub struct Swept {
 #[derive(Debug, Clone)]
 pub struct Change {
     pub job: JobId,
+    pub class: ClassName,
     pub lane: Lane,
     /// `None` for a new job.
     pub from: Option<StateKind>,
@@ -227,8 +244,6 @@ pub struct Change {
     pub effects: Vec<Effect>,
     /// How long the job waited, when this change was its first start.
     pub waited: Option<std::time::Duration>,
-    /// The worker that is concerned, if one is.
-    pub worker: Option<WorkerId>,
 }
 
 /// Told of changes once they are durable, in commit order. Must return at once.

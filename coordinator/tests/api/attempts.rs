@@ -40,6 +40,25 @@ async fn an_attempt_goes_from_claim_over_a_checkpoint_to_its_result() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_makes_no_sense_costs_its_attempt_and_no_other() {
+    let coordinator = Coordinator::start("").await;
+    let mut worker = Worker::ready(&coordinator, 2).await;
+    let mut fences = Vec::new();
+    for texts in [["a", "b"], ["c", "d"]] {
+        let job = coordinator.submit(&texts).await;
+        fences.push(worker.take(&coordinator, &job).await.fence);
+    }
+    let progress =
+        |fence: &v1::Fence, parts| v1::AttemptProgress { fence: Some(fence.clone()), parts };
+    // Two items are all that the first job has.
+    let bad = progress(&fences[0], vec![part(0, &["a", "b", "c"])]);
+    let good = progress(&fences[1], vec![part(0, &["c"])]);
+    let beat = worker.heartbeat(vec![bad, good], None).await.unwrap();
+    let outcomes: Vec<_> = beat.outcomes().collect();
+    assert_eq!(outcomes, [v1::HeartbeatOutcome::Fenced, v1::HeartbeatOutcome::Continue]);
+}
+
+#[tokio::test]
 async fn claims_are_answered_one_by_one() {
     let coordinator = Coordinator::start("").await;
     let mut worker = Worker::ready(&coordinator, 4).await;

@@ -91,7 +91,8 @@ async fn a_message_larger_than_the_limit_is_refused() {
     let coordinator = Coordinator::start("").await;
     let huge = "x".repeat(17 << 20);
     let refusal = refused(coordinator.jobs().await.submit(submit(echo(&[&huge]))).await);
-    assert_eq!(refusal.code, Code::OutOfRange, "{refusal}");
+    assert_eq!(fields(&refusal), ["request"], "{refusal}");
+    assert!(refusal.message.contains("split it into several"), "{refusal}");
     let large = "x".repeat(5 << 20);
     let refusal = refused(coordinator.jobs().await.submit(submit(echo(&[&large]))).await);
     assert_eq!(fields(&refusal), ["job.input"], "{refusal}");
@@ -107,11 +108,14 @@ async fn there_is_room_for_so_many_jobs_and_no_more() {
     assert_eq!(refusal.code, Code::ResourceExhausted);
     assert_eq!(refusal.reason, Some(Reason::TenantQueueFull));
     assert!(refusal.retry_after.is_some());
-    let job = coordinator.submit(&["2"]).await;
+    let keyed = || v1::JobSpec { idempotency_key: "k".to_owned(), ..echo(&["2"]) };
+    let job = jobs.submit(submit(keyed())).await.unwrap().into_inner().job_id;
     let request = |texts: &[&str]| crate::fixture::as_tenant("other", submit(echo(texts)));
     jobs.submit(request(&["1"])).await.unwrap();
     let refusal = refused(jobs.submit(request(&["2"])).await);
     assert_eq!(refusal.reason, Some(Reason::FleetQueueFull));
+    let repeated = jobs.submit(submit(keyed())).await.unwrap().into_inner();
+    assert_eq!((repeated.job_id, repeated.created), (job.clone(), false), "it is in already");
     jobs.cancel(v1::CancelRequest { job_id: job }).await.unwrap();
     jobs.submit(request(&["2"])).await.unwrap();
 }

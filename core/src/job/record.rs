@@ -1,7 +1,7 @@
 //! A job with everything that is told about it.
 
 use crate::ids::{Attempt, ClassName, JobId, ModelName, PoolName, TenantName, WorkerId};
-use crate::request::Labels;
+use crate::request::{Labels, Task};
 use crate::time::Timestamp;
 
 use super::state::Job;
@@ -14,6 +14,7 @@ pub struct JobRecord {
     pub class: ClassName,
     pub pool: PoolName,
     pub model: ModelName,
+    pub task: Task,
     pub labels: Labels,
     pub input_bytes: u64,
     pub result_bytes: u64,

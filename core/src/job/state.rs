@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Attempt, ClaimId, DispatchSeq, JobId, LeaseToken, WorkerId};
+use crate::policy::LeasePolicy;
 use crate::time::Timestamp;
 
 /// The part of a job that decides its fate: no input, no results, no names.
@@ -170,6 +171,15 @@ pub struct Lease {
     pub must_end_by: Timestamp,
     /// Set when cancel was asked for; the attempt is revoked some time after.
     pub cancel_requested_at: Option<Timestamp>,
+}
+
+impl Lease {
+    /// Gives the lease a full life from now on, whatever it had: nobody could be heard for a while,
+    /// not even a worker that finished in time, and another clock may have written its end.
+    pub fn grant_amnesty(&mut self, now: Timestamp, policy: &LeasePolicy) {
+        self.expires_at = now.after(policy.ttl);
+        self.must_end_by = self.must_end_by.max(self.expires_at);
+    }
 }
 
 /// What a job has used up. Separate, since they say different things.

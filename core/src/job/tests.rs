@@ -165,6 +165,19 @@ fn a_broken_stream_shortens_the_lease_to_the_grace() {
     assert_eq!(step(&job, back, at(11)).lease().unwrap().expires_at, at(41));
 }
 
+#[test]
+fn amnesty_gives_a_full_life_even_past_the_longest_runtime_and_takes_back_a_wrong_clocks_gift() {
+    let policy = JobPolicy::default().lease;
+    for (expires_at, must_end_by) in [(at(30), at(3600)), (at(90_000), at(93_600))] {
+        let mut job = claimed(&new_job(), 7, at(0));
+        let State::Leased(lease) = &mut job.state else { panic!("{job:?}") };
+        (lease.expires_at, lease.must_end_by) = (expires_at, must_end_by);
+        lease.grant_amnesty(at(7200), &policy);
+        assert_eq!(lease.expires_at, at(7230));
+        assert!(lease.must_end_by >= lease.expires_at);
+    }
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     let attempt = (1_u32..6).prop_map(|n| Attempt::new(n).unwrap());
     let kind = prop_oneof![

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::try_join_all;
 use stoker_core::ids::{JobId, ModelName};
 use stoker_core::job::{JobRecord, StateKind};
 use stoker_proto::convert;
@@ -13,15 +14,15 @@ use crate::context::Context;
 use crate::grpc::errors;
 use crate::grpc::jobs;
 use crate::grpc::jobs::list::{name, note, page, page_size};
+use crate::grpc::jobs::submit::admit;
 use crate::grpc::page_token;
 use crate::store::{Filter, TenantScope};
 
 /// Most jobs in one call.
 const MAX_JOBS: usize = 1_000;
 
-/// Dead letters are counted page by page; more are shown as this many.
-const MAX_COUNTED: u64 = 10_000;
-const COUNTED_PAGE: u32 = 1_000;
+/// More are shown as this many.
+const MAX_COUNTED: u32 = 10_000;
 
 fn filter(limit: u32) -> Filter {
     Filter {
@@ -39,23 +40,9 @@ fn filter(limit: u32) -> Filter {
     }
 }
 
-/// How many there are, up to 10,000.
+/// How many there are, up to a bound.
 pub(super) async fn count(context: &Context) -> Result<u64, Status> {
-    // Nearly always the case, and free to find out.
-    if context.store.counts().total().get(StateKind::Failed) == 0 {
-        return Ok(0);
-    }
-    let mut filter = filter(COUNTED_PAGE);
-    let mut counted = 0;
-    while counted < MAX_COUNTED {
-        let page = context.store.list(filter.clone()).await.map_err(errors::store)?;
-        counted += u64::try_from(page.jobs.len()).unwrap_or(u64::MAX);
-        match page.next {
-            Some(next) => filter.before = Some(next),
-            None => break,
-        }
-    }
-    Ok(counted)
+    context.store.dead_letters(MAX_COUNTED).await.map_err(errors::store)
 }
 
 pub(super) async fn list(
@@ -90,34 +77,41 @@ pub(super) async fn get(context: &Context, id: &str) -> Result<v1::GetDeadLetter
 
 /// Starts a new job for each, after all were found fit; repeating it answers the same new jobs.
 pub(super) async fn redrive(context: &Context, ids: &[String]) -> Result<Vec<v1::Job>, Status> {
-    let jobs = failed_jobs(context, ids).await?;
-    let mut redriven = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let record = jobs::retry(context, TenantScope::All, job).await?;
-        redriven.push(convert::job(&record));
+    let records = failed_jobs(context, ids).await?;
+    let mut new_jobs = BTreeMap::new();
+    for record in records.iter().filter(|record| record.retried_as.is_none()) {
+        *new_jobs.entry(&record.tenant).or_default() += 1;
     }
-    Ok(redriven)
+    for (tenant, jobs) in new_jobs {
+        admit(context, tenant, jobs)?;
+    }
+    // At the same time, so that they share commits.
+    let retries =
+        records.iter().map(|record| jobs::retry(context, TenantScope::All, record.job.id));
+    let redriven = try_join_all(retries).await?;
+    Ok(redriven.iter().map(convert::job).collect())
 }
 
 /// Takes them off the list; answers how many were on it.
 pub(super) async fn discard(context: &Context, ids: &[String]) -> Result<u32, Status> {
-    let jobs = failed_jobs(context, ids).await?;
+    let records = failed_jobs(context, ids).await?;
+    let jobs = records.iter().map(|record| record.job.id).collect();
     context.store.discard(jobs).await.map_err(errors::store)
 }
 
-/// The jobs of a call, all of which exist and failed.
-async fn failed_jobs(context: &Context, ids: &[String]) -> Result<Vec<JobId>, Status> {
+/// The jobs of a call, in its order, all of which exist and failed.
+async fn failed_jobs(context: &Context, ids: &[String]) -> Result<Vec<JobRecord>, Status> {
     let jobs = convert::job_ids(ids, "job_ids", MAX_JOBS)
         .map_err(|violations| status::invalid(&violations))?;
     let records =
         context.store.get_many(TenantScope::All, jobs.clone()).await.map_err(errors::store)?;
-    let records: BTreeMap<JobId, &JobRecord> =
-        records.iter().map(|record| (record.job.id, record)).collect();
-    for job in &jobs {
-        let record = records.get(job).ok_or_else(|| status::not_found(Resource::Job, job))?;
-        require_failed(record)?;
-    }
-    Ok(jobs)
+    let records: BTreeMap<JobId, JobRecord> =
+        records.into_iter().map(|record| (record.job.id, record)).collect();
+    let checked = |job: JobId| {
+        let record = records.get(&job).ok_or_else(|| status::not_found(Resource::Job, job))?;
+        require_failed(record).map(|()| record.clone())
+    };
+    jobs.into_iter().map(checked).collect()
 }
 
 fn require_failed(record: &JobRecord) -> Result<(), Status> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use stoker_core::admission::{self, Depth, FreeDisk};
 use stoker_core::fleet::{Fleet, Model};
-use stoker_core::ids::TenantName;
+use stoker_core::ids::{JobId, TenantName};
 use stoker_core::request::{JobRequest, Task};
 use stoker_core::time::Timestamp;
 use stoker_proto::convert::{self, MAX_JOBS_PER_BATCH};
@@ -75,7 +75,10 @@ pub(super) async fn submit(
 ) -> Result<Vec<v1::SubmitResponse>, Status> {
     let requests =
         check(&context.fleet, specs, form).map_err(|violations| status::invalid(&violations))?;
-    admit(context, &caller.tenant, requests.len())?;
+    if let Err(shed) = admit(context, &caller.tenant, requests.len()) {
+        // A repetition needs no room: its jobs are in already.
+        return repetition(context, &caller, &requests).await?.ok_or(shed);
+    }
     let now = context.now();
     let jobs: Vec<NewJob> =
         requests.into_iter().map(|checked| new_job(checked, &caller, now)).collect();
@@ -95,8 +98,25 @@ pub(super) async fn submit(
         .collect())
 }
 
+/// What the same call was answered before; `None` if it was not.
+async fn repetition(
+    context: &Context,
+    caller: &Caller,
+    requests: &[Checked],
+) -> Result<Option<Vec<v1::SubmitResponse>>, Status> {
+    let keys = requests.iter().map(|checked| checked.request.idempotency.clone());
+    let Some(keys) = keys.collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let jobs = context.store.repeated(caller.tenant.clone(), keys).await.map_err(errors::store)?;
+    let answer = |job: JobId| v1::SubmitResponse { job_id: job.to_string(), created: false };
+    Ok(jobs.map(|jobs| jobs.into_iter().map(answer).collect()))
+}
+
 /// Refuses new jobs while there is no room for them.
-pub(super) fn admit(context: &Context, tenant: &TenantName, jobs: usize) -> Result<(), Status> {
+pub(in crate::grpc) fn admit(
+    context: &Context,
+    tenant: &TenantName,
+    jobs: usize,
+) -> Result<(), Status> {
     let Some(known) = context.fleet.tenants.get(tenant) else { return Ok(()) };
     let counts = context.store.counts();
     let depth = Depth { fleet: counts.total().open(), tenant: counts.of_tenant(tenant).open() };

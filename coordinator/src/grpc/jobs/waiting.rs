@@ -6,7 +6,7 @@ use stoker_core::job::{Job, JobRecord, State, StateKind};
 use stoker_core::time::Timestamp;
 use stoker_core::units::HumanDuration;
 
-use crate::context::Context;
+use crate::context::{Context, serves};
 use crate::store::Lane;
 
 /// What is known of the queue that the job is in.
@@ -18,6 +18,8 @@ struct Surroundings {
     queued: u64,
     in_flight: u64,
     broker_problem: Option<String>,
+    /// The fleet file does not name the queue.
+    unknown: bool,
 }
 
 /// Empty when the job does not wait.
@@ -36,7 +38,8 @@ fn surroundings(context: &Context, lane: &Lane) -> Surroundings {
         starting: context.registry.starting(lane),
         queued: counts.get(StateKind::Queued),
         in_flight: counts.in_flight(),
-        broker_problem: context.broker.problem(),
+        broker_problem: context.broker.problem().or_else(|| context.aside.problem(lane)),
+        unknown: !serves(&context.fleet, lane),
     }
 }
 
@@ -75,6 +78,13 @@ fn explain(job: &Job, lane: &Lane, around: &Surroundings, now: Timestamp) -> Str
 
 /// What keeps the whole queue from moving.
 fn held_up(lane: &Lane, around: &Surroundings) -> Option<String> {
+    if around.unknown {
+        return Some(format!(
+            "its model: `fleet.toml` has no model `{}` in the pool `{}` any more; name it there \
+             again, or cancel the job",
+            lane.model, lane.pool
+        ));
+    }
     if let Some(problem) = &around.broker_problem {
         return Some(format!("the broker, which is not available: {problem}"));
     }

@@ -38,17 +38,28 @@ pub(super) async fn heartbeat(
         .iter()
         .map(|one| Reported { fence: one.fence.as_ref(), parts: &one.parts })
         .collect();
-    let (checkpoints, _) = checkpoints(context, reported, "attempts").await?;
-    if checkpoints.is_empty() {
-        return Ok(Vec::new());
+    let (checked, _) = check(context, reported, "attempts").await?;
+    // One attempt whose results make no sense must not cost the worker's others their leases.
+    let bad: Vec<bool> = checked.iter().map(Result::is_err).collect();
+    let mut checkpoints = Vec::with_capacity(checked.len());
+    for checkpoint in checked {
+        match checkpoint {
+            Ok(checkpoint) => checkpoints.push(checkpoint),
+            Err(violation) => tracing::warn!(%violation, "a checkpoint is refused"),
+        }
     }
-    let outcomes = context.store.heartbeat(checkpoints).await.map_err(errors::store)?;
-    let wire = |outcome| match outcome {
-        HeartbeatOutcome::Continue => v1::HeartbeatOutcome::Continue,
-        HeartbeatOutcome::Stop => v1::HeartbeatOutcome::Stop,
-        HeartbeatOutcome::Fenced => v1::HeartbeatOutcome::Fenced,
+    let mut outcomes = Vec::new().into_iter();
+    if !checkpoints.is_empty() {
+        outcomes = context.store.heartbeat(checkpoints).await.map_err(errors::store)?.into_iter();
+    }
+    let answer = |bad| match (bad, if bad { None } else { outcomes.next() }) {
+        (false, Some(HeartbeatOutcome::Continue)) => v1::HeartbeatOutcome::Continue.into(),
+        (false, Some(HeartbeatOutcome::Stop)) => v1::HeartbeatOutcome::Stop.into(),
+        (false, Some(HeartbeatOutcome::Fenced) | None) | (true, _) => {
+            v1::HeartbeatOutcome::Fenced.into()
+        }
     };
-    Ok(outcomes.into_iter().map(|outcome| wire(outcome).into()).collect())
+    Ok(bad.into_iter().map(answer).collect())
 }
 
 pub(super) async fn complete(
@@ -146,12 +157,24 @@ fn note_busy(completion: &v1::Completion, record: Option<&JobRecord>) {
     }
 }
 
+type Checked = Vec<Result<Checkpoint, FieldViolation>>;
+
 /// Checks fences and parts; answers them for the store, with the jobs that have parts.
 async fn checkpoints(
     context: &Context,
     reported: Vec<Reported<'_>>,
     path: &str,
 ) -> Result<(Vec<Checkpoint>, BTreeMap<JobId, JobRecord>), Status> {
+    let (checked, records) = check(context, reported, path).await?;
+    Ok((collect(checked.into_iter())?, records))
+}
+
+/// As [`checkpoints`], with what is wrong with the parts of each.
+async fn check(
+    context: &Context,
+    reported: Vec<Reported<'_>>,
+    path: &str,
+) -> Result<(Checked, BTreeMap<JobId, JobRecord>), Status> {
     require_few(reported.len(), path)?;
     let attempts = collect(
         reported
@@ -166,17 +189,12 @@ async fn checkpoints(
         .map(|(attempt, _)| attempt.job)
         .collect();
     let records = read(context, with_parts).await?;
-    let checkpoints =
-        collect(attempts.into_iter().zip(reported).enumerate().map(|(index, (attempt, one))| {
-            check_parts(
-                context,
-                records.get(&attempt.job),
-                one.parts,
-                &format!("{path}[{index}].parts"),
-            )?;
-            Ok(Checkpoint { attempt, parts: one.parts.iter().map(stored).collect() })
-        }))?;
-    Ok((checkpoints, records))
+    let checked = attempts.into_iter().zip(reported).enumerate().map(|(index, (attempt, one))| {
+        let record = records.get(&attempt.job);
+        check_parts(record, one.parts, &format!("{path}[{index}].parts"))?;
+        Ok(Checkpoint { attempt, parts: one.parts.iter().map(stored).collect() })
+    });
+    Ok((checked.collect(), records))
 }
 
 fn attempt(fence: Option<&v1::Fence>, path: &str) -> Result<AttemptRef, FieldViolation> {
@@ -186,22 +204,12 @@ fn attempt(fence: Option<&v1::Fence>, path: &str) -> Result<AttemptRef, FieldVio
 
 /// Parts of a job that is not known are left to the store, which refuses the attempt.
 fn check_parts(
-    context: &Context,
     record: Option<&JobRecord>,
     parts: &[v1::ResultPart],
     path: &str,
 ) -> Result<(), FieldViolation> {
     let Some(record) = record else { return Ok(()) };
-    if let Some(model) = context.fleet.models.get(&record.model) {
-        return convert::check_parts(parts, model.task, record.job.items_total, path);
-    }
-    // The model was taken out of the fleet while the job ran: its task is no longer known.
-    let first = parts.first().map_or(0, |part| part.first_item);
-    let in_range = convert::next_item(first, parts) <= record.job.items_total;
-    if in_range && convert::parts_are_contiguous(first, parts) {
-        return Ok(());
-    }
-    Err(FieldViolation::new(path, "are not consecutive items of the job"))
+    convert::check_parts(parts, record.task, record.job.items_total, path)
 }
 
 fn stored(part: &v1::ResultPart) -> StoredPart {

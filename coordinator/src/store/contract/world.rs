@@ -14,7 +14,8 @@ use stoker_runtime::trace_context::TraceContext;
 
 use crate::store::{
     AttemptRef, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome, CompleteOutcome, Filter,
-    Grant, HeartbeatOutcome, JobStore, Lane, NewJob, SettleOutcome, StoredPart, TenantScope,
+    Grant, HeartbeatOutcome, JobStore, Lane, LaneSet, NewJob, OutboxEntry, SettleOutcome,
+    StoredPart, TenantScope,
 };
 
 /// A store to test, with its surroundings.
@@ -88,6 +89,11 @@ impl World {
             ClaimOutcome::Granted(grant) => *grant,
             other => panic!("not granted: {other:?}"),
         }
+    }
+
+    /// Some of what waits for a confirm.
+    pub(crate) async fn outbox(&self) -> Vec<OutboxEntry> {
+        self.store.outbox(10, LaneSet::AllBut(Vec::new())).await.unwrap()
     }
 
     pub(crate) async fn complete(

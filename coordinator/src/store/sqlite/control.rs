@@ -4,13 +4,12 @@ use bytes::Bytes;
 use rusqlite::params;
 use stoker_core::ids::JobId;
 use stoker_core::job::{Event, State, StateKind};
-use stoker_core::request::Task;
 use stoker_core::time::Timestamp;
 
 use crate::store::{Cancelled, NewJob, Retried, StoreError, TenantScope};
 
 use super::claim::input;
-use super::rows::{StoredJob, number};
+use super::rows::StoredJob;
 use super::submit::insert;
 use super::writer::Write;
 
@@ -73,13 +72,6 @@ fn again(
     id: JobId,
     input: Bytes,
 ) -> Result<NewJob, StoreError> {
-    let task = write
-        .db
-        .prepare_cached("SELECT task FROM jobs WHERE id = ?")
-        .and_then(|mut statement| {
-            statement.query_row([stored.job.id.as_bytes()], |row| number(row, 0, task))
-        })
-        .map_err(StoreError::database("reading a job's task"))?;
     let names = stored.names(write.lanes)?;
     let accepted_at = stored.job.accepted_at;
     let shifted = |time: Timestamp| write.now.after(time.since(accepted_at));
@@ -88,7 +80,7 @@ fn again(
         tenant: names.tenant.clone(),
         class: names.class.clone(),
         lane: names.lane.clone(),
-        task,
+        task: stored.task,
         input,
         items: stored.job.items_total,
         idempotency: None,
@@ -101,10 +93,6 @@ fn again(
         labels: stored.labels()?,
         trace: stored.trace(),
     })
-}
-
-fn task(number: u8) -> Option<Task> {
-    [Task::TextEmbedding, Task::Echo].into_iter().find(|task| *task as u8 == number)
 }
 
 pub(super) fn discard(write: &mut Write<'_>, jobs: &[JobId]) -> Result<u32, StoreError> {

@@ -5,7 +5,7 @@ use stoker_core::ids::{DispatchSeq, JobId};
 use stoker_core::job::{Event, StateKind};
 use stoker_core::time::Timestamp;
 
-use crate::store::{Lane, OutboxEntry, StoreError, WaitingTenant};
+use crate::store::{Lane, LaneSet, OutboxEntry, StoreError, WaitingTenant};
 
 use super::lanes::{LaneId, SharedLanes};
 use super::rows::{COLUMNS, StoredJob, optional_time, time};
@@ -143,10 +143,12 @@ pub(super) fn outbox(
     db: &Connection,
     lanes: &SharedLanes,
     limit: u32,
+    of: &LaneSet,
 ) -> Result<Vec<OutboxEntry>, StoreError> {
+    let wanted = lanes.ids(|names| of.contains(&names.lane));
     let read = || {
         db.prepare_cached(&format!(
-            "SELECT {COLUMNS}, seq FROM jobs JOIN outbox ON job = id LIMIT ?"
+            "SELECT {COLUMNS}, seq FROM outbox CROSS JOIN jobs ON job = id{wanted} LIMIT ?"
         ))?
         .query_map([limit], |row| Ok((StoredJob::read(row)?, DispatchSeq::new(row.get("seq")?))))?
         .collect::<rusqlite::Result<Vec<_>>>()
@@ -156,6 +158,12 @@ pub(super) fn outbox(
         .iter()
         .map(|(stored, seq)| entry(lanes, stored, *seq))
         .collect()
+}
+
+pub(super) fn outbox_len(db: &Connection) -> Result<u64, StoreError> {
+    db.prepare_cached("SELECT count(*) FROM outbox")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .map_err(StoreError::database("counting the outbox"))
 }
 
 pub(super) fn clear_outbox(

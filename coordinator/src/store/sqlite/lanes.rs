@@ -72,6 +72,16 @@ impl SharedLanes {
         })
     }
 
+    /// A condition on the column `lane` that holds for the lanes that match; empty when all do.
+    pub(super) fn ids(&self, matches: impl Fn(&LaneNames) -> bool) -> String {
+        let wanted = self.matching(matches);
+        if wanted.len() == self.len() {
+            return String::new();
+        }
+        let ids: Vec<String> = wanted.iter().map(|(id, _, _)| id.to_string()).collect();
+        format!(" AND lane IN ({})", ids.join(", "))
+    }
+
     /// Lanes that match, with their counts.
     pub(super) fn matching(
         &self,

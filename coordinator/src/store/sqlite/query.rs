@@ -1,6 +1,8 @@
 //! Reading jobs, results and attempts.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
@@ -9,11 +11,14 @@ use stoker_core::job::{AttemptOutcome, AttemptRecord, JobRecord};
 
 use crate::store::{Filter, Page, StoreError, StoredPart, TenantScope};
 
-use super::lanes::SharedLanes;
+use super::lanes::{LaneId, SharedLanes};
 use super::rows::{COLUMNS, StoredJob, number, optional_time, time};
 
 /// Rows that one page looks at; a page that found little by then is short and says where to go on.
 const SCAN_LIMIT: usize = 20_000;
+
+/// No call takes longer to be committed.
+const LONGEST_CALL: Duration = Duration::from_mins(1);
 
 pub(super) fn get_many(
     db: &Connection,
@@ -37,19 +42,27 @@ pub(super) fn list(
     lanes: &SharedLanes,
     filter: &Filter,
 ) -> Result<Page, StoreError> {
-    let mut statement =
-        db.prepare(&sql(lanes, filter)).map_err(StoreError::database("listing jobs"))?;
+    let wanted: BTreeSet<LaneId> = lanes
+        .matching(|names| {
+            filter.scope.contains(&names.tenant)
+                && filter.model.as_ref().is_none_or(|model| *model == names.lane.model)
+                && filter.class.as_ref().is_none_or(|class| *class == names.class)
+        })
+        .into_iter()
+        .map(|(id, _, _)| id)
+        .collect();
+    let mut statement = db.prepare(&sql(filter)).map_err(StoreError::database("listing jobs"))?;
     let mut rows = statement.query([]).map_err(StoreError::database("listing jobs"))?;
     let mut page = Page { jobs: Vec::new(), next: None };
     let mut scanned = 0;
     while let Some(row) = rows.next().map_err(StoreError::database("listing jobs"))? {
-        let stored = StoredJob::read(row).map_err(StoreError::database("reading a listed job"))?;
         if page.jobs.len() >= filter.limit as usize || scanned >= SCAN_LIMIT {
             return Ok(page);
         }
+        let stored = StoredJob::read(row).map_err(StoreError::database("reading a listed job"))?;
         scanned += 1;
         page.next = Some(stored.job.id);
-        if matches(&stored, filter)? {
+        if wanted.contains(&stored.lane) && matches(&stored, filter)? {
             page.jobs.push(stored.record(lanes)?);
         }
     }
@@ -57,30 +70,39 @@ pub(super) fn list(
     Ok(page)
 }
 
-/// Only numbers and hexadecimal ids enter the text.
-fn sql(lanes: &SharedLanes, filter: &Filter) -> String {
+/// Rows in the order of the list, found by ranges of ids alone: any other condition could make one
+/// page read the whole table. Only hexadecimal ids enter the text.
+fn sql(filter: &Filter) -> String {
     let mut sql = format!("SELECT {COLUMNS} FROM jobs WHERE 1");
-    let wanted = lanes.matching(|names| {
-        filter.scope.contains(&names.tenant)
-            && filter.model.as_ref().is_none_or(|model| *model == names.lane.model)
-            && filter.class.as_ref().is_none_or(|class| *class == names.class)
-    });
-    if wanted.len() < lanes.len() {
-        let ids: Vec<String> = wanted.iter().map(|(id, _, _)| id.to_string()).collect();
-        let _ = write!(sql, " AND lane IN ({})", ids.join(", "));
-    }
     if filter.only_dead_letters {
-        sql.push_str(" AND state = 6 AND discarded = 0 AND retried_as IS NULL");
-    } else if !filter.states.is_empty() {
-        let states: Vec<String> =
-            filter.states.iter().map(|state| state.number().to_string()).collect();
-        let _ = write!(sql, " AND state IN ({})", states.join(", "));
+        sql = format!("SELECT {COLUMNS} FROM jobs INDEXED BY jobs_failed WHERE state = 6");
     }
+    let mut bound = |comparison: &str, id: JobId| {
+        let _ = write!(sql, " AND id {comparison} x'{}'", id.as_uuid().simple());
+    };
     if let Some(before) = filter.before {
-        let _ = write!(sql, " AND id < x'{}'", before.as_uuid().simple());
+        bound("<", before);
+    }
+    // An id begins with the time at which it was made, which is at most a call's time earlier than
+    // that of the acceptance.
+    if let Some(before) = filter.accepted_before {
+        bound("<", JobId::first_of(before));
+    }
+    if let Some(after) = filter.accepted_after {
+        bound(">=", JobId::first_of(after.before(LONGEST_CALL)));
     }
     sql.push_str(" ORDER BY id DESC");
     sql
+}
+
+/// How many there are, up to `limit`.
+pub(super) fn dead_letters(db: &Connection, limit: u32) -> Result<u64, StoreError> {
+    db.prepare_cached(
+        "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_failed
+         WHERE state = 6 AND discarded = 0 AND retried_as IS NULL LIMIT ?)",
+    )
+    .and_then(|mut statement| statement.query_row([limit], |row| row.get(0)))
+    .map_err(StoreError::database("counting dead letters"))
 }
 
 fn matches(stored: &StoredJob, filter: &Filter) -> Result<bool, StoreError> {
@@ -88,6 +110,12 @@ fn matches(stored: &StoredJob, filter: &Filter) -> Result<bool, StoreError> {
     if filter.accepted_after.is_some_and(|after| accepted_at < after)
         || filter.accepted_before.is_some_and(|before| accepted_at >= before)
     {
+        return Ok(false);
+    }
+    if filter.only_dead_letters && (stored.discarded || stored.retried_as.is_some()) {
+        return Ok(false);
+    }
+    if !filter.states.is_empty() && !filter.states.contains(&stored.job.state.kind()) {
         return Ok(false);
     }
     if let Some(reason) = filter.failure

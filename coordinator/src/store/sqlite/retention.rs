@@ -34,7 +34,7 @@ pub(super) fn expire(
 fn remove_results(db: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
     let jobs: Vec<(JobId, StateKind)> = db
         .prepare_cached(
-            "SELECT id, state FROM jobs WHERE has_results = 1
+            "SELECT id, state FROM jobs INDEXED BY jobs_with_results WHERE has_results = 1
              AND finished_at IS NOT NULL AND finished_at < ? ORDER BY finished_at LIMIT ?",
         )?
         .query_map(params![before.as_unix_millis(), limit], |row| {

@@ -9,7 +9,7 @@ use stoker_core::job::{
     AttemptOutcome, Budgets, Event, Failure, FailureKind, FailureReason, Job, JobRecord, Lease,
     Refusal, State, StateKind, apply, next_due,
 };
-use stoker_core::request::Labels;
+use stoker_core::request::{Labels, Task};
 use stoker_core::time::Timestamp;
 use stoker_runtime::trace_context::TraceContext;
 
@@ -23,13 +23,14 @@ pub(super) const COLUMNS: &str = "id, lane, state, dispatch_seq, last_attempt, f
     lost_workers, interruptions, accepted_at, started_at, finished_at, deadline_at, items_total, \
     items_done, run_alone, failure_reason, failure_code, failure_message, state_at, lease_token, \
     lease_worker, lease_claim, lease_expires_at, lease_must_end_by, cancel_requested_at, labels, \
-    trace, input_bytes, result_bytes, retry_of, retried_as, start_by, discarded";
+    trace, input_bytes, result_bytes, retry_of, retried_as, start_by, discarded, task";
 
 /// A job as it is stored, without input and results.
 #[derive(Debug, Clone)]
 pub(super) struct StoredJob {
     pub(super) job: Job,
     pub(super) lane: LaneId,
+    pub(super) task: Task,
     pub(super) start_by: Timestamp,
     pub(super) input_bytes: u64,
     pub(super) result_bytes: u64,
@@ -84,6 +85,7 @@ impl StoredJob {
             retried_as: row.get::<_, Option<[u8; 16]>>(31)?.map(JobId::from_bytes),
             start_by: time(row, 32)?,
             discarded: row.get(33)?,
+            task: number(row, 34, Task::from_number)?,
         })
     }
 
@@ -101,6 +103,7 @@ impl StoredJob {
             class: names.class.clone(),
             pool: names.lane.pool.clone(),
             model: names.lane.model.clone(),
+            task: self.task,
             labels: self.labels()?,
             input_bytes: self.input_bytes,
             result_bytes: self.result_bytes,
@@ -134,21 +137,22 @@ impl StoredJob {
         let before = std::mem::replace(&mut self.job, transition.job);
         self.save(write)?;
         if let Some(ended) = ended_attempt(&before, &self.job) {
-            end_attempt(write, &self.job, ended, event)?;
+            end_attempt(write, (&before, &self.job), ended, event)?;
         }
         let waited = match (before.started_at, self.job.started_at) {
             (None, Some(started)) => Some(started.since(self.job.accepted_at)),
             _ => None,
         };
         let (from, to) = (before.state.kind(), self.job.state.kind());
+        let names = self.names(write.lanes)?;
         let change = Change {
             job: self.job.id,
-            lane: self.names(write.lanes)?.lane.clone(),
+            class: names.class.clone(),
+            lane: names.lane.clone(),
             from: Some(from),
             to,
             effects: transition.effects,
             waited,
-            worker: self.job.lease().or_else(|| before.lease()).map(|lease| lease.worker),
         };
         write.changed(change, Delta { lane: self.lane, from: Some(from), to: Some(to) });
         Ok(Ok(()))
@@ -254,7 +258,7 @@ fn ended_attempt(before: &Job, after: &Job) -> Option<Attempt> {
 
 fn end_attempt(
     write: &Write<'_>,
-    job: &Job,
+    (before, job): (&Job, &Job),
     attempt: Attempt,
     event: &Event,
 ) -> Result<(), StoreError> {
@@ -271,7 +275,8 @@ fn end_attempt(
         }
         Event::Released { .. } => (AttemptOutcome::Released, "", ""),
         Event::LeaseExpired { .. } => match &job.failure {
-            Some(failure) if failure.code == "RUNTIME_EXCEEDED" => {
+            // Else it is the failure of an earlier attempt.
+            Some(failure) if job.spent.failures > before.spent.failures => {
                 (AttemptOutcome::Failed, failure.code.as_str(), failure.message.as_str())
             }
             _ => (AttemptOutcome::WorkerLost, "WORKER_LOST", "no heartbeat arrived in time"),

@@ -1,5 +1,6 @@
 //! The file's layout, and how an older file becomes a present one.
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
@@ -10,10 +11,13 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x5374_6b72;
 
 /// Pages of 8 KiB hold an ordinary input without overflow pages.
-const PAGE_BYTES: u32 = 8192;
+pub(super) const PAGE_BYTES: u32 = 8192;
+
+/// What the write-ahead log keeps on disk while it is empty.
+pub(super) const LOG_BYTES: u64 = 64 << 20;
 
 /// Each brings the schema from its index to the next version. Never edit one that was released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     r"
     -- Tenant, class, pool and model of jobs.
     CREATE TABLE lanes (
@@ -118,24 +122,62 @@ const MIGRATIONS: [&str; 2] = [
     ) STRICT, WITHOUT ROWID;
 ",
     "CREATE INDEX jobs_dispatched ON jobs (lane) WHERE state = 2;",
+    // Else retention would look at each job whose results are gone, again and again.
+    "CREATE INDEX jobs_with_results ON jobs (finished_at)
+         WHERE has_results = 1 AND finished_at IS NOT NULL;",
 ];
 
-/// Opens the file for writing: checked, and with the present schema.
+/// Opens the file for writing: checked, and with the present schema. Nobody else may read it.
 pub(super) fn open(file: &Path) -> Result<Connection, StoreError> {
-    let fail = |doing: &str, error: &dyn std::fmt::Display| {
-        StoreError::Open(format!(
-            "cannot open the store {}: {doing}: {error}; restore the file from a backup, or choose \
-             another data directory with --data",
-            file.display()
-        ))
+    let fail = |doing: &'static str| {
+        move |error: OpenError| {
+            let remedy = error.remedy();
+            StoreError::Open(format!(
+                "cannot open the store {}: {doing}: {error}; {remedy}, or choose another data \
+                 directory with --data",
+                file.display()
+            ))
+        }
     };
-    let mut connection =
-        Connection::open(file).map_err(|error| fail("opening the file", &error))?;
-    configure(&connection).map_err(|error| fail("setting it up", &error))?;
-    identify(&connection).map_err(|error| fail("reading its header", &error))?;
-    check(&connection).map_err(|error| fail("checking its integrity", &error))?;
-    migrate(&mut connection).map_err(|error| fail("bringing its schema up to date", &error))?;
+    let mut connection = make(file).map_err(fail("opening the file"))?;
+    configure(&connection).map_err(OpenError::from).map_err(fail("setting it up"))?;
+    identify(&connection).map_err(fail("reading its header"))?;
+    check(&connection).map_err(fail("checking its integrity"))?;
+    migrate(&mut connection)
+        .map_err(OpenError::from)
+        .map_err(fail("bringing its schema up to date"))?;
     Ok(connection)
+}
+
+/// Why a file is no store to work with.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Database(#[from] rusqlite::Error),
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    #[error("{0}")]
+    Content(String),
+}
+
+impl OpenError {
+    fn remedy(&self) -> &'static str {
+        let full = match self {
+            Self::Database(error) => {
+                error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            Self::File(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            Self::Content(_) => false,
+        };
+        if full { "free some space there" } else { "restore the file from a backup" }
+    }
+}
+
+/// The files that `SQLite` puts beside it get the same permissions.
+fn make(file: &Path) -> Result<Connection, OpenError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true).mode(0o600).open(file)?;
+    Ok(Connection::open(file)?)
 }
 
 /// Opens the file for reading only.
@@ -159,33 +201,34 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // A checkpoint copies pages back once the log has 32 MiB: rarer, and mostly of pages that
     // several transactions shared.
     connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
-    connection.pragma_update(None, "journal_size_limit", 67_108_864)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
 }
 
-fn identify(connection: &Connection) -> Result<(), String> {
+fn identify(connection: &Connection) -> Result<(), OpenError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let application = pragma("application_id").map_err(|error| error.to_string())?;
-    let version = pragma("user_version").map_err(|error| error.to_string())?;
+    let application = pragma("application_id")?;
+    let version = pragma("user_version")?;
     if application != APPLICATION_ID && (application != 0 || version != 0) {
-        return Err("it is a database of another program".to_owned());
+        return Err(OpenError::Content("it is a database of another program".to_owned()));
     }
     if usize::try_from(version).is_ok_and(|version| version > MIGRATIONS.len()) {
-        return Err(format!(
+        return Err(OpenError::Content(format!(
             "it was written by a newer version of stoker (schema {version}, this one knows up to \
              {}); run that version",
             MIGRATIONS.len()
-        ));
+        )));
     }
     Ok(())
 }
 
-fn check(connection: &Connection) -> Result<(), String> {
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| error.to_string())?;
-    if verdict == "ok" { Ok(()) } else { Err(format!("it is damaged ({verdict})")) }
+fn check(connection: &Connection) -> Result<(), OpenError> {
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" {
+        return Ok(());
+    }
+    Err(OpenError::Content(format!("it is damaged ({verdict})")))
 }
 
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {

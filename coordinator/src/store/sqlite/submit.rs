@@ -1,7 +1,7 @@
 //! Accepting jobs.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
-use stoker_core::ids::JobId;
+use stoker_core::ids::{JobId, TenantName};
 use stoker_core::job::{Effect, Job, StateKind, next_due};
 use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
@@ -57,8 +57,17 @@ fn remember_key(
     if inserted == 1 {
         return Ok(None);
     }
+    earlier(db, &job.tenant, idempotency)
+}
+
+/// The job that a key was used for.
+fn earlier(
+    db: &Connection,
+    tenant: &TenantName,
+    idempotency: &Idempotency,
+) -> rusqlite::Result<Option<Earlier>> {
     db.prepare_cached("SELECT digest, job FROM idempotency WHERE tenant = ? AND key = ?")?
-        .query_row(params![tenant, idempotency.key], |row| {
+        .query_row(params![tenant.as_str(), idempotency.key], |row| {
             let digest: [u8; 32] = row.get(0)?;
             Ok(Earlier {
                 same: digest == idempotency.request_digest,
@@ -66,6 +75,24 @@ fn remember_key(
             })
         })
         .optional()
+}
+
+/// The jobs of these keys; `None` unless each was used before by the same request.
+pub(super) fn repeated(
+    db: &Connection,
+    tenant: &TenantName,
+    keys: &[Idempotency],
+) -> Result<Option<Vec<JobId>>, StoreError> {
+    let mut jobs = Vec::with_capacity(keys.len());
+    for key in keys {
+        let earlier =
+            earlier(db, tenant, key).map_err(StoreError::database("reading idempotency keys"))?;
+        match earlier {
+            Some(Earlier { job, same: true }) => jobs.push(job),
+            Some(Earlier { same: false, .. }) | None => return Ok(None),
+        }
+    }
+    Ok(Some(jobs))
 }
 
 /// Stores one job as queued.
@@ -84,12 +111,12 @@ pub(super) fn insert(
         .map_err(StoreError::database("writing a new job"))?;
     let change = Change {
         job: new.id,
+        class: new.class.clone(),
         lane: new.lane.clone(),
         from: None,
         to: StateKind::Queued,
         effects: vec![Effect::WakeDispatcher],
         waited: None,
-        worker: None,
     };
     write.changed(change, Delta { lane, from: None, to: Some(StateKind::Queued) });
     Ok(())
@@ -116,7 +143,7 @@ fn insert_rows(
     .execute(params![
         new.id.as_bytes(),
         lane,
-        new.task as u8,
+        new.task.number(),
         StateKind::Queued.number(),
         new.accepted_at.as_unix_millis(),
         new.deadline_at.as_unix_millis(),

@@ -1,38 +1,44 @@
 //! Timers: leases, redispatches, retries, deadlines; and the worker that went away.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension as _, params};
 use stoker_core::ids::{JobId, WorkerId};
 use stoker_core::job::{Event, State, due_event};
+use stoker_core::time::Timestamp;
 
-use crate::store::{StoreError, Swept};
+use crate::store::{Lane, StoreError, Swept};
 
 use super::dispatch::put_into_outbox;
 use super::rows::{StoredJob, optional_time};
 use super::writer::Write;
 
+/// How long a job whose queue is intact is left alone: a queue may lose its messages at any time.
+const CHECK_AGAIN: Duration = Duration::from_secs(15);
+/// How long a job that cannot be handled is left alone.
+const MEND: Duration = Duration::from_mins(5);
+
+/// One round of work for timers.
+pub(super) struct Sweep {
+    pub(super) asked_at: Timestamp,
+    pub(super) limit: u32,
+    /// Queues that hold a message for each dispatched job.
+    pub(super) intact: Vec<Lane>,
+}
+
 /// Applies what is due, oldest first.
-pub(super) fn sweep(write: &mut Write<'_>, limit: u32) -> Result<Swept, StoreError> {
-    let due = due_jobs(write, limit).map_err(StoreError::database("reading what is due"))?;
+pub(super) fn sweep(write: &mut Write<'_>, work: &Sweep) -> Result<Swept, StoreError> {
+    let due = due_jobs(write, work).map_err(StoreError::database("reading what is due"))?;
     let mut changed = 0;
     for job in due {
-        let Some(mut stored) = StoredJob::load(write.db, job)? else { continue };
-        let jitter = stoker_runtime::ids::jitter();
-        let event = due_event(&stored.job, write.now, &write.policy.lease, jitter);
-        let Some(event) = event else {
-            // The column disagrees with the rule, after a change of the policy: set it right.
-            stored.save(write)?;
-            continue;
-        };
-        match stored.transit(write, &event)? {
-            Ok(()) => {
-                changed += 1;
-                if event == Event::RedispatchDue {
-                    put_into_outbox(write, &stored)?;
-                }
+        match sweep_one(write, work, job) {
+            Ok(done) => changed += u32::from(done),
+            // It must not keep the others from what is due to them.
+            Err(StoreError::Corrupt(problem)) => {
+                tracing::error!(%job, problem, "a job's timer cannot be applied; later again");
+                put_off(write, job, MEND)?;
             }
-            Err(refusal) => {
-                return Err(StoreError::Corrupt(format!("a due event was refused: {refusal}")));
-            }
+            Err(error) => return Err(error),
         }
     }
     let next_due = write
@@ -43,14 +49,49 @@ pub(super) fn sweep(write: &mut Write<'_>, limit: u32) -> Result<Swept, StoreErr
     Ok(Swept { changed, next_due: next_due.flatten() })
 }
 
-fn due_jobs(write: &Write<'_>, limit: u32) -> rusqlite::Result<Vec<JobId>> {
+/// True when the job changed.
+fn sweep_one(write: &mut Write<'_>, work: &Sweep, job: JobId) -> Result<bool, StoreError> {
+    let Some(mut stored) = StoredJob::load(write.db, job)? else { return Ok(false) };
+    let jitter = stoker_runtime::ids::jitter();
+    let event = due_event(&stored.job, work.asked_at, &write.policy.lease, jitter);
+    let Some(event) = event else {
+        // The column disagrees with the rule, after a change of the policy: set it right.
+        stored.save(write)?;
+        return Ok(false);
+    };
+    let redispatch = event == Event::RedispatchDue;
+    if redispatch && work.intact.contains(&stored.names(write.lanes)?.lane) {
+        put_off(write, job, CHECK_AGAIN.min(write.policy.lease.redispatch_after / 2))?;
+        return Ok(false);
+    }
+    if let Err(refusal) = stored.transit(write, &event)? {
+        return Err(StoreError::Corrupt(format!("a due event was refused: {refusal}")));
+    }
+    if redispatch {
+        put_into_outbox(write, &stored)?;
+    }
+    Ok(true)
+}
+
+/// Looks at a job's timer again after this time.
+fn put_off(write: &Write<'_>, job: JobId, by: Duration) -> Result<(), StoreError> {
+    let again = write.now.after(by).as_unix_millis();
+    write
+        .db
+        .prepare_cached("UPDATE jobs SET due_at = ? WHERE id = ?")
+        .and_then(|mut statement| statement.execute(params![again, job.as_bytes()]))
+        .map(drop)
+        .map_err(StoreError::database("putting off a timer"))
+}
+
+fn due_jobs(write: &Write<'_>, work: &Sweep) -> rusqlite::Result<Vec<JobId>> {
     write
         .db
         .prepare_cached(
             "SELECT id FROM jobs WHERE due_at IS NOT NULL AND due_at <= ?
              ORDER BY due_at LIMIT ?",
         )?
-        .query_map(params![write.now.as_unix_millis(), limit], |row| {
+        .query_map(params![work.asked_at.as_unix_millis(), work.limit], |row| {
             row.get(0).map(JobId::from_bytes)
         })?
         .collect()
@@ -72,8 +113,7 @@ pub(super) fn grant_amnesty(write: &mut Write<'_>) -> Result<u64, StoreError> {
     for job in &jobs {
         let Some(mut stored) = StoredJob::load(write.db, *job)? else { continue };
         if let State::Leased(lease) = &mut stored.job.state {
-            let full = write.now.after(write.policy.lease.ttl).min(lease.must_end_by);
-            lease.expires_at = lease.expires_at.max(full);
+            lease.grant_amnesty(write.now, &write.policy.lease);
             stored.save(write)?;
         }
     }

@@ -52,6 +52,9 @@ contract! {
     waiting_jobs_come_by_tenant_with_least_slack_first
     the_oldest_wait_ends_with_the_first_start
     messages_that_may_be_lost_are_published_again
+    an_intact_queue_is_not_sent_its_messages_again
+    the_outbox_is_read_by_queue
+    a_repetition_is_known_by_all_its_keys
     lists_are_paged_and_filtered
     retention_removes_results_first_and_jobs_later
     counts_follow_every_change
@@ -121,6 +124,90 @@ async fn a_closed_store_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let world = open(directory.path()).unwrap();
     world.store.close().await;
-    let error = world.store.sweep(1).await.unwrap_err();
+    let error = world.store.sweep(1, Vec::new()).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable), "{error:?}");
+}
+
+fn raw(directory: &Path) -> Connection {
+    Connection::open(directory.join("stoker.db")).unwrap()
+}
+
+/// It was asked for in time; that the disk stalled is not the workers' fault.
+#[tokio::test]
+async fn a_sweep_that_is_held_up_expires_only_what_was_due_when_it_was_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(START);
+    let (listener, _) = recording_listener();
+    let policy = JobPolicy::default();
+    let options = SqliteOptions { policy, clock: Arc::new(clock.clone()), listener };
+    let store = Arc::new(SqliteStore::open(directory.path(), options).unwrap());
+    let (_, changes) = recording_listener();
+    let shared = Arc::clone(&store) as Arc<dyn crate::store::JobStore>;
+    let world = World { store: shared, clock: clock.clone(), changes };
+    let job = contract::submit_one(&world).await;
+    world.run(job).await;
+
+    let (resume, stalled) = std::sync::mpsc::channel::<()>();
+    let stall = store.writer.call(move |_| {
+        let _ = stalled.recv();
+        Ok(())
+    });
+    let sweep = world.store.sweep(10, Vec::new());
+    let release = async {
+        // Both calls are in the writer's hands: they were polled first.
+        clock.advance(std::time::Duration::from_secs(35));
+        resume.send(()).unwrap();
+    };
+    let (_, swept, ()) = tokio::join!(biased; stall, sweep, release);
+    assert_eq!(swept.unwrap().changed, 0);
+    assert_eq!(world.state(job).await, stoker_core::job::StateKind::Leased);
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_read_does_not_keep_others_from_their_timers() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = open(directory.path()).unwrap();
+    let (bad, good) = (contract::submit_one(&world).await, contract::submit_one(&world).await);
+    world.run(bad).await;
+    world.pass(1);
+    world.run(good).await;
+    raw(directory.path())
+        .execute("UPDATE jobs SET failure_reason = 99 WHERE id = ?", [bad.as_bytes()])
+        .unwrap();
+    world.pass(60);
+    assert_eq!(world.store.sweep(1, Vec::new()).await.unwrap().changed, 0);
+    assert_eq!(world.store.sweep(1, Vec::new()).await.unwrap().changed, 1);
+    assert_eq!(world.state(good).await, stoker_core::job::StateKind::Queued);
+}
+
+#[tokio::test]
+async fn room_within_the_file_counts_as_free() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(START);
+    let (listener, _) = recording_listener();
+    let policy = JobPolicy::default();
+    let options = SqliteOptions { policy, clock: Arc::new(clock.clone()), listener };
+    let store = SqliteStore::open(directory.path(), options).unwrap();
+    let removed = store.writer.call(|write| {
+        let fill = "CREATE TABLE ballast AS SELECT zeroblob(1000000) AS data";
+        write
+            .db
+            .execute_batch(fill)
+            .and_then(|()| write.db.execute_batch("DROP TABLE ballast"))
+            .map_err(StoreError::database("filling"))
+    });
+    removed.await.unwrap();
+    assert!(store.writer.free_bytes() >= 1_000_000, "{}", store.writer.free_bytes());
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let world = open(directory.path()).unwrap();
+    contract::submit_one(&world).await;
+    for name in ["stoker.db", "stoker.db-wal"] {
+        let mode = directory.path().join(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
 }

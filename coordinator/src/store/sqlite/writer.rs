@@ -4,23 +4,26 @@
 //! that one that fails takes nothing with it. They are answered after the commit is synced. The
 //! thread never waits for more calls to come: a lone call is committed at once.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 use stoker_core::policy::JobPolicy;
 use stoker_core::time::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::metrics;
 use crate::store::{Change, StoreError};
 
 use super::SqliteOptions;
 use super::lanes::{Delta, SharedLanes};
+use super::schema;
 
 /// Calls that may wait for the writer; one more is refused.
 const QUEUE: usize = 4096;
+/// Data that calls may hold while they wait, in KiB: a disk that stalls must not fill the memory.
+const ROOM_KIB: usize = 256 << 10;
 /// Calls in one commit.
 const GROUP: usize = 512;
 
@@ -60,6 +63,8 @@ trait Call: Send {
 }
 
 struct TypedCall<T> {
+    /// Room that the call's data take until it is answered.
+    _room: OwnedSemaphorePermit,
     run: Option<Run<T>>,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
@@ -89,6 +94,9 @@ impl<T: Send> Call for TypedCall<T> {
 #[derive(Debug)]
 pub(super) struct Writer {
     calls: mpsc::Sender<Message>,
+    /// KiB of data that calls which wait may still bring.
+    room: Arc<Semaphore>,
+    free_bytes: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -104,11 +112,16 @@ impl Writer {
         options: SqliteOptions,
     ) -> Result<Self, StoreError> {
         let (calls, inbox) = mpsc::channel(QUEUE);
+        let free_bytes = Arc::new(AtomicU64::new(0));
+        let writing =
+            WriterThread { connection, free_bytes: Arc::clone(&free_bytes), lanes, options };
+        writing.note_free_pages();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || WriterThread { connection, lanes, options }.run(inbox))
+            .spawn(move || writing.run(inbox))
             .map_err(|error| StoreError::Open(format!("cannot start the writer: {error}")))?;
-        Ok(Self { calls, thread: Mutex::new(Some(thread)) })
+        let room = Arc::new(Semaphore::new(ROOM_KIB));
+        Ok(Self { calls, room, free_bytes, thread: Mutex::new(Some(thread)) })
     }
 
     /// Runs `run` in a transaction; answers when it is durable.
@@ -116,13 +129,30 @@ impl Writer {
         &self,
         run: impl FnOnce(&mut Write<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.call_with(0, run).await
+    }
+
+    /// As [`Writer::call`], for a call that holds `bytes` of data while it waits.
+    pub(super) async fn call_with<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        run: impl FnOnce(&mut Write<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(kib);
+        let room = room.map_err(|_full| StoreError::Overloaded)?;
         let (reply, answer) = oneshot::channel();
-        let call = TypedCall { run: Some(Box::new(run)), result: None, reply };
+        let call = TypedCall { _room: room, run: Some(Box::new(run)), result: None, reply };
         self.calls.try_send(Message::Call(Box::new(call))).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => StoreError::Unavailable,
         })?;
         answer.await.unwrap_or(Err(StoreError::Unavailable))
+    }
+
+    /// Bytes within the file that new rows can take.
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) async fn ended(&self) {
@@ -144,6 +174,7 @@ impl Writer {
 
 struct WriterThread {
     connection: Connection,
+    free_bytes: Arc<AtomicU64>,
     lanes: SharedLanes,
     options: SqliteOptions,
 }
@@ -201,9 +232,9 @@ impl WriterThread {
         while let Some(call) = rest.next() {
             done.extend(run_one(&mut write, call));
             if db.is_autocommit() {
-                // The whole transaction was rolled back, as SQLite does when the disk is full.
+                // The whole transaction was rolled back, which SQLite does when the disk is full.
                 let lost = done.into_iter().chain(rest).collect();
-                refuse_all(lost, || StoreError::Unavailable);
+                refuse_all(lost, || StoreError::DiskFull);
                 self.lanes.forget_from(lanes);
                 return true;
             }
@@ -212,6 +243,7 @@ impl WriterThread {
         match db.execute_batch("COMMIT") {
             Ok(()) => {
                 metrics::committed(calls, started.elapsed());
+                self.note_free_pages();
                 self.lanes.apply(&deltas);
                 (self.options.listener)(&changes);
                 done.into_iter().for_each(Call::answer);
@@ -222,6 +254,13 @@ impl WriterThread {
                 self.commit_failed(&error, done)
             }
         }
+    }
+
+    /// Pages of removed rows stay in the file, and new rows take them.
+    fn note_free_pages(&self) {
+        let pages = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0));
+        let pages: u64 = pages.unwrap_or(0);
+        self.free_bytes.store(pages * u64::from(schema::PAGE_BYTES), Ordering::Relaxed);
     }
 
     fn commit_failed(&self, error: &rusqlite::Error, calls: Vec<Box<dyn Call>>) -> bool {
