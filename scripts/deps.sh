@@ -7,6 +7,7 @@
 # As root or with passwordless sudo it runs apt-get; otherwise it prints the command to run and fails.
 # A RabbitMQ that it installs is neither started nor enabled: tests and demo run nodes of their own.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 readonly POLICY=/usr/sbin/policy-rc.d
 
@@ -19,9 +20,14 @@ has_rabbitmq() { [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || has rabbitmq-
 # Debian's python3-venv brings the ensurepip that an environment with pip is made of.
 has_python() { has python3 && python3 -c 'import venv, ensurepip' >/dev/null 2>&1; }
 
+# Python is there to fetch the model; once that is done nothing else needs it.
+has_model() { [[ -s .cache/models/all-minilm-l6-v2/model.safetensors ]]; }
+
+has_pip() { has python3 && python3 -m pip --version >/dev/null 2>&1; }
+
 missing() {
     has cc || echo gcc libc6-dev
-    has_python || echo python3 python3-venv
+    has_model || has_pip || has_python || echo python3 python3-venv
     [[ $1 == build ]] || has_rabbitmq || echo rabbitmq-server
 }
 
@@ -80,7 +86,7 @@ install_packages() {
 
 main() {
     local packages
-    [[ ${1:-} == build || ${1:-} == test ]] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+    [[ ${1:-} == build || ${1:-} == test ]] || { sed -n '2,9s/^# \{0,1\}//p' scripts/deps.sh >&2; exit 2; }
     check_cargo
     read -ra packages <<<"$(missing "$1" | tr '\n' ' ')"
     [[ ${#packages[@]} -gt 0 ]] || return 0

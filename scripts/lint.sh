@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every check that needs no running code. Clippy comes before rustdoc because they share their
 # compiled dependencies. Tools that Rust does not bring are used where they are installed; the policy of
-# deny.toml on who may depend on what is also tested by tests/tests/architecture.rs, which always runs.
+# deny.toml on who may depend on what is also tested by tests/tests/architecture, which always runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,7 +22,7 @@ optional() {
     fi
 }
 
-for script in scripts/*.sh .ci/run; do
+for script in scripts/*.sh benches/*/*.sh .ci/run; do
     bash -n "$script"
 done
 step "$CARGO" fmt --all --check
@@ -30,5 +30,5 @@ step "$CARGO" clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" step "$CARGO" doc --workspace --no-deps --locked
 # Advisories are left to `make deny`: they change by the day, and fetching them needs a network.
 optional cargo-deny "make deny installs it" "$CARGO" deny --locked --offline check bans licenses sources
-optional shellcheck "https://www.shellcheck.net" shellcheck scripts/*.sh .ci/run
+optional shellcheck "https://www.shellcheck.net" shellcheck scripts/*.sh benches/*/*.sh .ci/run
 optional typos "cargo install typos-cli" typos

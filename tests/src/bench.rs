@@ -2,6 +2,7 @@
 
 pub mod claims;
 pub mod disk;
+pub mod embedding;
 pub mod end_to_end;
 pub mod queued;
 pub mod raw_publish;

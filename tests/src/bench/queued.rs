@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use stoker_proto::v1::ListQueuesRequest;
 
 use crate::fleet::Fleet;
 
@@ -22,11 +23,15 @@ pub async fn run(fleet: &mut Fleet, jobs: usize) -> anyhow::Result<Value> {
     let began = Instant::now();
     fill(fleet, jobs).await?;
     let filling = began.elapsed();
+    let waiting = waiting(fleet).await?;
     let full = latencies(fleet).await?;
-    let file = fleet.folder().join("data/stoker.db");
-    let store = file.metadata().with_context(|| file.display().to_string())?.len();
+    let mut store = 0;
+    for name in ["stoker.db", "stoker.db-wal"] {
+        let file = fleet.folder().join("data").join(name);
+        store += file.metadata().with_context(|| file.display().to_string())?.len();
+    }
     Ok(json!({
-        "jobs": jobs,
+        "jobs": waiting,
         "fill_seconds": round(filling.as_secs_f64(), 1),
         "coordinator_rss_before_bytes": memory_before,
         "coordinator_rss_bytes": resident_bytes(fleet)?,
@@ -50,11 +55,19 @@ impl Latencies {
 }
 
 async fn latencies(fleet: &Fleet) -> anyhow::Result<Latencies> {
+    // As many claims as submits, so that an empty queue is empty again.
+    const CALLS: usize = 2_000;
     // One client: the latency of a call, not of a queue of calls.
-    let submit = submit::unary(fleet, 1, 1024, Duration::from_secs(10)).await?;
-    let waiting = usize::try_from(submit.count())?;
-    let claim = claims::run(fleet, waiting.min(5_000)).await?;
+    let submit = submit::in_turn(fleet, CALLS, 1024).await?;
+    let claim = claims::run(fleet, CALLS).await?;
     Ok(Latencies { submit, claim })
+}
+
+/// Jobs that have not ended.
+async fn waiting(fleet: &Fleet) -> anyhow::Result<u64> {
+    let request = ListQueuesRequest {};
+    let queues = fleet.admin().await?.list_queues(request).await?.into_inner().queues;
+    Ok(queues.iter().map(|queue| queue.queued + queue.dispatched + queue.leased).sum())
 }
 
 async fn fill(fleet: &Fleet, jobs: usize) -> anyhow::Result<()> {

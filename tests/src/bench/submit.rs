@@ -39,6 +39,21 @@ pub async fn unary(
     .await
 }
 
+/// One client submits `jobs` jobs, one after the other.
+///
+/// # Errors
+/// When a submit fails.
+pub async fn in_turn(fleet: &Fleet, jobs: usize, bytes: usize) -> anyhow::Result<Sample> {
+    let mut client = fleet.jobs().await?;
+    let mut sample = Sample::new();
+    for _ in 0..jobs {
+        let began = Instant::now();
+        client.submit(SubmitRequest { job: Some(job(bytes)) }).await?;
+        sample.note(began);
+    }
+    Ok(sample)
+}
+
 /// As [`unary`], with `jobs` jobs in each call; the sample counts calls.
 ///
 /// # Errors

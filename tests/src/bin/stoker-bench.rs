@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use stoker_tests::bench::{disk, end_to_end, queued, raw_publish, sample, submit};
+use stoker_tests::bench::{disk, embedding, end_to_end, queued, raw_publish, sample, submit};
 use stoker_tests::fleet::{Fleet, Options};
 
 const USAGE: &str = "usage: stoker-bench raw-publish AMQP_URI | submit | end-to-end [AMQP_URI] | \
-                     queued [JOBS]";
+                     queued [JOBS] | embedding MODEL_DIRECTORY CORPUS";
 const CLIENTS: usize = 64;
 const BYTES: usize = 1024;
 const MEASURED: Duration = Duration::from_secs(10);
@@ -23,6 +23,10 @@ async fn main() -> anyhow::Result<()> {
         ["submit"] => submits().await?,
         ["end-to-end"] => whole(None).await?,
         ["end-to-end", uri] => whole(Some(uri.to_owned())).await?,
+        ["embedding", model, corpus] => {
+            let cores = std::thread::available_parallelism()?.get();
+            embedding::run(model.as_ref(), corpus.as_ref(), u32::try_from(cores)?).await?
+        }
         ["queued"] => deep(1_000_000).await?,
         ["queued", jobs] => deep(jobs.parse().context(USAGE)?).await?,
         _ => bail!(USAGE),
