@@ -17,8 +17,11 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
 		printf '  make %-12s %s\n' "$$name" "$$what"; done
 
+# Built by themselves: with the tests' crate beside them they would get its features, crash points above all.
+PROGRAMS := -p stoker-cli -p stoker-coordinator -p stoker-worker -p stoker-engine-api -p stoker-engine
+
 build: ## the programs, optimized, in target/release
-	$(CARGO) build --release $(LOCKED) --bins
+	$(CARGO) build --release $(LOCKED) $(PROGRAMS)
 
 demo: ## embed a real corpus on a fleet on this machine and kill a worker (BROKER=embedded|rabbitmq)
 	@CARGO='$(CARGO)' scripts/demo.sh '$(BROKER)'

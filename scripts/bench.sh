@@ -60,7 +60,9 @@ measure() {
 
 scripts/deps.sh test
 scripts/fetch-model.sh
-"$CARGO" build --release --locked --workspace --bins
+# The programs without what tests have built into them, then what measures them.
+"$CARGO" build --release --locked -p stoker-cli -p stoker-coordinator -p stoker-worker -p stoker-engine-api -p stoker-engine
+"$CARGO" build --release --locked -p stoker-tests --bins
 target=$("$CARGO" metadata --format-version 1 --no-deps --locked |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 # What is measured must wait for a disk, and /tmp may be memory.

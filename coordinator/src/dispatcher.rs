@@ -8,6 +8,7 @@ use stoker_core::dispatch::{Head, TenantQueue, choose};
 use stoker_core::fleet::Fleet;
 use stoker_core::job::StateKind;
 use stoker_runtime::clock::Clock;
+use stoker_runtime::crash;
 use stoker_runtime::retry::Delays;
 use stoker_runtime::tasks::Tasks;
 use tokio::sync::mpsc;
@@ -104,7 +105,7 @@ async fn fill_windows(
         }
         let waiting = dispatcher.store.waiting(lane.clone(), free).await?;
         let chosen = choose(free, &tenant_queues(&dispatcher.fleet, waiting));
-        let entries = dispatcher.store.dispatch(chosen).await?;
+        let entries = crash::around("dispatch", dispatcher.store.dispatch(chosen)).await?;
         more |= entries.len() == BATCH as usize;
         // Waits for the publisher: what is committed but not sent is bounded.
         if !entries.is_empty() && rounds.send(entries).await.is_err() {

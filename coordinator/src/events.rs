@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stoker_core::job::{Effect, StateKind};
 use stoker_core::time::Timestamp;
+use stoker_runtime::crash;
 use tokio::sync::Notify;
 
 use crate::metrics;
@@ -51,6 +52,7 @@ impl Events {
     }
 
     fn committed(&self, changes: &[Change]) {
+        crash::point("events.before");
         let mut releasable = false;
         let mut republish = false;
         let mut sweep_at: Option<Timestamp> = None;
@@ -84,6 +86,7 @@ impl Events {
         if let Some(at) = sweep_at {
             self.sweep_by(at);
         }
+        crash::point("events.after");
     }
 
     fn sweep_by(&self, at: Timestamp) {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use stoker_broker::{Hint, PublishError, Publisher};
+use stoker_runtime::crash;
 use stoker_runtime::retry::Delays;
 use stoker_runtime::tasks::Tasks;
 use tokio::sync::mpsc;
@@ -55,7 +56,7 @@ impl OutboxPublisher {
     /// Publishes and clears what was confirmed. Queues that refuse are set aside.
     async fn send(&self, entries: Vec<OutboxEntry>) -> Result<Outcome, StoreError> {
         let hints = entries.iter().map(hint).collect();
-        let outcomes = self.broker.publish(hints).await;
+        let outcomes = crash::around("publish", self.broker.publish(hints)).await;
         let mut confirmed = Vec::with_capacity(entries.len());
         let mut refused = BTreeMap::new();
         let mut unconfirmed = 0;
@@ -74,7 +75,7 @@ impl OutboxPublisher {
             tell(&lane, &error, self.aside.set(lane.clone(), &error, Instant::now()));
         }
         if !confirmed.is_empty() {
-            self.store.clear_outbox(confirmed).await?;
+            crash::around("clear_outbox", self.store.clear_outbox(confirmed)).await?;
         }
         Ok(if all { Outcome::Confirmed } else { Outcome::Refused })
     }

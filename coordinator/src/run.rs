@@ -12,6 +12,7 @@ use std::time::Duration;
 use stoker_broker::BrokerError;
 use stoker_core::fleet::Fleet;
 use stoker_runtime::clock::{Clock, SystemClock};
+use stoker_runtime::crash;
 use stoker_runtime::fs::{FsError, write_atomically};
 use stoker_runtime::metrics::MetricsHandle;
 use stoker_runtime::net::{BindError, bind};
@@ -89,7 +90,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
     let broker = start_broker(&config, &fleet).await?;
     if broker.embedded().is_some() {
         // What an earlier process held in memory is gone.
-        store.republish().await?;
+        crash::around("republish", store.republish()).await?;
     }
     let listener = bind(config.listen).await?;
 

@@ -13,6 +13,7 @@ use stoker_core::fleet::Fleet;
 use stoker_core::job::StateKind;
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
+use stoker_runtime::crash;
 use stoker_runtime::retry::Delays;
 use stoker_runtime::tasks::Tasks;
 use tokio::time::timeout;
@@ -93,12 +94,13 @@ async fn sweep_round(
     // Before anything that may be held up: how late the answers come is what amnesty is about.
     let asked_at = sweeper.clock.now();
     if amnesty.is_owed(asked_at) {
-        let leases = sweeper.store.grant_amnesty().await?;
+        let leases = crash::around("amnesty", sweeper.store.grant_amnesty()).await?;
         if leases > 0 {
             tracing::info!(leases, "leases get a full life: nobody could be heard for a while");
         }
     }
-    let swept = sweeper.store.sweep(BATCH, intact.lanes.clone()).await?;
+    let sweep = sweeper.store.sweep(BATCH, intact.lanes.clone());
+    let swept = crash::around("sweep", sweep).await?;
     amnesty.swept(asked_at);
     metrics::swept(swept.changed);
     if swept.changed >= BATCH {
@@ -181,7 +183,8 @@ async fn remove_old(sweeper: &Sweeper) -> bool {
     let now = sweeper.clock.now();
     let retention = &sweeper.fleet.retention;
     let (results, jobs) = (now.before(retention.results), now.before(retention.jobs));
-    match sweeper.store.expire_retention(results, jobs, BATCH / 4).await {
+    let expire = sweeper.store.expire_retention(results, jobs, BATCH / 4);
+    match crash::around("retention", expire).await {
         Ok(removed) => removed > 0,
         Err(error) => {
             tracing::warn!(

@@ -10,6 +10,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod error;
 pub mod fleet;
 pub mod fs;

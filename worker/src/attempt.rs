@@ -5,6 +5,7 @@ use std::time::Duration;
 use stoker_broker::Acker;
 use stoker_core::ids::{Attempt, JobId, LeaseToken};
 use stoker_proto::v1;
+use stoker_runtime::crash;
 use stoker_runtime::trace_context::TraceContext;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -42,7 +43,7 @@ impl Ticket {
     /// Takes the message off the queue, then frees the slot. A failure does no harm: the message
     /// comes again and its claim is refused.
     pub async fn settle(self) {
-        if let Err(error) = self.acker.ack().await {
+        if let Err(error) = crash::around("worker.ack", self.acker.ack()).await {
             tracing::debug!(%error, "delivery not acknowledged");
         }
         drop(self.slot);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use stoker_proto::client::MAX_RESPONSE_BYTES;
 use stoker_proto::v1;
 use stoker_proto::v1::worker_service_client::WorkerServiceClient;
+use stoker_runtime::crash;
 use stoker_runtime::trace_context::TraceContext;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Response, Status};
@@ -102,7 +103,8 @@ impl Link {
 
     pub async fn claim(&self, request: v1::ClaimRequest) -> Result<v1::ClaimResponse, LinkError> {
         let mut client = self.workers.clone();
-        call(CLAIM_LIMIT, client.claim(timed(request, CLAIM_LIMIT))).await
+        let claim = call(CLAIM_LIMIT, client.claim(timed(request, CLAIM_LIMIT)));
+        crash::around("worker.claim", claim).await
     }
 
     pub async fn heartbeat(
@@ -110,7 +112,8 @@ impl Link {
         request: v1::HeartbeatRequest,
     ) -> Result<v1::HeartbeatResponse, LinkError> {
         let mut client = self.workers.clone();
-        call(HEARTBEAT_LIMIT, client.heartbeat(timed(request, HEARTBEAT_LIMIT))).await
+        let heartbeat = call(HEARTBEAT_LIMIT, client.heartbeat(timed(request, HEARTBEAT_LIMIT)));
+        crash::around("worker.heartbeat", heartbeat).await
     }
 
     pub async fn complete(
@@ -121,12 +124,14 @@ impl Link {
         let mut client = self.workers.clone();
         let mut request = timed(request, REPORT_LIMIT);
         trace.inject_headers(request.metadata_mut().as_mut());
-        call(REPORT_LIMIT, client.complete(request)).await
+        let complete = call(REPORT_LIMIT, client.complete(request));
+        crash::around("worker.complete", complete).await
     }
 
     pub async fn fail(&self, request: v1::FailRequest) -> Result<v1::FailResponse, LinkError> {
         let mut client = self.workers.clone();
-        call(REPORT_LIMIT, client.fail(timed(request, REPORT_LIMIT))).await
+        let fail = call(REPORT_LIMIT, client.fail(timed(request, REPORT_LIMIT)));
+        crash::around("worker.fail", fail).await
     }
 
     pub async fn release(
@@ -134,7 +139,8 @@ impl Link {
         request: v1::ReleaseRequest,
     ) -> Result<v1::ReleaseResponse, LinkError> {
         let mut client = self.workers.clone();
-        call(REPORT_LIMIT, client.release(timed(request, REPORT_LIMIT))).await
+        let release = call(REPORT_LIMIT, client.release(timed(request, REPORT_LIMIT)));
+        crash::around("worker.release", release).await
     }
 }
 

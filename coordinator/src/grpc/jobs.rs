@@ -15,7 +15,7 @@ use stoker_proto::convert;
 use stoker_proto::status::{self, Reason, Resource};
 use stoker_proto::v1;
 use stoker_proto::v1::job_service_server::JobService;
-use stoker_runtime::ids;
+use stoker_runtime::{crash, ids};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -117,7 +117,8 @@ impl JobService for Jobs {
     ) -> Result<Response<v1::CancelResponse>, Status> {
         let scope = self.scope(request.metadata())?;
         let job = job_id(&request.get_ref().job_id)?;
-        let record = match self.context.store.cancel(scope, job).await.map_err(errors::store)? {
+        let cancel = crash::around("cancel", self.context.store.cancel(scope, job));
+        let record = match cancel.await.map_err(errors::store)? {
             Cancelled::Done(record) => record,
             Cancelled::EndedBefore(record) => {
                 return Err(status::failed_precondition(
@@ -175,7 +176,8 @@ pub(super) async fn retry(
 ) -> Result<JobRecord, Status> {
     let new_id = ids::job_id(context.now());
     let subject = format!("job {job}");
-    match context.store.retry(scope, job, new_id).await.map_err(errors::store)? {
+    let retry = crash::around("retry", context.store.retry(scope, job, new_id));
+    match retry.await.map_err(errors::store)? {
         Retried::As(record) => Ok(record),
         Retried::NotRetryable(record) => {
             let state = record.job.state.kind();

@@ -9,8 +9,8 @@ use stoker_core::time::Timestamp;
 use stoker_proto::convert::{self, MAX_JOBS_PER_BATCH};
 use stoker_proto::status::{self, FieldViolation};
 use stoker_proto::v1;
-use stoker_runtime::ids;
 use stoker_runtime::trace_context::TraceContext;
+use stoker_runtime::{crash, ids};
 use tonic::{Request, Status};
 
 use crate::context::Context;
@@ -83,7 +83,8 @@ pub(super) async fn submit(
     let jobs: Vec<NewJob> =
         requests.into_iter().map(|checked| new_job(checked, &caller, now)).collect();
     let asked = jobs.len();
-    let submitted = context.store.submit(jobs).await.map_err(|error| match error {
+    let stored = crash::around("submit", context.store.submit(jobs)).await;
+    let submitted = stored.map_err(|error| match error {
         StoreError::KeyReused { index, job } => {
             status::key_reused(&format!("{}.idempotency_key", form.path(index)), job)
         }

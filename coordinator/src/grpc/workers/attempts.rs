@@ -8,6 +8,7 @@ use stoker_core::job::JobRecord;
 use stoker_proto::convert;
 use stoker_proto::status::{self, FieldViolation};
 use stoker_proto::v1;
+use stoker_runtime::crash;
 use tonic::Status;
 
 use crate::context::Context;
@@ -50,7 +51,10 @@ pub(super) async fn heartbeat(
     }
     let mut outcomes = Vec::new().into_iter();
     if !checkpoints.is_empty() {
-        outcomes = context.store.heartbeat(checkpoints).await.map_err(errors::store)?.into_iter();
+        outcomes = crash::around("heartbeat", context.store.heartbeat(checkpoints))
+            .await
+            .map_err(errors::store)?
+            .into_iter();
     }
     let answer = |bad| match (bad, if bad { None } else { outcomes.next() }) {
         (false, Some(HeartbeatOutcome::Continue)) => v1::HeartbeatOutcome::Continue.into(),
@@ -75,7 +79,9 @@ pub(super) async fn complete(
         return Ok(Vec::new());
     }
     let jobs: Vec<JobId> = checkpoints.iter().map(|one| one.attempt.job).collect();
-    let outcomes = context.store.complete(checkpoints).await.map_err(errors::store)?;
+    let outcomes = crash::around("complete", context.store.complete(checkpoints))
+        .await
+        .map_err(errors::store)?;
     let mut answers = Vec::with_capacity(outcomes.len());
     let mut violations = Vec::new();
     for (index, outcome) in outcomes.into_iter().enumerate() {
@@ -115,7 +121,8 @@ pub(super) async fn fail(
     if failures.is_empty() {
         return Ok(Vec::new());
     }
-    let outcomes = context.store.fail(failures).await.map_err(errors::store)?;
+    let outcomes =
+        crash::around("fail", context.store.fail(failures)).await.map_err(errors::store)?;
     Ok(outcomes.into_iter().map(settled).collect())
 }
 
@@ -139,7 +146,8 @@ pub(super) async fn release(
         .zip(reasons)
         .map(|(checkpoint, reason)| Release { checkpoint, reason })
         .collect();
-    let outcomes = context.store.release(releases).await.map_err(errors::store)?;
+    let outcomes =
+        crash::around("release", context.store.release(releases)).await.map_err(errors::store)?;
     Ok(outcomes.into_iter().map(settled).collect())
 }
 

@@ -6,7 +6,7 @@ use stoker_proto::convert;
 use stoker_proto::status::{self, Reason};
 use stoker_proto::v1;
 use stoker_proto::v1::claim_outcome::Outcome;
-use stoker_runtime::ids;
+use stoker_runtime::{crash, ids};
 use tonic::Status;
 
 use crate::context::Context;
@@ -42,8 +42,8 @@ pub(super) async fn claim(
             token: ids::lease_token(),
         })
         .collect();
-    let outcomes =
-        context.store.claim(worker, claims, MAX_INPUT_BYTES).await.map_err(errors::store)?;
+    let claim = crash::around("claim", context.store.claim(worker, claims, MAX_INPUT_BYTES));
+    let outcomes = claim.await.map_err(errors::store)?;
     let now = context.now();
     let outcomes = ids
         .into_iter()

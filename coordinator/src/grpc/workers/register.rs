@@ -9,6 +9,7 @@ use stoker_proto::convert;
 use stoker_proto::status::{self, FieldViolation, Reason};
 use stoker_proto::v1;
 use stoker_proto::v1::register_response::Command as WireCommand;
+use stoker_runtime::crash;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -58,7 +59,8 @@ pub(super) fn register(
         // A coordinator that goes away must not hurry its workers' leases.
         if gone && ended != Ended::Shutdown {
             tracing::info!(%worker, "the stream of a worker broke; its leases end soon");
-            if let Err(error) = context.store.disconnect(worker).await {
+            let disconnect = crash::around("disconnect", context.store.disconnect(worker));
+            if let Err(error) = disconnect.await {
                 tracing::warn!(
                     %worker,
                     error = &error as &dyn std::error::Error,
