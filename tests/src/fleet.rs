@@ -96,6 +96,17 @@ impl Fleet {
     /// # Errors
     /// As [`Fleet::start`].
     pub async fn start_coordinator(&mut self) -> anyhow::Result<()> {
+        self.start_coordinator_with(&[]).await
+    }
+
+    /// As [`Fleet::start_coordinator`], with these environment variables.
+    ///
+    /// # Errors
+    /// As [`Fleet::start`].
+    pub async fn start_coordinator_with(
+        &mut self,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
         let port_file = self.folder.path().join("port");
         let _ = std::fs::remove_file(&port_file);
         let mut command = self.command("stoker-coordinator")?;
@@ -104,6 +115,7 @@ impl Fleet {
             .arg("--data")
             .arg(self.options.data.clone().unwrap_or_else(|| self.folder.path().join("data")))
             .args(["--port-file", &port_file.display().to_string()]);
+        command.envs(environment.iter().copied());
         let mut program = Program::start("coordinator", command, &self.log("coordinator"))?;
         let what = "the coordinator to listen";
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -118,12 +130,24 @@ impl Fleet {
         }
         self.port =
             std::fs::read_to_string(&port_file)?.trim().parse().context("reading the port")?;
-        self.coordinator = Some(program);
-        poll::until(what, PATIENCE, || async {
-            self.admin().await?.fleet_status(FleetStatusRequest {}).await?;
+        let program = self.coordinator.insert(program);
+        let ended = async |program: &mut Program| loop {
+            match program.ended() {
+                Ok(None) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Ok(Some(status)) => return format!("{status}:\n{}", program.log_tail()),
+                Err(error) => return format!("{error:#}"),
+            }
+        };
+        let address = format!("http://127.0.0.1:{}", self.port);
+        let answers = poll::until(what, PATIENCE, || async {
+            let channel = client::endpoint(&address)?.connect().await?;
+            AdminServiceClient::new(channel).fleet_status(FleetStatusRequest {}).await?;
             Ok(Ok(()))
-        })
-        .await
+        });
+        tokio::select! {
+            answered = answers => answered,
+            why = ended(program) => bail!("the coordinator ended with {why}"),
+        }
     }
 
     pub fn coordinator(&mut self) -> &mut Program {
@@ -135,13 +159,22 @@ impl Fleet {
     /// # Errors
     /// When it cannot be started.
     pub fn add_worker(&mut self) -> anyhow::Result<usize> {
+        self.add_worker_with(&[])
+    }
+
+    /// As [`Fleet::add_worker`], with these environment variables.
+    ///
+    /// # Errors
+    /// As [`Fleet::add_worker`].
+    pub fn add_worker_with(&mut self, environment: &[(&str, &str)]) -> anyhow::Result<usize> {
         let number = self.workers.len();
         let mut command = self.command("stoker-worker")?;
         command
             .args(["--coordinator", &self.address()])
             .args(["--slots", &self.options.slots.to_string()])
             .args(["--lanes", &self.options.lanes.to_string()])
-            .args(["--spool", &self.path(&format!("spool-{number}"))]);
+            .args(["--spool", &self.path(&format!("spool-{number}"))])
+            .envs(environment.iter().copied());
         let name = format!("worker-{number}");
         let log = self.log(&name);
         self.workers.push(Program::start(&name, command, &log)?);

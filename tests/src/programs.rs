@@ -110,6 +110,42 @@ impl Drop for Program {
     }
 }
 
+/// A process that was not started by the test itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process(u32);
+
+impl Process {
+    /// Sends SIGKILL.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn kill9(self) -> anyhow::Result<()> {
+        let status = Command::new("kill").args(["-KILL", &self.0.to_string()]).status();
+        ensure!(status.context("running kill")?.success(), "process {} is gone", self.0);
+        Ok(())
+    }
+}
+
+/// The processes that a process has started and that are still its children.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn children(parent: u32) -> anyhow::Result<Vec<Process>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("reading /proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process may end at any moment. Its parent is the second field after its name.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        if after_name.split_whitespace().nth(1) == Some(&parent.to_string()) {
+            found.push(Process(pid));
+        }
+    }
+    Ok(found)
+}
+
 /// The last lines of a log.
 pub(crate) fn tail(log: &Path) -> String {
     const LINES: usize = 30;

@@ -6,9 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use serde_json::{Value, json};
 use stoker_proto::v1::job_input::Task;
-use stoker_proto::v1::{
-    JobInput, JobSpec, JobState, SubmitBatchRequest, TextEmbeddingInput,
-};
+use stoker_proto::v1::{JobInput, JobSpec, JobState, SubmitBatchRequest, TextEmbeddingInput};
 
 use crate::fleet::{Fleet, Options};
 
