@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, info, warn};
 
-use calls::{Answer, Calls, Definitive};
+use calls::{Answer, Calls, Contact, Definitive};
 use pending::{Entry, PendingReports};
 
 use crate::agent::Event;
@@ -161,7 +161,7 @@ impl Reporter {
     }
 
     async fn apply(&self, answer: Answer, desk: &mut Desk) {
-        if answer.reached {
+        if matches!(answer.contact, Contact::Answered) {
             desk.delays.reset();
             self.reachable();
         }
@@ -169,12 +169,9 @@ impl Reporter {
             let ticket = desk.tickets.remove(&entry.id);
             self.settled(entry, definitive, ticket).await;
         }
-        if answer.again.is_empty() {
-            return;
-        }
         desk.pending.put_back(answer.again);
-        if !answer.reached {
-            self.unreachable(answer.error.as_ref());
+        if let Contact::Missed(error) = answer.contact {
+            self.unreachable(error.as_ref());
             desk.not_before = Instant::now() + desk.delays.next_delay();
             self.relieve_memory(&mut desk.pending).await;
         }
@@ -197,7 +194,9 @@ impl Reporter {
 
     async fn settled(&self, entry: Entry, definitive: Definitive, ticket: Option<Ticket>) {
         let Entry { key, verdict, fence, .. } = entry;
-        if let (Some(spool), Verdict::Spooled { path, .. }) = (&self.spool, &verdict) {
+        if let (Some(spool), Verdict::Spooled { path, .. }) = (&self.spool, &verdict)
+            && definitive != Definitive::Unreadable
+        {
             spool.remove(path);
         }
         if definitive == Definitive::Lost {

@@ -1,10 +1,12 @@
 //! Results that could not be delivered, as files: one per attempt, sent at the next chance.
 //!
-//! A file holds results and the attempt's secret, so it is readable by its owner only. Blocking.
+//! A file holds results and the attempt's secret, so it is readable by its owner only. A directory
+//! belongs to one worker at a time: two would deliver, and remove, each other's files. Blocking.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ use crate::metrics;
 
 const EXTENSION: &str = "result";
 const DAMAGED: &str = "damaged";
+/// Locked as long as a worker uses the directory; stays there unlocked afterwards.
+const LOCK: &str = "lock";
 const VERSION: u32 = 1;
 
 /// The spool could not be used.
@@ -32,9 +36,17 @@ pub enum SpoolError {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "another worker uses the spool directory {}: stop that one, or give each worker a directory \
+         of its own with --spool",
+        path.display()
+    )]
+    InUse { path: PathBuf },
     #[error("cannot keep a result in the spool")]
     Write(#[from] FsError),
-    #[error("cannot read {}", path.display())]
+    #[error("{} is gone; whoever removed it removed a result", path.display())]
+    Gone { path: PathBuf },
+    #[error("cannot read {}; it stays where it is for the next start", path.display())]
     Read {
         path: PathBuf,
         #[source]
@@ -48,6 +60,8 @@ pub enum SpoolError {
 #[derive(Debug, Clone)]
 pub struct Spool {
     directory: PathBuf,
+    /// Held as long as any clone lives.
+    _lock: Arc<File>,
 }
 
 /// A result that waits for delivery.
@@ -59,15 +73,19 @@ pub struct Spooled {
 }
 
 impl Spool {
-    /// Opens the directory, making it if it is not there.
+    /// Opens the directory, making it if it is not there, and locks it against other workers.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written, or another worker uses it.
     pub fn open(directory: &Path) -> Result<Self, SpoolError> {
         let failed = |source| SpoolError::Directory { path: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(failed)?;
         tempfile_probe(directory).map_err(failed)?;
-        Ok(Self { directory: directory.to_owned() })
+        let lock = lock(directory).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => SpoolError::InUse { path: directory.to_owned() },
+            _ => failed(error),
+        })?;
+        Ok(Self { directory: directory.to_owned(), _lock: Arc::new(lock) })
     }
 
     /// Keeps a result; it survives a power cut from here on.
@@ -105,10 +123,12 @@ impl Spool {
     /// Reads one result back. A file that makes no sense is set aside under another name.
     ///
     /// # Errors
-    /// When it cannot be read, or is damaged.
+    /// When it is gone, cannot be read, or is damaged.
     pub fn read(&self, path: &Path) -> Result<Spooled, SpoolError> {
-        let bytes =
-            fs::read(path).map_err(|source| SpoolError::Read { path: path.to_owned(), source })?;
+        let bytes = fs::read(path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => SpoolError::Gone { path: path.to_owned() },
+            _ => SpoolError::Read { path: path.to_owned(), source },
+        })?;
         let record = postcard::take_from_bytes::<Record>(&bytes).ok();
         let whole = record.and_then(|(record, rest)| record.spooled().filter(|_| rest.is_empty()));
         whole.ok_or_else(|| {
@@ -128,6 +148,13 @@ impl Spool {
             Err(error) => warn!(path = %path.display(), %error, "delivered result not removed"),
         }
     }
+}
+
+fn lock(directory: &Path) -> std::io::Result<File> {
+    let file =
+        File::options().create(true).truncate(false).write(true).open(directory.join(LOCK))?;
+    file.try_lock()?;
+    Ok(file)
 }
 
 /// Fails now rather than when a result has to be kept.
@@ -272,6 +299,33 @@ mod tests {
             assert!(matches!(error, SpoolError::Damaged { .. }), "{error}");
             assert!(spool.list().unwrap().is_empty());
         }
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_told_from_one_that_cannot_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(directory.path()).unwrap();
+        let gone = spool.read(&directory.path().join("gone.result")).unwrap_err();
+        assert!(matches!(gone, SpoolError::Gone { .. }), "{gone}");
+        // Unlike a file without permissions, a folder cannot be read by any user.
+        let unreadable = directory.path().join("folder.result");
+        fs::create_dir(&unreadable).unwrap();
+        let error = spool.read(&unreadable).unwrap_err();
+        assert!(matches!(error, SpoolError::Read { .. }), "{error}");
+        assert!(unreadable.exists(), "it may be readable at the next start");
+    }
+
+    #[test]
+    fn a_second_worker_is_refused_until_the_first_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Spool::open(directory.path()).unwrap();
+        let clone = first.clone();
+        drop(first);
+        let error = Spool::open(directory.path()).unwrap_err();
+        assert!(matches!(error, SpoolError::InUse { .. }), "{error}");
+        assert!(error.to_string().contains("--spool"), "{error}");
+        drop(clone);
+        Spool::open(directory.path()).unwrap();
     }
 
     #[test]

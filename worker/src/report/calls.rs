@@ -16,7 +16,7 @@ use crate::attempt::Fence;
 use crate::board::{Failure, FailureKind, part_bytes};
 use crate::link::{Link, LinkError};
 use crate::metrics;
-use crate::spool::{Spool, SpoolError, Spooled};
+use crate::spool::{Spool, Spooled};
 
 /// A definitive answer for one report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,20 @@ pub(super) enum Definitive {
     Discarded,
     /// The coordinator cannot take it, now or ever.
     Lost,
+    /// The spool does not give the result back. Says nothing of the coordinator, which was not
+    /// asked; a file that is still there is left alone.
+    Unreadable,
+}
+
+/// What is known of the coordinator after a call.
+#[derive(Debug, Default)]
+pub(super) enum Contact {
+    /// There was nothing to ask it.
+    #[default]
+    NotNeeded,
+    Answered,
+    /// It gave no usable answer, and why if that is known.
+    Missed(Option<LinkError>),
 }
 
 /// What became of a group of reports.
@@ -33,10 +47,26 @@ pub(super) enum Definitive {
 pub(super) struct Answer {
     pub(super) settled: Vec<(Entry, Definitive)>,
     pub(super) again: Vec<Entry>,
-    /// The coordinator answered.
-    pub(super) reached: bool,
-    /// Why it did not.
-    pub(super) error: Option<LinkError>,
+    pub(super) contact: Contact,
+}
+
+impl Answer {
+    fn missed(group: Vec<Entry>, error: Option<LinkError>) -> Self {
+        Self { again: group, contact: Contact::Missed(error), ..Self::default() }
+    }
+
+    fn take(&mut self, entry: Entry, definitive: Definitive) {
+        if definitive != Definitive::Unreadable {
+            self.contact = Contact::Answered;
+        } else if entry.fence.is_some() {
+            // An attempt of this process: its job need not wait until the lease expires.
+            let message = "the worker lost the result that it had kept on its disk".to_owned();
+            let (kind, code) = (FailureKind::Retryable, "RESULT_LOST");
+            self.again.push(entry.with_verdict(Verdict::Fail(Failure { kind, code, message })));
+            return;
+        }
+        self.settled.push((entry, definitive));
+    }
 }
 
 /// A call's outcomes, one per report; or none.
@@ -72,18 +102,19 @@ impl Calls {
         let kind = group.first().map_or(Kind::Complete, Entry::kind);
         let outcomes = self.leave.run_until_cancelled(self.call(kind, &group, max_bytes)).await;
         let answer = match outcomes {
-            None => Answer { again: group, ..Answer::default() },
+            None => Answer::missed(group, None),
             Some(Ok(outcomes)) if outcomes.len() == group.len() => {
-                let settled = group.into_iter().zip(outcomes).collect();
-                Answer { settled, reached: true, ..Answer::default() }
+                let mut answer = Answer::default();
+                for (entry, definitive) in group.into_iter().zip(outcomes) {
+                    answer.take(entry, definitive);
+                }
+                answer
             }
             Some(Ok(outcomes)) => {
                 error!(got = outcomes.len(), expected = group.len(), "bad answer to a report");
-                Answer { again: group, ..Answer::default() }
+                Answer::missed(group, None)
             }
-            Some(Err(error)) if error.is_transient() => {
-                Answer { again: group, error: Some(error), ..Answer::default() }
-            }
+            Some(Err(error)) if error.is_transient() => Answer::missed(group, Some(error)),
             Some(Err(error)) => return self.refused(group, max_bytes, &error).await,
         };
         metrics::reported(label(kind), started.elapsed());
@@ -92,11 +123,11 @@ impl Calls {
 
     /// The call as a whole was refused: each report by itself shows which one is to blame.
     async fn refused(&self, group: Vec<Entry>, max_bytes: usize, error: &LinkError) -> Answer {
-        let mut answer = Answer { reached: true, ..Answer::default() };
+        let mut answer = Answer { contact: Contact::Answered, ..Answer::default() };
         let alone = group.len() == 1;
         for entry in group {
             if alone {
-                Self::refused_alone(entry, error, &mut answer);
+                self.refused_alone(entry, error, &mut answer);
                 continue;
             }
             let single = std::slice::from_ref(&entry);
@@ -105,10 +136,10 @@ impl Calls {
             match outcome {
                 Some(Ok(outcomes)) if outcomes.len() == 1 => {
                     let definitive = outcomes.first().copied().unwrap_or(Definitive::Lost);
-                    answer.settled.push((entry, definitive));
+                    answer.take(entry, definitive);
                 }
                 Some(Err(error)) if !error.is_transient() => {
-                    Self::refused_alone(entry, &error, &mut answer);
+                    self.refused_alone(entry, &error, &mut answer);
                 }
                 Some(Ok(_) | Err(_)) | None => answer.again.push(entry),
             }
@@ -117,10 +148,14 @@ impl Calls {
     }
 
     /// A result that the coordinator does not take fails its job, which its owner sees.
-    fn refused_alone(entry: Entry, error: &LinkError, answer: &mut Answer) {
+    fn refused_alone(&self, entry: Entry, error: &LinkError, answer: &mut Answer) {
         error!(%error, "the coordinator refused a report");
-        match entry.verdict {
-            Verdict::Complete { .. } => {
+        match (&entry.verdict, &entry.fence) {
+            (Verdict::Complete { .. } | Verdict::Spooled { .. }, Some(_)) => {
+                if let (Verdict::Spooled { path, .. }, Some(spool)) = (&entry.verdict, &self.spool)
+                {
+                    spool.remove(path);
+                }
                 let failure = Failure {
                     kind: FailureKind::Permanent,
                     code: "RESULT_REFUSED",
@@ -128,9 +163,7 @@ impl Calls {
                 };
                 answer.again.push(entry.with_verdict(Verdict::Fail(failure)));
             }
-            Verdict::Spooled { .. } | Verdict::Fail(_) | Verdict::Release { .. } => {
-                answer.settled.push((entry, Definitive::Lost));
-            }
+            _ => answer.settled.push((entry, Definitive::Lost)),
         }
     }
 
@@ -181,8 +214,9 @@ impl Calls {
         entry: &Entry,
         max_bytes: usize,
     ) -> Result<Result<v1::Completion, Definitive>, LinkError> {
-        let Some(Completion { fence, parts, busy }) = self.load(entry).await? else {
-            return Ok(Err(Definitive::Lost));
+        let Completion { fence, parts, busy } = match self.load(entry).await {
+            Ok(completion) => completion,
+            Err(definitive) => return Ok(Err(definitive)),
         };
         let rest = match self.store_front(fence, parts, max_bytes).await? {
             Ok(rest) => rest,
@@ -192,27 +226,24 @@ impl Calls {
         Ok(Ok(v1::Completion { fence: Some(fence.to_wire()), parts: rest, busy }))
     }
 
-    async fn load(&self, entry: &Entry) -> Result<Option<Completion>, LinkError> {
+    /// Each entry is decided by itself: a file that cannot be read holds nothing else up.
+    async fn load(&self, entry: &Entry) -> Result<Completion, Definitive> {
         match (&entry.verdict, entry.fence, &self.spool) {
             (Verdict::Complete { parts, busy }, Some(fence), _) => {
-                Ok(Some(Completion { fence, parts: parts.clone(), busy: *busy }))
+                Ok(Completion { fence, parts: parts.clone(), busy: *busy })
             }
             (Verdict::Spooled { path, .. }, _, Some(spool)) => {
                 let (spool, path) = (spool.clone(), path.clone());
                 match in_background(move || spool.read(&path)).await {
-                    Ok(Spooled { fence, parts, busy }) => {
-                        Ok(Some(Completion { fence, parts, busy }))
-                    }
-                    Err(error @ SpoolError::Read { .. }) => {
-                        Err(LinkError::Unreachable { reason: error.to_string() })
-                    }
+                    Ok(Spooled { fence, parts, busy }) => Ok(Completion { fence, parts, busy }),
                     Err(error) => {
-                        error!(%error, "result in the spool not delivered");
-                        Ok(None)
+                        let error = &error as &dyn std::error::Error;
+                        error!(error, "result in the spool not delivered");
+                        Err(Definitive::Unreadable)
                     }
                 }
             }
-            _ => Ok(None),
+            _ => Err(Definitive::Lost),
         }
     }
 

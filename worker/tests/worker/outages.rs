@@ -1,10 +1,15 @@
 //! A coordinator that is away, forgets, or refuses.
 
+use std::path::Path;
 use std::time::Duration;
 
-use stoker_proto::v1::FailureKind;
+use stoker_core::ids::{Attempt, LeaseToken};
+use stoker_proto::v1::result_part::Output;
+use stoker_proto::v1::{FailureKind, ResultPart, Texts};
 use stoker_runtime::config::HumanDuration;
 use stoker_worker::WorkerError;
+use stoker_worker::attempt::Fence;
+use stoker_worker::spool::{Spool, SpoolError, Spooled};
 
 use crate::rig::{Rig, until};
 
@@ -97,15 +102,56 @@ async fn an_undelivered_result_is_spooled_at_the_end_and_sent_at_the_next_start(
     let calls = async || rig.fake.world().complete_calls;
     until("it was tried", calls, |calls| *calls >= 1).await;
     rig.stop().await.unwrap();
-    assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 1);
+    assert_eq!(results_in(&spool), 1);
     assert!(!rig.fake.world().job(job).is_done());
 
     rig.fake.world().faults.completes_away = false;
     rig.start();
     rig.done(job).await;
-    let files = async || std::fs::read_dir(&spool).unwrap().count();
-    until("the spool is empty", files, |files| *files == 0).await;
+    until("the spool is empty", async || results_in(&spool), |files| *files == 0).await;
     assert_eq!(rig.fake.world().job(job).attempt, 1, "nothing was computed again");
+}
+
+fn results_in(spool: &Path) -> usize {
+    let names = std::fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().path());
+    names.filter(|path| path.extension().is_some_and(|extension| extension == "result")).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spooled_result_that_cannot_be_read_stops_neither_the_others_nor_the_worker() {
+    let mut rig = Rig::new("unreadable").await;
+    let directory = rig.directory.path().join("spool");
+    rig.config.spool = Some(directory.clone());
+    let job = rig.fake.add(rig.model, &["a"]);
+    {
+        let spool = Spool::open(&directory).unwrap();
+        let output = Some(Output::Texts(Texts { texts: vec!["a".to_owned()] }));
+        let parts = vec![ResultPart { first_item: 0, items: 1, output }];
+        let (attempt, token) = (Attempt::FIRST, LeaseToken::from_bytes([1; 16]));
+        let fence = Fence { job, attempt, token };
+        spool.write(&Spooled { fence, parts, busy: Duration::ZERO }).unwrap();
+    }
+    // Both come before the good one. One vanishes before it is read, the other is no file at all.
+    std::os::unix::fs::symlink("nowhere", directory.join("!gone.result")).unwrap();
+    std::fs::create_dir(directory.join("!folder.result")).unwrap();
+    rig.start();
+    rig.done(job).await;
+    let next = rig.submit(&["next"]).await;
+    rig.done(next).await;
+    rig.beats().await;
+    rig.queue_is_empty().await;
+    assert!(directory.join("!folder.result").exists(), "it is tried again at the next start");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_worker_with_the_same_spool_does_not_start() {
+    let mut rig = Rig::new("shared-spool").await;
+    let directory = rig.directory.path().join("spool");
+    rig.config.spool = Some(directory.clone());
+    let _first = Spool::open(&directory).unwrap();
+    rig.start();
+    let error = rig.ended().await.unwrap_err();
+    assert!(matches!(error, WorkerError::Spool(SpoolError::InUse { .. })), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
