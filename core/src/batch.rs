@@ -6,11 +6,12 @@
 //! The rules:
 //! - Jobs are ordered by the first item that they wait with: least slack first (`start_by`), then
 //!   arrival, then the job's id. The items of a job keep the order in which they were pushed.
-//! - A batch is a prefix of that order, so an item waits only for more urgent ones, and every batch
-//!   takes the most urgent item there is: after `n` batches the `n` first items are gone whatever
-//!   arrives behind them.
+//! - Each time belongs to the jobs that share batches, or to one job that must run alone (a batch with
+//!   it crashed): [`Turn`] says whose it is.
+//! - A batch is a prefix of that order within its turn, so an item waits only for more urgent ones,
+//!   and every batch takes the most urgent item there is: after `n` batches the `n` first items are
+//!   gone whatever arrives behind them.
 //! - The budget is exceeded only by a single item that alone is larger than it.
-//! - A job marked `alone` (a batch with it crashed) shares no batch with another job.
 //! - A batch that is not full is held until the oldest of its items has waited for `hold` or one of
 //!   them has no slack left, whichever comes first. Nothing is held when no more can arrive.
 
@@ -19,8 +20,12 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
+mod turn;
+
 #[cfg(test)]
 mod tests;
+
+pub use turn::{Turn, Want};
 
 /// What fits into one batch, and how long one may be held open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +66,7 @@ pub struct Pending<J, K> {
     pub arrived_at: Timestamp,
     /// When the job's slack ends; a past time means as soon as possible.
     pub start_by: Timestamp,
-    /// The job shares no batch with others. Holds for all items of the job from then on.
+    /// The job runs in turns of its own. Holds for all items of the job from then on.
     pub alone: bool,
 }
 
@@ -109,7 +114,6 @@ impl<J: Copy, K> Waiting<J, K> {
 pub struct Queue<J, K> {
     jobs: BTreeMap<J, Waiting<J, K>>,
     shared: BTreeSet<Rank<J>>,
-    alone: BTreeSet<Rank<J>>,
     /// Of the jobs that may share batches.
     shared_items: usize,
     shared_tokens: u64,
@@ -127,7 +131,6 @@ impl<J: Copy + Ord, K> Queue<J, K> {
         Self {
             jobs: BTreeMap::new(),
             shared: BTreeSet::new(),
-            alone: BTreeSet::new(),
             shared_items: 0,
             shared_tokens: 0,
             items: 0,
@@ -167,21 +170,26 @@ impl<J: Copy + Ord, K> Queue<J, K> {
         self.take_out(job).map_or_else(Vec::new, |waiting| waiting.items.into())
     }
 
-    /// Decides at `now`, and takes the batch out of the queue if one shall run.
-    pub fn next(&mut self, limits: &Limits, supply: Supply, now: Timestamp) -> Decision<J, K> {
+    /// Decides at `now`, and takes the batch out of the queue if one shall run. Only items of those
+    /// whose `turn` it is are looked at.
+    pub fn next(
+        &mut self,
+        limits: &Limits,
+        supply: Supply,
+        turn: Turn<J>,
+        now: Timestamp,
+    ) -> Decision<J, K> {
         if supply.idle_lanes == 0 {
             return Decision::Idle;
         }
-        let alone = self.alone.first().copied();
-        let shared = self.shared.first().copied();
-        match (alone, shared) {
-            (None, None) => Decision::Idle,
-            // What could join this batch is here already: a job's items arrive together.
-            (Some(alone), None) => Decision::Run(self.run_alone(alone.job, limits)),
-            (Some(alone), Some(shared)) if alone < shared => {
-                Decision::Run(self.run_alone(alone.job, limits))
+        match turn {
+            Turn::Alone(job) if self.jobs.get(&job).is_some_and(|waiting| waiting.alone) => {
+                // What could join this batch is here already: a job's items arrive together.
+                Decision::Run(self.run_alone(job, limits))
             }
-            (_, Some(_)) => match self.hold_until(limits, supply, now) {
+            Turn::Alone(_) => Decision::Idle,
+            Turn::Shared if self.shared.is_empty() => Decision::Idle,
+            Turn::Shared => match self.hold_until(limits, supply, now) {
                 Some(time) => Decision::WaitUntil(time),
                 None => Decision::Run(self.run_shared(limits)),
             },
@@ -249,9 +257,7 @@ impl<J: Copy + Ord, K> Queue<J, K> {
         let waiting = self.jobs.remove(&job)?;
         let rank = waiting.rank()?;
         self.items -= waiting.items.len();
-        if waiting.alone {
-            self.alone.remove(&rank);
-        } else {
+        if !waiting.alone {
             self.shared.remove(&rank);
             self.shared_items -= waiting.items.len();
             self.shared_tokens -= waiting.tokens;
@@ -263,9 +269,7 @@ impl<J: Copy + Ord, K> Queue<J, K> {
     fn put_in(&mut self, job: J, waiting: Waiting<J, K>) {
         let Some(rank) = waiting.rank() else { return };
         self.items += waiting.items.len();
-        if waiting.alone {
-            self.alone.insert(rank);
-        } else {
+        if !waiting.alone {
             self.shared.insert(rank);
             self.shared_items += waiting.items.len();
             self.shared_tokens += waiting.tokens;

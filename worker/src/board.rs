@@ -5,6 +5,7 @@
 
 mod batches;
 mod job;
+mod preparing;
 mod results;
 
 #[cfg(test)]
@@ -13,26 +14,18 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use stoker_core::batch::{Pending, Queue};
+use stoker_core::batch::{Pending, Queue, Turn};
 use stoker_core::time::Timestamp;
-use stoker_engine_api::{EngineInfo, ItemError, ItemInput, ItemKey, ToEngine};
+use stoker_engine_api::{EngineInfo, ItemError, ItemKey, ToEngine};
 use stoker_proto::v1::ResultPart;
 
 use batches::Batch;
 pub use batches::{Blame, Finished, ProtocolError};
 use job::Job;
 pub use job::{Admission, JobKey};
+use preparing::Preparing;
 pub use results::part_bytes;
 
-/// Items of one `Prepare` message, which the engine answers as a whole.
-const PREPARE_ITEMS: usize = 64;
-/// Bytes of one `Prepare` message beyond which no further item is added.
-const PREPARE_BYTES: usize = 4 << 20;
-/// Items of one job that may be on their way to be prepared, so that a large job does not stand
-/// before a small one that comes later.
-const PREPARING_PER_JOB: usize = 2 * PREPARE_ITEMS;
-/// Items that the engine may hold for all jobs.
-const MAX_HELD_ITEMS: usize = 65_536;
 /// Results of one job that may wait to be stored before it is held back.
 const MAX_UNSENT_BYTES: usize = 16 << 20;
 /// A longer text does not fit into a frame.
@@ -129,8 +122,10 @@ pub struct Board {
     /// Items that the engine was given.
     items: BTreeMap<ItemKey, (JobKey, u32)>,
     queue: Queue<JobKey, ItemKey>,
-    /// `Prepare` messages without an answer, oldest first, with their jobs.
-    preparing: VecDeque<Vec<JobKey>>,
+    /// `Prepare` messages without an answer, in the order in which they were sent.
+    preparing: Vec<Preparing>,
+    /// Whose work is under way, or was last.
+    turn: Turn<JobKey>,
     running: BTreeMap<u64, Batch>,
     /// Parts of failed batches, to be run as they are.
     retries: VecDeque<Batch>,
@@ -152,7 +147,8 @@ impl Board {
             jobs: BTreeMap::new(),
             items: BTreeMap::new(),
             queue: Queue::new(),
-            preparing: VecDeque::new(),
+            preparing: Vec::new(),
+            turn: Turn::Shared,
             running: BTreeMap::new(),
             retries: VecDeque::new(),
             forget: Vec::new(),
@@ -233,7 +229,10 @@ impl Board {
         items: Vec<(ItemKey, Result<u32, ItemError>)>,
         now: Timestamp,
     ) -> Vec<Ended> {
-        self.preparing.pop_front();
+        if let Some((first, _)) = items.first() {
+            // An engine with several threads answers in any order.
+            self.preparing.retain(|message| message.first != *first);
+        }
         let mut ended = Vec::new();
         for (item, outcome) in items {
             let Some(&(key, index)) = self.items.get(&item) else { continue };
@@ -270,41 +269,23 @@ impl Board {
         if !self.forget.is_empty() {
             step.messages.push(ToEngine::Forget { items: std::mem::take(&mut self.forget) });
         }
-        self.start_batches(now, &mut step);
-        self.prepare(&mut step);
+        if self.take_turn() {
+            self.start_batches(now, &mut step);
+            self.prepare(&mut step);
+        }
         step
     }
 
-    fn prepare(&mut self, step: &mut Step) {
-        let Some(capacity) = self.engine else { return };
-        let lanes = u64::try_from(capacity.lanes).unwrap_or(u64::MAX);
-        let ahead = u64::from(capacity.max_tokens).saturating_mul(lanes + 1);
-        let mut message = Prepare::default();
-        for (key, job) in &mut self.jobs {
-            // A suspect shares nothing with others, so that a crash can be laid at its door.
-            if job.alone {
-                message.flush(&mut self.preparing, step);
-            }
-            while job.preparing() < PREPARING_PER_JOB
-                && job.prepared_tokens() < ahead
-                && job.results.unsent_bytes() < MAX_UNSENT_BYTES
-                && self.items.len() < MAX_HELD_ITEMS
-            {
-                let Some(bytes) = job.next_bytes() else { break };
-                if message.is_full_for(bytes) {
-                    message.flush(&mut self.preparing, step);
-                }
-                let item = ItemKey(self.next_key);
-                let Some((index, input)) = job.prepare_next(item) else { break };
-                self.next_key += 1;
-                self.items.insert(item, (*key, index));
-                message.add(*key, item, input, bytes);
-            }
-            if job.alone {
-                message.flush(&mut self.preparing, step);
-            }
+    /// Whether work may be started: what is under way is of the turn that is wanted. Another turn
+    /// begins when nothing is under way any more, so that whatever kills the engine in a suspect's
+    /// turn is the suspect's.
+    fn take_turn(&mut self) -> bool {
+        let wants = self.jobs.iter_mut().filter_map(|(key, job)| job.want(*key));
+        let Some(wanted) = Turn::of_most_urgent(wants) else { return true };
+        if self.running.is_empty() && self.preparing.is_empty() {
+            self.turn = wanted;
         }
-        message.flush(&mut self.preparing, step);
+        self.turn == wanted
     }
 
     /// Results of an attempt to be stored as a checkpoint, at most `budget` bytes. They must be
@@ -336,38 +317,6 @@ impl Board {
         let job = self.jobs.remove(&key)?;
         let outcome = Outcome::Completed { busy: job.busy, parts: job.results.into_rest() };
         Some(Ended { key, outcome })
-    }
-}
-
-/// A `Prepare` message that is being filled.
-#[derive(Default)]
-struct Prepare {
-    items: Vec<(ItemKey, ItemInput)>,
-    jobs: Vec<JobKey>,
-    bytes: usize,
-}
-
-impl Prepare {
-    fn is_full_for(&self, bytes: usize) -> bool {
-        self.items.len() >= PREPARE_ITEMS
-            || (!self.items.is_empty() && self.bytes + bytes > PREPARE_BYTES)
-    }
-
-    fn add(&mut self, job: JobKey, key: ItemKey, input: ItemInput, bytes: usize) {
-        self.items.push((key, input));
-        self.bytes += bytes;
-        if self.jobs.last() != Some(&job) {
-            self.jobs.push(job);
-        }
-    }
-
-    fn flush(&mut self, preparing: &mut VecDeque<Vec<JobKey>>, step: &mut Step) {
-        if self.items.is_empty() {
-            return;
-        }
-        let Self { items, jobs, bytes: _ } = std::mem::take(self);
-        step.messages.push(ToEngine::Prepare { items });
-        preparing.push_back(jobs);
     }
 }
 

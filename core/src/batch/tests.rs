@@ -29,6 +29,24 @@ fn queue(items: &[Item]) -> Queue<u8, u32> {
     queue
 }
 
+/// The next batch, in the turn of the most urgent of the waiting jobs.
+fn next(
+    queue: &mut Queue<u8, u32>,
+    limits: &Limits,
+    supply: Supply,
+    now: Timestamp,
+) -> Decision<u8, u32> {
+    let firsts = queue.jobs.values().filter_map(|waiting| Some((waiting.items.front()?, waiting)));
+    let wants = firsts.map(|(first, waiting)| Want {
+        job: first.job,
+        start_by: first.start_by,
+        arrived_at: first.arrived_at,
+        turn: if waiting.alone { Turn::Alone(first.job) } else { Turn::Shared },
+    });
+    let turn = Turn::of_most_urgent(wants).unwrap_or(Turn::Shared);
+    queue.next(limits, supply, turn, now)
+}
+
 fn keys(decision: Decision<u8, u32>) -> Vec<u32> {
     match decision {
         Decision::Run(items) => items.into_iter().map(|item| item.key).collect(),
@@ -39,18 +57,18 @@ fn keys(decision: Decision<u8, u32>) -> Vec<u32> {
 
 #[test]
 fn nothing_runs_without_items_or_lanes() {
-    assert_eq!(queue(&[]).next(&limits(10, 10, 0), FREE, at(0)), Decision::Idle);
+    assert_eq!(next(&mut queue(&[]), &limits(10, 10, 0), FREE, at(0)), Decision::Idle);
     let busy = Supply { idle_lanes: 0, arrivals: Arrivals::Possible };
-    assert_eq!(queue(&[item(1, 1, 1)]).next(&limits(10, 10, 0), busy, at(0)), Decision::Idle);
+    assert_eq!(next(&mut queue(&[item(1, 1, 1)]), &limits(10, 10, 0), busy, at(0)), Decision::Idle);
 }
 
 #[test]
 fn a_full_batch_runs_at_once_and_one_with_room_is_held() {
     let mut queue = queue(&[item(1, 1, 6)]);
     let limits = limits(10, 10, 20);
-    assert_eq!(queue.next(&limits, FREE, at(0)), Decision::WaitUntil(at(20)));
+    assert_eq!(next(&mut queue, &limits, FREE, at(0)), Decision::WaitUntil(at(20)));
     queue.push(item(2, 2, 4));
-    assert_eq!(keys(queue.next(&limits, FREE, at(1))), [1, 2]);
+    assert_eq!(keys(next(&mut queue, &limits, FREE, at(1))), [1, 2]);
 }
 
 #[test]
@@ -58,21 +76,21 @@ fn slack_cuts_the_hold_short() {
     let urgent = Pending { start_by: at(5), ..item(1, 1, 1) };
     let mut queue = queue(&[urgent, item(2, 2, 1)]);
     let limits = limits(10, 10, 20);
-    assert_eq!(queue.next(&limits, FREE, at(0)), Decision::WaitUntil(at(5)));
-    assert_eq!(keys(queue.next(&limits, FREE, at(5))), [1, 2]);
+    assert_eq!(next(&mut queue, &limits, FREE, at(0)), Decision::WaitUntil(at(5)));
+    assert_eq!(keys(next(&mut queue, &limits, FREE, at(5))), [1, 2]);
 }
 
 #[test]
 fn nothing_is_held_when_nothing_can_arrive() {
     let ended = Supply { idle_lanes: 1, arrivals: Arrivals::Ended };
-    assert_eq!(keys(queue(&[item(1, 1, 1)]).next(&limits(10, 10, 1000), ended, at(0))), [1]);
+    assert_eq!(keys(next(&mut queue(&[item(1, 1, 1)]), &limits(10, 10, 1000), ended, at(0))), [1]);
 }
 
 #[test]
 fn an_oversized_item_runs_by_itself() {
     let mut queue = queue(&[item(1, 1, 99), item(1, 2, 0), item(1, 3, 1)]);
-    assert_eq!(keys(queue.next(&limits(10, 10, 0), FREE, at(0))), [1]);
-    assert_eq!(keys(queue.next(&limits(10, 10, 0), FREE, at(0))), [2, 3]);
+    assert_eq!(keys(next(&mut queue, &limits(10, 10, 0), FREE, at(0))), [1]);
+    assert_eq!(keys(next(&mut queue, &limits(10, 10, 0), FREE, at(0))), [2, 3]);
 }
 
 #[test]
@@ -81,23 +99,25 @@ fn a_suspect_job_is_never_mixed() {
     let urgent = Pending { start_by: at(1), ..item(3, 4, 1) };
     let mut queue = queue(&[item(1, 1, 1), suspect(2), suspect(3), urgent]);
     let limits = limits(10, 10, 0);
-    assert_eq!(keys(queue.next(&limits, FREE, at(0))), [4, 1], "the suspect is passed over");
-    assert_eq!(keys(queue.next(&limits, FREE, at(0))), [2, 3]);
+    assert_eq!(queue.next(&limits, FREE, Turn::Alone(1), at(0)), Decision::Idle, "no suspect");
+    assert_eq!(keys(next(&mut queue, &limits, FREE, at(0))), [4, 1], "the suspect is passed over");
+    assert_eq!(queue.next(&limits, FREE, Turn::Shared, at(0)), Decision::Idle, "not its turn");
+    assert_eq!(keys(next(&mut queue, &limits, FREE, at(0))), [2, 3]);
 }
 
 #[test]
 fn a_job_that_turns_suspect_takes_its_waiting_items_along() {
     let mut queue = queue(&[item(1, 1, 1), item(2, 2, 1)]);
     queue.push(Pending { alone: true, ..item(1, 3, 1) });
-    assert_eq!(keys(queue.next(&limits(10, 10, 0), FREE, at(0))), [1, 3]);
-    assert_eq!(keys(queue.next(&limits(10, 10, 0), FREE, at(0))), [2]);
+    assert_eq!(keys(next(&mut queue, &limits(10, 10, 0), FREE, at(0))), [1, 3]);
+    assert_eq!(keys(next(&mut queue, &limits(10, 10, 0), FREE, at(0))), [2]);
 }
 
 #[test]
 fn items_of_one_job_with_growing_slack_give_way_to_more_urgent_jobs() {
     let of = |job, key, start_by| Pending { start_by: at(start_by), ..item(job, key, 1) };
     let mut queue = queue(&[of(1, 1, 10), of(1, 2, 30), of(2, 3, 20)]);
-    assert_eq!(keys(queue.next(&limits(10, 10, 0), FREE, at(0))), [1, 3, 2]);
+    assert_eq!(keys(next(&mut queue, &limits(10, 10, 0), FREE, at(0))), [1, 3, 2]);
 }
 
 fn items() -> impl Strategy<Value = Vec<Item>> {
@@ -172,7 +192,7 @@ proptest! {
         let mut queue = queue(&marked);
         let mut model = marked;
         while !queue.is_empty() {
-            let batch = keys(queue.next(&limits, FREE, at(0)));
+            let batch = keys(next(&mut queue, &limits, FREE, at(0)));
             prop_assert_eq!(batch, model_batch(&mut model, &limits));
             prop_assert_eq!(queue.len(), model.len());
         }
@@ -191,7 +211,7 @@ proptest! {
         while !queue.is_empty() {
             steps += 1;
             prop_assert!(steps <= 2 * items.len(), "does not end");
-            match queue.next(&limits, FREE, now) {
+            match next(&mut queue, &limits, FREE, now) {
                 Decision::Run(batch) => {
                     prop_assert!(!batch.is_empty());
                     let tokens: u32 = batch.iter().map(|item| item.cost_tokens).sum();
@@ -206,7 +226,7 @@ proptest! {
                 Decision::WaitUntil(time) => {
                     prop_assert!(time > now && time <= now.after(limits.hold));
                     now = time;
-                    let ran_now = matches!(queue.clone().next(&limits, FREE, now), Decision::Run(_));
+                    let ran_now = matches!(next(&mut queue.clone(), &limits, FREE, now), Decision::Run(_));
                     prop_assert!(ran_now, "waits again after the time it asked for");
                 }
                 Decision::Idle => prop_assert!(false, "idle with items and a lane"),
@@ -228,7 +248,7 @@ proptest! {
         now in 0_i64..60,
     ) {
         let mut queue = queue(&items);
-        if let Decision::WaitUntil(time) = queue.next(&limits, FREE, at(now)) {
+        if let Decision::WaitUntil(time) = next(&mut queue, &limits, FREE, at(now)) {
             for item in queue.jobs.values().filter_map(|waiting| waiting.items.front()) {
                 prop_assert!(time <= item.start_by.max(at(now + 1)));
                 let bound = item.arrived_at.after(limits.hold);
@@ -252,7 +272,7 @@ proptest! {
                 let late = Pending { start_by: at(100), ..item(job, 1000, 1) };
                 queue.push(Pending { arrived_at: at(i64::try_from(round).unwrap()), ..late });
             }
-            for key in keys(queue.next(&limits, FREE, at(0))) {
+            for key in keys(next(&mut queue, &limits, FREE, at(0))) {
                 left.remove(&key);
             }
         }
@@ -271,8 +291,8 @@ proptest! {
         prop_assert_eq!(queue.len(), fresh.len());
         while !fresh.is_empty() {
             prop_assert_eq!(
-                queue.next(&limits, FREE, Timestamp::MAX),
-                fresh.next(&limits, FREE, Timestamp::MAX)
+                next(&mut queue, &limits, FREE, Timestamp::MAX),
+                next(&mut fresh, &limits, FREE, Timestamp::MAX)
             );
         }
         prop_assert!(queue.is_empty() && queue.shared_tokens == 0 && queue.shared_items == 0);

@@ -22,6 +22,6 @@ pub use engine::{Engine, Prepared};
 pub use error::{EngineError, ItemError, StartError};
 pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES};
 pub use info::{EngineInfo, LoadSeconds};
-pub use protocol::{FromEngine, ItemKey, PROTOCOL_VERSION, ToEngine};
+pub use protocol::{FromEngine, ItemKey, MAX_PREPARE_THREADS, PROTOCOL_VERSION, ToEngine};
 pub use serve::{ServeError, serve};
 pub use task::{ItemInput, ItemOutput, TaskKind, UnknownTask};

@@ -10,6 +10,10 @@ use crate::{EngineError, EngineInfo, ItemError, ItemInput, ItemOutput};
 /// Raised with every change of the messages. Worker and engine must agree exactly.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// An engine works on at most this many `Prepare` messages at the same time, and takes them in the
+/// order in which they came: those beyond have not begun.
+pub const MAX_PREPARE_THREADS: usize = 4;
+
 /// Names an item between worker and engine; unique for the life of the engine process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

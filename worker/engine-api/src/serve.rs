@@ -16,7 +16,7 @@ use std::{panic, thread};
 use crate::process::panic_message;
 use crate::{
     Engine, EngineError, FrameError, FrameReader, FrameWriter, FromEngine, ItemInput, ItemKey,
-    ToEngine,
+    MAX_PREPARE_THREADS, ToEngine,
 };
 use held::Held;
 
@@ -26,7 +26,7 @@ const PREPARE_QUEUE: usize = 64;
 /// How an engine process uses its threads.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeOptions {
-    /// Threads that prepare items beside the lanes.
+    /// Threads that prepare items beside the lanes, up to [`MAX_PREPARE_THREADS`].
     pub prepare_threads: NonZeroUsize,
 }
 
@@ -86,11 +86,12 @@ where
     let shared = Arc::new(Shared { engine, held: Mutex::new(Held::default()), replies });
     let (prepare_tx, prepare_rx) = mpsc::sync_channel(PREPARE_QUEUE);
     let (run_tx, run_rx) = mpsc::sync_channel(lanes);
-    let threads = options.prepare_threads.get() + lanes + 1;
+    let prepare_threads = options.prepare_threads.get().min(MAX_PREPARE_THREADS);
+    let threads = prepare_threads + lanes + 1;
     let (ended_tx, ended_rx) = mpsc::sync_channel(threads);
 
     let prepare_rx = Arc::new(Mutex::new(prepare_rx));
-    for _ in 0..options.prepare_threads.get() {
+    for _ in 0..prepare_threads {
         let (shared, queue) = (Arc::clone(&shared), Arc::clone(&prepare_rx));
         start("prepare", &ended_tx, move || workers::prepare_items(&shared, &queue))?;
     }

@@ -8,7 +8,7 @@ use std::{env, io, thread};
 use stoker_engine::{EngineDevice, LoadOptions, TextEmbedder};
 use stoker_engine_api::arguments::Arguments;
 use stoker_engine_api::serve::ServeOptions;
-use stoker_engine_api::{StartError, TaskKind, process};
+use stoker_engine_api::{MAX_PREPARE_THREADS, StartError, TaskKind, process};
 
 const USAGE: &str = "\
 stoker-engine: runs one model for stoker-worker, which starts it.
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 /// One thread tokenizes for a few cores' worth of network, and for a GPU a few are enough.
 fn prepare_threads() -> NonZeroUsize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    NonZeroUsize::new((cores / 4).min(4)).unwrap_or(NonZeroUsize::MIN)
+    NonZeroUsize::new((cores / 4).min(MAX_PREPARE_THREADS)).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn run_again_single_threaded() -> io::Error {

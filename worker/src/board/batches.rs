@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stoker_core::batch::{Arrivals, Decision, Limits, Supply};
 use stoker_core::time::Timestamp;
-use stoker_engine_api::{EngineError, ItemKey, ItemOutput, ToEngine};
+use stoker_engine_api::{EngineError, ItemKey, ItemOutput, MAX_PREPARE_THREADS, ToEngine};
 
 use super::{Board, Ended, Failure, FailureKind, Job, JobKey, Outcome, Started, Step};
 
@@ -78,7 +78,7 @@ impl Board {
                 hold: if all_busy { HOLD } else { Duration::ZERO },
             };
             let supply = Supply { idle_lanes: 1, arrivals: Arrivals::Possible };
-            match self.queue.next(&limits, supply, now) {
+            match self.queue.next(&limits, supply, self.turn, now) {
                 Decision::Run(items) => {
                     let item = |pending: stoker_core::batch::Pending<JobKey, ItemKey>| BatchItem {
                         key: pending.key,
@@ -96,15 +96,17 @@ impl Board {
         }
     }
 
-    /// A part of a failed batch, without the items of jobs that are gone.
+    /// A part of a failed batch whose turn it is, without the items of jobs that are gone.
     fn next_retry(&mut self) -> Option<Batch> {
-        while let Some(mut batch) = self.retries.pop_front() {
+        for batch in &mut self.retries {
             batch.items.retain(|item| self.jobs.contains_key(&item.job));
-            if !batch.items.is_empty() {
-                return Some(batch);
-            }
         }
-        None
+        self.retries.retain(|batch| !batch.items.is_empty());
+        let admits = |item: &BatchItem| {
+            self.jobs.get(&item.job).is_some_and(|job| job.turn(item.job) == self.turn)
+        };
+        let at = self.retries.iter().position(|batch| batch.items.iter().all(admits))?;
+        self.retries.remove(at)
     }
 
     fn start(&mut self, batch: Batch, now: Timestamp, step: &mut Step) {
@@ -187,17 +189,16 @@ impl Board {
         Ok(Finished { items, tokens, ended })
     }
 
-    /// The engine died. Unless it named the batch that ended it, those that were running are
-    /// suspects, or, when none was, those that were being prepared.
+    /// The engine died. Unless it named the batch that ended it, the jobs that it was running or
+    /// preparing are charged with it. Where one of them has been before, it was by itself.
     #[must_use]
     pub fn engine_lost(&mut self, reason: &str, code: &'static str, blame: Blame) -> Vec<Ended> {
         let lanes = self.engine.take().map_or(1, |capacity| capacity.lanes);
-        // The engine takes batches in order: those beyond its lanes had not begun.
+        // The engine takes both in order: those beyond its lanes and threads had not begun.
         let running = self.running.values().take(lanes).flat_map(Batch::jobs);
         let mut suspects: BTreeSet<JobKey> = running.collect();
-        if suspects.is_empty() {
-            suspects.extend(self.preparing.front().into_iter().flatten());
-        }
+        let preparing = self.preparing.iter().take(MAX_PREPARE_THREADS);
+        suspects.extend(preparing.flat_map(|message| &message.jobs));
         match blame {
             Blame::Open => {}
             Blame::Named => suspects.clear(),

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use stoker_core::batch::{Turn, Want};
 use stoker_core::time::Timestamp;
 use stoker_engine_api::{ItemInput, ItemKey, ItemOutput};
 
+use super::MAX_UNSENT_BYTES;
 use super::results::{MixedOutputs, Results};
 
 /// Names an attempt inside this process; never used again.
@@ -18,7 +20,7 @@ pub struct Admission {
     pub texts: Vec<String>,
     /// Items before this one are stored.
     pub first_item: u32,
-    /// Run it in batches of its own.
+    /// It is a suspect: nothing else runs or is prepared beside it.
     pub alone: bool,
     pub granted_at: Timestamp,
     /// When its slack ends.
@@ -85,6 +87,28 @@ impl Job {
 
     pub(super) const fn prepared_tokens(&self) -> u64 {
         self.prepared_tokens
+    }
+
+    /// Whether the engine works on items of it, or holds some that are prepared.
+    pub(super) const fn is_in_engine(&self) -> bool {
+        self.preparing > 0 || self.prepared_tokens > 0
+    }
+
+    pub(super) fn has_room_for_results(&self) -> bool {
+        self.results.unsent_bytes() < MAX_UNSENT_BYTES
+    }
+
+    /// When its work may be given to the engine.
+    pub(super) const fn turn(&self, key: JobKey) -> Turn<JobKey> {
+        if self.alone { Turn::Alone(key) } else { Turn::Shared }
+    }
+
+    /// Its place among those that want the engine, if it does.
+    pub(super) fn want(&mut self, key: JobKey) -> Option<Want<JobKey>> {
+        let wants =
+            self.is_in_engine() || (self.has_room_for_results() && self.next_bytes().is_some());
+        let (start_by, arrived_at, turn) = (self.start_by, self.granted_at, self.turn(key));
+        wants.then_some(Want { job: key, start_by, arrived_at, turn })
     }
 
     /// The next item to prepare, as a copy: the input stays until its result is there, since an

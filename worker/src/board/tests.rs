@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stoker_engine_api::{EngineError, ItemOutput};
+use stoker_engine_api::{EngineError, ItemInput, ItemOutput};
 use stoker_proto::v1::result_part::Output;
 
+mod crashes;
 mod lives;
 
+use super::preparing::PREPARING_PER_JOB;
 use super::*;
 
 fn at(millis: i64) -> Timestamp {
@@ -73,15 +75,20 @@ impl Engine {
     /// Everything that was asked for is prepared; one token per byte.
     fn prepare(&mut self, board: &mut Board) -> Vec<Ended> {
         let mut ended = Vec::new();
-        while let Some(keys) = self.prepares.pop_front() {
-            let cost = |key: &ItemKey| {
-                let text = self.held.get(key).map_or(1, String::len);
-                Ok(u32::try_from(text.max(1)).unwrap())
-            };
-            let items = keys.iter().map(|key| (*key, cost(key))).collect();
-            ended.extend(board.prepared(items, at(NOW)));
+        while let Some(more) = self.prepare_one(board) {
+            ended.extend(more);
         }
         ended
+    }
+
+    fn prepare_one(&mut self, board: &mut Board) -> Option<Vec<Ended>> {
+        let keys = self.prepares.pop_front()?;
+        let cost = |key: &ItemKey| {
+            let text = self.held.get(key).map_or(1, String::len);
+            Ok(u32::try_from(text.max(1)).unwrap())
+        };
+        let items = keys.iter().map(|key| (*key, cost(key))).collect();
+        Some(board.prepared(items, at(NOW)))
     }
 
     fn finish(&mut self, board: &mut Board) -> Option<Vec<Ended>> {
@@ -212,19 +219,18 @@ fn a_batch_with_room_is_not_queued_behind_a_busy_lane_at_once() {
 }
 
 #[test]
-fn suspects_share_neither_batches_nor_preparation() {
-    let mut board = ready_board(capacity(4, 100));
-    assert!(board.admit(job(1, &["a"])).is_none());
-    assert!(board.admit(Admission { alone: true, ..job(2, &["b", "c"]) }).is_none());
-    assert!(board.admit(job(3, &["d"])).is_none());
+fn an_engine_that_answers_out_of_order_is_matched_by_what_it_answers() {
+    let mut board = ready_board(capacity(1, 100));
     let mut engine = Engine::default();
-    let step = board.advance(at(NOW));
-    assert_eq!(step.messages.len(), 3);
-    engine.take(step);
-    assert!(engine.prepare(&mut board).is_empty());
-    let step = board.advance(at(NOW));
-    let jobs: Vec<_> = step.started.iter().map(|started| started.jobs.clone()).collect();
-    assert_eq!(jobs, [vec![JobKey(1), JobKey(3)], vec![JobKey(2)]]);
+    assert!(board.admit(job(1, &["a"])).is_none());
+    engine.take(board.advance(at(NOW)));
+    assert!(board.admit(job(2, &["b"])).is_none());
+    engine.take(board.advance(at(NOW)));
+    engine.prepares.swap(0, 1);
+    let second = engine.prepares.pop_front().unwrap();
+    assert!(board.prepared(vec![(second[0], Ok(1))], at(NOW)).is_empty());
+    let ended = board.engine_lost("was killed", "ENGINE_CRASHED", Blame::Open);
+    assert_eq!(failure(&ended), (1, FailureKind::Crash, "ENGINE_CRASHED"));
 }
 
 #[test]

@@ -62,6 +62,7 @@ proptest! {
         let mut board = ready_board(capacity(2, 8));
         let mut engine = Engine::default();
         let mut world = World::default();
+        let mut suspects = BTreeSet::new();
         let mut now = NOW;
         for step in steps {
             now += 1;
@@ -70,6 +71,7 @@ proptest! {
                     let key = u64::try_from(world.admitted.len()).unwrap();
                     let total = u32::try_from(items).unwrap();
                     world.admitted.insert(JobKey(key), total);
+                    suspects.extend(alone.then_some(JobKey(key)));
                     let admission = Admission { alone, ..job(key, &vec!["ab"; items]) };
                     prop_assert!(board.admit(admission).is_none());
                 }
@@ -108,6 +110,9 @@ proptest! {
             }
             engine.take(board.advance(at(now)));
             prop_assert!(engine.runs.len() <= 3);
+            let under_way = crashes::under_way(&board);
+            let suspects = under_way.iter().filter(|key| suspects.contains(key)).count();
+            prop_assert!(suspects == 0 || under_way.len() == 1, "beside a suspect: {under_way:?}");
         }
         world.end(run_all(&mut board, &mut engine));
         prop_assert!(board.is_empty());
