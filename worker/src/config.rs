@@ -75,7 +75,7 @@ pub struct Config {
     #[arg(long, env = "STOKER_ENGINE_START_LIMIT", value_name = "TIME")]
     pub engine_start_limit: Option<HumanDuration>,
 
-    /// How long an engine may be silent while it has work, besides the time that its batches need
+    /// How long an engine may be busy with one batch, besides the time that its tokens need
     /// [default: 60s]
     #[arg(long, env = "STOKER_ENGINE_STALL_LIMIT", value_name = "TIME")]
     pub engine_stall_limit: Option<HumanDuration>,

@@ -48,7 +48,7 @@ pub struct EngineSpec {
     pub arguments: Vec<String>,
     /// From start to `Ready`.
     pub start_limit: Duration,
-    /// Silence that is allowed besides the time that batches need.
+    /// Time that is allowed for anything, besides what batches need for their tokens.
     pub stall_limit: Duration,
 }
 
@@ -211,7 +211,7 @@ impl Supervisor {
     async fn serve(&self, generation: u64, mut child: Child, engine: EngineInfo) -> Exit {
         let (messages_tx, messages) = mpsc::channel(MESSAGES);
         let kill = CancellationToken::new();
-        let watchdog = Arc::new(Watchdog::new(self.spec.stall_limit, Instant::now()));
+        let watchdog = Arc::new(Watchdog::new(self.spec.stall_limit, engine.lanes));
         let writer = child.write_from(messages, Arc::clone(&watchdog), &self.tasks);
         let handle = EngineHandle { messages: messages_tx.clone(), kill: kill.clone() };
         if !self.tell(generation, EngineNews::Ready { info: Box::new(engine), handle }).await {

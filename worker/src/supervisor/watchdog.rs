@@ -1,10 +1,14 @@
-//! Does an engine that has work make progress? The time it may take grows with its batches.
+//! Does an engine that has work make progress, on every lane? The time it may take grows with its
+//! batches.
+//!
+//! Each batch and each `Prepare` has a clock of its own, so that one lane that hangs is noticed while
+//! the others go on.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stoker_engine_api::{FromEngine, ToEngine};
+use stoker_engine_api::{FromEngine, ItemKey, MAX_PREPARE_THREADS, ToEngine};
 use tokio::time::Instant;
 
 /// Time that each token of a batch may take: a small model on a slow core needs a tenth of it.
@@ -22,48 +26,88 @@ pub(super) struct Watchdog {
 
 #[derive(Debug)]
 struct State {
-    /// The last sign of progress, or the start of work after idleness.
-    since: Instant,
-    prepares: u64,
-    /// Tokens of each batch that is under way.
-    batches: BTreeMap<u64, u64>,
+    /// By the first item, which the answer begins with.
+    prepares: Line<ItemKey>,
+    batches: Line<u64>,
 }
 
-impl State {
-    fn is_idle(&self) -> bool {
-        self.prepares == 0 && self.batches.is_empty()
+/// Work that the engine takes in the order of its keys, `width` at a time.
+#[derive(Debug)]
+struct Line<K> {
+    width: usize,
+    work: BTreeMap<K, Work>,
+}
+
+#[derive(Debug)]
+struct Work {
+    tokens: u64,
+    /// When the engine can have begun with it; none while it waits behind others.
+    since: Option<Instant>,
+}
+
+impl<K: Ord> Line<K> {
+    const fn new(width: usize) -> Self {
+        Self { width, work: BTreeMap::new() }
+    }
+
+    fn add(&mut self, key: K, tokens: u64, now: Instant) {
+        self.work.insert(key, Work { tokens, since: None });
+        self.begin(now);
+    }
+
+    fn remove(&mut self, key: &K, now: Instant) {
+        self.work.remove(key);
+        self.begin(now);
+    }
+
+    fn begin(&mut self, now: Instant) {
+        for work in self.work.values_mut().take(self.width) {
+            work.since.get_or_insert(now);
+        }
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        self.work.values().filter_map(|work| work.since).min()
+    }
+
+    fn tokens(&self) -> u64 {
+        self.work.values().map(|work| work.tokens).sum()
     }
 }
 
 impl Watchdog {
-    pub(super) fn new(stall_limit: Duration, now: Instant) -> Self {
-        let state = State { since: now, prepares: 0, batches: BTreeMap::new() };
-        Self { stall_limit, state: Mutex::new(state) }
+    /// `lanes`: batches that the engine runs at the same time.
+    pub(super) fn new(stall_limit: Duration, lanes: u32) -> Self {
+        let lanes = usize::try_from(lanes).unwrap_or(usize::MAX).max(1);
+        let (prepares, batches) = (Line::new(MAX_PREPARE_THREADS), Line::new(lanes));
+        Self { stall_limit, state: Mutex::new(State { prepares, batches }) }
     }
 
     /// A message goes to the engine; `tokens` is what it costs if it is a batch.
     pub(super) fn sent(&self, message: &ToEngine, tokens: u64, now: Instant) {
         let mut state = self.state();
-        if state.is_idle() {
-            state.since = now;
-        }
         match message {
-            ToEngine::Prepare { .. } => state.prepares += 1,
-            ToEngine::Run { batch, .. } => {
-                state.batches.insert(*batch, tokens);
+            ToEngine::Prepare { items } => {
+                if let Some((first, _)) = items.first() {
+                    state.prepares.add(*first, 0, now);
+                }
             }
+            ToEngine::Run { batch, .. } => state.batches.add(*batch, tokens, now),
             ToEngine::Forget { .. } | ToEngine::Shutdown => {}
         }
     }
 
-    /// A message came from the engine: progress.
+    /// A message came from the engine: one piece of work is done.
     pub(super) fn heard(&self, message: &FromEngine, now: Instant) {
         let mut state = self.state();
-        state.since = now;
         match message {
-            FromEngine::Prepared { .. } => state.prepares = state.prepares.saturating_sub(1),
+            FromEngine::Prepared { items } => {
+                if let Some((first, _)) = items.first() {
+                    state.prepares.remove(first, now);
+                }
+            }
             FromEngine::Done { batch, .. } | FromEngine::Failed { batch, .. } => {
-                state.batches.remove(batch);
+                state.batches.remove(batch, now);
             }
             FromEngine::Hello { .. } | FromEngine::Ready(_) | FromEngine::Fatal { .. } => {}
         }
@@ -71,20 +115,26 @@ impl Watchdog {
 
     /// When to look again. An engine that gets work meanwhile is overdue no earlier.
     pub(super) fn deadline(&self, now: Instant) -> Instant {
-        let state = self.state();
-        if state.is_idle() { now + self.stall_limit } else { self.due(&state) }
+        let due = self.clocks().into_iter().flatten().map(|(_, due)| due).min();
+        due.unwrap_or(now + self.stall_limit)
     }
 
-    /// How long the engine has been silent, if that is too long.
+    /// How long the engine has been busy with one thing, if that is too long.
     pub(super) fn overdue(&self, now: Instant) -> Option<Duration> {
-        let state = self.state();
-        (!state.is_idle() && now >= self.due(&state)).then(|| now - state.since)
+        let clocks = self.clocks().into_iter().flatten();
+        clocks.filter(|(_, due)| *due <= now).map(|(since, _)| now - since).max()
     }
 
-    fn due(&self, state: &State) -> Instant {
+    /// When the oldest `Prepare` and the oldest batch began, and when they must be done.
+    fn clocks(&self) -> [Option<(Instant, Instant)>; 2] {
+        let state = self.state();
         // In the worst case the batches run one after another.
-        let tokens = u32::try_from(state.batches.values().sum::<u64>()).unwrap_or(u32::MAX);
-        state.since + self.stall_limit + PER_TOKEN.saturating_mul(tokens).min(LONGEST)
+        let tokens = u32::try_from(state.batches.tokens()).unwrap_or(u32::MAX);
+        let for_batches = self.stall_limit + PER_TOKEN.saturating_mul(tokens).min(LONGEST);
+        [
+            state.prepares.oldest().map(|since| (since, since + self.stall_limit)),
+            state.batches.oldest().map(|since| (since, since + for_batches)),
+        ]
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,7 +144,7 @@ impl Watchdog {
 
 #[cfg(test)]
 mod tests {
-    use stoker_engine_api::ItemKey;
+    use stoker_engine_api::ItemInput;
 
     use super::*;
 
@@ -111,7 +161,7 @@ mod tests {
     #[test]
     fn an_idle_engine_may_be_silent_for_ever() {
         let start = Instant::now();
-        let dog = Watchdog::new(LIMIT, start);
+        let dog = Watchdog::new(LIMIT, 1);
         let much_later = start + Duration::from_secs(1_000_000);
         assert_eq!(dog.overdue(much_later), None);
         assert_eq!(dog.deadline(much_later), much_later + LIMIT);
@@ -124,7 +174,7 @@ mod tests {
     #[test]
     fn a_large_batch_may_take_longer_and_progress_starts_the_time_anew() {
         let start = Instant::now();
-        let dog = Watchdog::new(LIMIT, start);
+        let dog = Watchdog::new(LIMIT, 1);
         dog.sent(&run(1), 500, start);
         dog.sent(&run(2), 500, start);
         let allowed = LIMIT + PER_TOKEN * 1_000;
@@ -137,13 +187,60 @@ mod tests {
         assert_eq!(dog.overdue(later + LONGEST * 2), None);
     }
 
+    fn prepare(first: u64) -> ToEngine {
+        ToEngine::Prepare { items: vec![(ItemKey(first), ItemInput::Text(String::new()))] }
+    }
+
+    fn prepared(first: u64) -> FromEngine {
+        FromEngine::Prepared { items: vec![(ItemKey(first), Ok(1))] }
+    }
+
     #[test]
     fn preparing_is_watched_too() {
         let start = Instant::now();
-        let dog = Watchdog::new(LIMIT, start);
-        dog.sent(&ToEngine::Prepare { items: Vec::new() }, 0, start);
+        let dog = Watchdog::new(LIMIT, 1);
+        dog.sent(&prepare(1), 0, start);
         assert_eq!(dog.overdue(start + LIMIT), Some(LIMIT));
-        dog.heard(&FromEngine::Prepared { items: Vec::new() }, start + LIMIT);
+        dog.heard(&prepared(1), start + LIMIT);
         assert_eq!(dog.overdue(start + LIMIT * 3), None);
+    }
+
+    #[test]
+    fn one_lane_that_hangs_is_noticed_while_others_make_progress() {
+        let start = Instant::now();
+        let dog = Watchdog::new(LIMIT, 2);
+        dog.sent(&run(0), 0, start);
+        let mut now = start;
+        for batch in 1..20 {
+            dog.sent(&run(batch), 0, now);
+            now += Duration::from_secs(1);
+            dog.heard(&done(batch), now);
+            let expected = (now >= start + LIMIT).then(|| now - start);
+            assert_eq!(dog.overdue(now), expected);
+        }
+    }
+
+    #[test]
+    fn one_prepare_that_hangs_is_noticed_while_others_make_progress() {
+        let start = Instant::now();
+        let dog = Watchdog::new(LIMIT, 1);
+        dog.sent(&prepare(0), 0, start);
+        for first in 1..20 {
+            dog.sent(&prepare(first), 0, start);
+            dog.heard(&prepared(first), start + LIMIT);
+        }
+        assert_eq!(dog.overdue(start + LIMIT), Some(LIMIT));
+    }
+
+    #[test]
+    fn a_batch_that_waits_behind_the_lanes_gets_its_full_time_afterwards() {
+        let start = Instant::now();
+        let dog = Watchdog::new(LIMIT, 1);
+        dog.sent(&run(1), 0, start);
+        dog.sent(&run(2), 0, start);
+        let later = start + LIMIT / 2;
+        dog.heard(&done(1), later);
+        assert_eq!(dog.deadline(later), later + LIMIT);
+        assert_eq!(dog.overdue(start + LIMIT), None);
     }
 }
