@@ -130,14 +130,11 @@ impl Probe {
 
     /// Lets the pretend engine prepare what it was given and run `batches` batches.
     fn run(&mut self, batches: usize) {
-        let mut prepared = Vec::new();
         for message in self.messages() {
             if let ToEngine::Prepare { items } = message {
-                prepared.extend(items.iter().map(|(key, _)| (*key, Ok(100))));
+                let items = items.iter().map(|(key, _)| (*key, Ok(100))).collect();
+                self.engine(EngineNews::Prepared { items });
             }
-        }
-        if !prepared.is_empty() {
-            self.engine(EngineNews::Prepared { items: prepared });
         }
         for _ in 0..batches {
             let next = self.effects.iter().position(|effect| {
