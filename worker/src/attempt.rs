@@ -69,27 +69,30 @@ pub struct Granted {
 pub enum GrantedTask {
     TextEmbedding(Vec<String>),
     Echo(Vec<String>),
+    /// Something that this worker does not know. The attempt is this worker's all the same, and can
+    /// be failed.
+    Unknown,
 }
 
-/// A grant that makes no sense.
+/// A grant without a usable fence: nothing can be said of its attempt, and its lease expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadGrant {
-    #[error("it has no attempt number or no token of 16 bytes")]
-    Fence,
-    #[error("it has no input that this worker knows: update the worker")]
-    Input,
-}
+#[error("it has no attempt number or no token of 16 bytes")]
+pub struct BadFence;
 
 /// The parts of a grant, checked.
+///
+/// # Errors
+/// When it proves no right to the attempt.
 pub fn read_grant(
     job: JobId,
     grant: v1::Grant,
-) -> Result<(Fence, GrantedTask, GrantTerms), BadGrant> {
-    let attempt = Attempt::new(grant.attempt).ok_or(BadGrant::Fence)?;
-    let token: [u8; 16] = grant.token.try_into().map_err(|_| BadGrant::Fence)?;
-    let task = match grant.input.and_then(|input| input.task).ok_or(BadGrant::Input)? {
-        v1::job_input::Task::TextEmbedding(input) => GrantedTask::TextEmbedding(input.texts),
-        v1::job_input::Task::Echo(input) => GrantedTask::Echo(input.texts),
+) -> Result<(Fence, GrantedTask, GrantTerms), BadFence> {
+    let attempt = Attempt::new(grant.attempt).ok_or(BadFence)?;
+    let token: [u8; 16] = grant.token.try_into().map_err(|_| BadFence)?;
+    let task = match grant.input.and_then(|input| input.task) {
+        Some(v1::job_input::Task::TextEmbedding(input)) => GrantedTask::TextEmbedding(input.texts),
+        Some(v1::job_input::Task::Echo(input)) => GrantedTask::Echo(input.texts),
+        None => GrantedTask::Unknown,
     };
     let slack = grant.slack.and_then(|slack| Duration::try_from(slack).ok()).unwrap_or_default();
     let terms = GrantTerms {

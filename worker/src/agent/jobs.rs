@@ -151,15 +151,20 @@ fn texts_for(model: TaskKind, task: GrantedTask) -> Result<Vec<String>, Failure>
     match (model, task) {
         (TaskKind::TextEmbedding, GrantedTask::TextEmbedding(texts))
         | (TaskKind::Echo, GrantedTask::Echo(texts)) => Ok(texts),
-        (model, task) => {
-            let got = match task {
-                GrantedTask::TextEmbedding(_) => TaskKind::TextEmbedding,
-                GrantedTask::Echo(_) => TaskKind::Echo,
-            };
-            let message = format!("the model does {model}, the job asks for {got}");
-            Err(Failure { kind: FailureKind::Permanent, code: "WRONG_TASK", message })
+        (_, GrantedTask::Unknown) => {
+            let message = "this worker does not know the job's kind of input: update the worker";
+            // Another worker may be newer.
+            let (kind, code) = (FailureKind::Retryable, "UNKNOWN_INPUT");
+            Err(Failure { kind, code, message: message.to_owned() })
         }
+        (model, GrantedTask::TextEmbedding(_)) => Err(wrong_task(model, TaskKind::TextEmbedding)),
+        (model, GrantedTask::Echo(_)) => Err(wrong_task(model, TaskKind::Echo)),
     }
+}
+
+fn wrong_task(model: TaskKind, asked: TaskKind) -> Failure {
+    let message = format!("the model does {model}, the job asks for {asked}");
+    Failure { kind: FailureKind::Permanent, code: "WRONG_TASK", message }
 }
 
 const fn label(verdict: &Verdict) -> JobOutcome {

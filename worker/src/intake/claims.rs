@@ -152,7 +152,11 @@ impl Claims {
             match outcome.outcome {
                 Some(Outcome::Granted(grant)) => {
                     metrics::claimed(ClaimLabel::Granted);
-                    granted.extend(pending.granted(grant));
+                    match pending.granted(grant) {
+                        Ok(job) => granted.push(job),
+                        // Unsettled, it would take a place of the prefetch for good.
+                        Err(ticket) => self.settle(ticket).await,
+                    }
                 }
                 Some(Outcome::Deferred(_)) => {
                     metrics::claimed(ClaimLabel::Deferred);
@@ -163,11 +167,11 @@ impl Claims {
                     let refusal = refusal.unwrap_or(v1::ClaimRefusal::Unspecified);
                     metrics::claimed(label(refusal));
                     debug!(job = %pending.job, ?refusal, "claim refused");
-                    self.settle(pending).await;
+                    self.settle(pending.ticket()).await;
                 }
                 None => {
                     error!(job = %pending.job, "claim answer without an outcome; update the worker");
-                    self.settle(pending).await;
+                    self.settle(pending.ticket()).await;
                 }
             }
         }
@@ -178,9 +182,9 @@ impl Claims {
         deferred
     }
 
-    async fn settle(&self, pending: Pending) {
+    async fn settle(&self, ticket: Ticket) {
         // The settler outlives the claims.
-        let _ = self.settle.send(Ticket::new(pending.acker, pending.slot)).await;
+        let _ = self.settle.send(ticket).await;
     }
 }
 
@@ -193,10 +197,14 @@ impl Pending {
         Self { index, job: hint.job, seq: hint.seq.number(), claim, trace, acker, slot }
     }
 
-    /// `None`, with an entry in the log, for a grant that makes no sense: its lease expires.
-    fn granted(self, grant: v1::Grant) -> Option<Granted> {
+    fn ticket(self) -> Ticket {
+        Ticket::new(self.acker, self.slot)
+    }
+
+    /// Only the ticket, with an entry in the log, for a grant without a usable fence.
+    fn granted(self, grant: v1::Grant) -> Result<Granted, Ticket> {
         match read_grant(self.job, grant) {
-            Ok((fence, task, terms)) => Some(Granted {
+            Ok((fence, task, terms)) => Ok(Granted {
                 index: self.index,
                 fence,
                 task,
@@ -207,8 +215,8 @@ impl Pending {
                 ticket: Ticket::new(self.acker, self.slot),
             }),
             Err(error) => {
-                error!(job = %self.job, %error, "grant not usable");
-                None
+                error!(job = %self.job, %error, "grant not usable; its lease will expire");
+                Err(self.ticket())
             }
         }
     }

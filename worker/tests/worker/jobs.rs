@@ -5,7 +5,7 @@ use stoker_proto::v1;
 use stoker_proto::v1::{FailureKind, ReleaseReason};
 
 use crate::rig::Rig;
-use crate::world::Told;
+use crate::world::{BadGrant, Told};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_small_and_large_come_back_whole_and_are_acknowledged() {
@@ -90,6 +90,25 @@ async fn refused_claims_are_acknowledged_and_forgotten() {
     rig.beats().await;
     rig.queue_is_empty().await;
     assert_eq!(rig.fake.world().job(busy).completed.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grants_that_cannot_be_read_are_failed_if_they_can_be_and_settled() {
+    let mut rig = Rig::started("unreadable-grant").await;
+    let no_input = rig.fake.add(rig.model, &["a"]);
+    rig.fake.world().job_mut(no_input).bad_grant = Some(BadGrant::Input);
+    let bad_token = rig.fake.add(rig.model, &["a"]);
+    rig.fake.world().job_mut(bad_token).bad_grant = Some(BadGrant::Token);
+    rig.fake.dispatch(no_input).await;
+    rig.fake.dispatch(bad_token).await;
+    rig.job("it fails", no_input, |job| job.failures.len() == 1).await;
+    let failure = rig.fake.world().job(no_input).failures[0].clone();
+    assert_eq!((failure.kind(), failure.code.as_str()), (FailureKind::Retryable, "UNKNOWN_INPUT"));
+    rig.job("it is granted", bad_token, |job| job.leased).await;
+    let next = rig.submit(&["next"]).await;
+    rig.done(next).await;
+    rig.beats().await;
+    rig.queue_is_empty().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

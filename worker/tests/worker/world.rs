@@ -16,6 +16,15 @@ pub(crate) enum Told {
     Fenced,
 }
 
+/// What is wrong with the grants of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadGrant {
+    /// No input, as one of a kind that the worker does not know.
+    Input,
+    /// The token is cut short.
+    Token,
+}
+
 /// A job and everything that was said about it.
 #[derive(Default)]
 pub(crate) struct Job {
@@ -28,6 +37,7 @@ pub(crate) struct Job {
     /// The current attempt holds a lease.
     pub(crate) leased: bool,
     pub(crate) run_alone: bool,
+    pub(crate) bad_grant: Option<BadGrant>,
     /// What heartbeats are told.
     pub(crate) told: Told,
     /// Claims to be deferred before one is granted.
@@ -225,9 +235,11 @@ fn grant(job: &mut Job) -> v1::Grant {
     let input = v1::job_input::Task::Echo(v1::EchoInput { texts: job.texts.clone() });
     v1::Grant {
         attempt: job.attempt,
-        token: token(job.attempt),
+        token: if job.bad_grant == Some(BadGrant::Token) { vec![1] } else { token(job.attempt) },
         model: job.model.clone(),
-        input: Some(v1::JobInput { task: Some(input) }),
+        input: Some(v1::JobInput {
+            task: Some(input).filter(|_| job.bad_grant != Some(BadGrant::Input)),
+        }),
         first_item: job.stored_items(),
         run_alone: job.run_alone,
         slack: None,
