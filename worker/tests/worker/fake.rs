@@ -152,12 +152,17 @@ impl WorkerService for Fake {
         request: Request<v1::ClaimRequest>,
     ) -> Result<Response<v1::ClaimResponse>, Status> {
         let mut world = self.world();
+        let claims = request.into_inner().claims;
+        world.saw_claims(&claims);
         if world.faults.claims_away {
             return Err(away());
         }
-        let claims = request.into_inner().claims;
         world.claim_calls.push(claims.len());
         let outcomes = claims.iter().map(|claim| world.claim(claim)).collect();
+        if world.faults.lose_claim_answers > 0 {
+            world.faults.lose_claim_answers -= 1;
+            return Err(away());
+        }
         Ok(Response::new(v1::ClaimResponse { outcomes }))
     }
 

@@ -42,9 +42,25 @@ async fn claims_are_repeated_with_the_same_ids_until_they_are_answered() {
     let rig = Rig::started("claims").await;
     rig.fake.world().faults.claims_away = true;
     let job = rig.submit(&["a"]).await;
-    rig.beats().await;
+    rig.job("it is claimed again and again", job, |job| job.claim_ids.len() >= 3).await;
     rig.fake.world().faults.claims_away = false;
     rig.done(job).await;
+    let ids = rig.fake.world().job(job).claim_ids.clone();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_whose_answer_was_lost_is_given_again_and_its_job_runs_once() {
+    let mut rig = Rig::started("lost-grant").await;
+    rig.fake.world().faults.lose_claim_answers = 2;
+    let job = rig.submit(&["a"]).await;
+    rig.done(job).await;
+    rig.beats().await;
+    rig.queue_is_empty().await;
+    let world = rig.fake.world();
+    let job = world.job(job);
+    assert_eq!((job.claim_ids.len(), job.attempt, job.completed.len()), (3, 1, 1));
+    assert!(job.claim_ids.iter().all(|id| *id == job.claim_ids[0]), "{:?}", job.claim_ids);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -108,6 +108,8 @@ impl Job {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) claims_away: bool,
+    /// Claims that are granted, but not answered.
+    pub(crate) lose_claim_answers: u32,
     pub(crate) completes_away: bool,
     /// Completions that are recorded, but not answered.
     pub(crate) lose_complete_answers: u32,
@@ -140,13 +142,21 @@ impl World {
         DispatchSeq::new(self.job(id).seq)
     }
 
+    /// Remembers claims, whatever becomes of them.
+    pub(crate) fn saw_claims(&mut self, claims: &[v1::Claim]) {
+        for claim in claims {
+            if let Some(job) = self.jobs.get_mut(&claim.job_id) {
+                job.claim_ids.push(claim.claim_id.clone());
+            }
+        }
+    }
+
     pub(crate) fn claim(&mut self, claim: &v1::Claim) -> v1::ClaimOutcome {
         use v1::claim_outcome::Outcome;
         let refused = |refusal: v1::ClaimRefusal| Outcome::Refused(refusal.into());
         let Some(job) = self.jobs.get_mut(&claim.job_id) else {
             return v1::ClaimOutcome { outcome: Some(refused(v1::ClaimRefusal::Unknown)) };
         };
-        job.claim_ids.push(claim.claim_id.clone());
         let outcome = match &job.granted_to {
             Some((id, grant)) if *id == claim.claim_id => Outcome::Granted(grant.clone()),
             _ if job.is_done() => refused(v1::ClaimRefusal::Terminal),
