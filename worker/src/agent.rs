@@ -44,6 +44,13 @@ const IDLE: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub enum Event {
     Granted(Vec<Granted>),
+    /// Whether deliveries of a model come in, or why not. Told when it changes.
+    Intake {
+        index: usize,
+        open: Result<(), String>,
+    },
+    /// Whether the coordinator takes claims, or why it refuses them. Told when it changes.
+    Claiming(Result<(), String>),
     /// After a drain began: every claim under way has been answered.
     ClaimsEnded,
     Engine(EngineEvent),

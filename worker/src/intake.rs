@@ -11,6 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::agent::Event;
+
 pub use claims::{Claims, run as run_claims};
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -38,13 +40,15 @@ pub struct Intake {
     /// Whether new work is wanted. Closing it gives back what is not claimed yet.
     pub gate: watch::Receiver<bool>,
     pub claims: mpsc::Sender<Claimable>,
+    /// Told whether deliveries come in.
+    pub events: mpsc::Sender<Event>,
     pub stop: CancellationToken,
 }
 
 /// Why a consumer was left.
 enum Left {
     GateClosed,
-    Broken,
+    Broken(String),
     End,
 }
 
@@ -63,9 +67,10 @@ impl Intake {
                 Ok(consumer) => {
                     info!(queue = %self.queue, prefetch = self.prefetch, "consuming");
                     complained = false;
+                    self.tell(Ok(())).await;
                     match self.consume(consumer, &mut delays).await {
                         Left::GateClosed => continue,
-                        Left::Broken => {}
+                        Left::Broken(reason) => self.tell(Err(reason)).await,
                         Left::End => return,
                     }
                 }
@@ -74,6 +79,7 @@ impl Intake {
                         debug!(queue = %self.queue, %error, "still not consuming");
                     } else {
                         warn!(queue = %self.queue, %error, "cannot consume; trying again");
+                        self.tell(Err(error.to_string())).await;
                     }
                     complained = true;
                 }
@@ -82,6 +88,11 @@ impl Intake {
                 return;
             }
         }
+    }
+
+    async fn tell(&self, open: Result<(), String>) {
+        // An agent that has ended wants no news.
+        let _ = self.events.send(Event::Intake { index: self.index, open }).await;
     }
 
     /// False when the worker ends.
@@ -110,7 +121,7 @@ impl Intake {
                 Err(error) => {
                     warn!(queue = %self.queue, %error, "consumer lost; consuming anew");
                     // Its deliveries are void; those being claimed are granted all the same.
-                    return Left::Broken;
+                    return Left::Broken(error.to_string());
                 }
             };
             delays.reset();

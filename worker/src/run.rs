@@ -242,6 +242,7 @@ impl Start<'_> {
             subscriber: Arc::clone(subscriber),
             gate: gate_rx,
             claims: claims.clone(),
+            events: self.events.0.clone(),
             stop: stop.clone(),
         };
         self.tasks.spawn("intake", intake.run());

@@ -137,7 +137,7 @@ impl State {
             WorkerState::Draining
         } else if self.cordoned {
             WorkerState::Cordoned
-        } else if self.models.iter().any(|model| model.engine.is_none()) {
+        } else if self.readiness().is_err() {
             WorkerState::Starting
         } else {
             WorkerState::Ready

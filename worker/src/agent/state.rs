@@ -17,6 +17,9 @@ use crate::error::WorkerError;
 use crate::link::{Registration, SessionNews};
 use crate::supervisor::EngineHandle;
 
+/// Until the first consumer is open.
+const NOT_CONSUMING: &str = "its queue is not consumed yet";
+
 /// What is known of a model before its engine runs.
 #[derive(Debug, Clone)]
 pub struct ModelPlan {
@@ -35,8 +38,24 @@ pub(super) struct Model {
     /// Since when there has been no engine; none before the first and while there is one.
     pub(super) lost_at: Option<Timestamp>,
     gate_open: bool,
+    /// Whether deliveries come in; an error says why not.
+    intake: Result<(), String>,
     /// When its board wants to be looked at again.
     wake_at: Option<Timestamp>,
+}
+
+impl Model {
+    /// Ready to run jobs, or why not. A gate that is closed on purpose is no reason.
+    fn readiness(&self) -> Result<(), String> {
+        let name = &self.plan.name;
+        if self.engine.is_none() {
+            return Err(format!("the engine of model {name} is not ready"));
+        }
+        match &self.intake {
+            Err(reason) if self.gate_open => Err(format!("no jobs of model {name} come: {reason}")),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
 }
 
 /// A warm engine process.
@@ -72,6 +91,8 @@ pub struct State {
     pub(super) next_key: u64,
     pub(super) registration: Option<Registration>,
     pub(super) cordoned: bool,
+    /// Why the coordinator refuses claims, if it does.
+    claims_refused: Option<String>,
     pub(super) drain: Option<Drain>,
     /// How long a drain may take when nobody said otherwise.
     pub(super) grace: Duration,
@@ -92,6 +113,7 @@ impl State {
             engine: None,
             lost_at: None,
             gate_open: false,
+            intake: Err(NOT_CONSUMING.to_owned()),
             wake_at: None,
         };
         Self {
@@ -102,6 +124,7 @@ impl State {
             next_key: 0,
             registration: None,
             cordoned: false,
+            claims_refused: None,
             drain: None,
             grace,
             pulse: Pulse::default(),
@@ -129,10 +152,10 @@ impl State {
         if self.registration.is_none() {
             return Err("not registered with the coordinator yet".to_owned());
         }
-        match self.models.iter().find(|model| model.engine.is_none()) {
-            Some(model) => Err(format!("the engine of model {} is not ready", model.plan.name)),
-            None => Ok(()),
+        if let Some(reason) = &self.claims_refused {
+            return Err(format!("the coordinator refuses claims: {reason}"));
         }
+        self.models.iter().try_for_each(Model::readiness)
     }
 
     /// Applies one event.
@@ -142,6 +165,16 @@ impl State {
                 for job in granted {
                     self.granted(job, now);
                 }
+            }
+            Event::Intake { index, open } => {
+                if let Some(model) = self.models.get_mut(index) {
+                    model.intake = open;
+                    self.pulse.due_now();
+                }
+            }
+            Event::Claiming(taken) => {
+                self.claims_refused = taken.err();
+                self.pulse.due_now();
             }
             Event::ClaimsEnded => {
                 if let Some(drain) = &mut self.drain {

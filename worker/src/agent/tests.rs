@@ -59,6 +59,7 @@ impl Probe {
         let mut probe = Self::new();
         probe.register();
         probe.engine_ready();
+        probe.intake(Ok(()));
         probe.answer(|_| HeartbeatOutcome::Continue);
         probe
     }
@@ -85,6 +86,10 @@ impl Probe {
             max_message_bytes: 3 << 20,
         };
         self.apply(Event::Session(SessionNews::Registered(registration)));
+    }
+
+    fn intake(&mut self, open: Result<(), &str>) {
+        self.apply(Event::Intake { index: 0, open: open.map_err(str::to_owned) });
     }
 
     fn engine(&mut self, what: EngineNews) {
@@ -221,6 +226,8 @@ fn work_is_wanted_once_registered_with_a_warm_engine() {
     assert!(probe.state.readiness().unwrap_err().contains("registered"));
     probe.register();
     assert_eq!(probe.gates(), [true]);
+    assert!(probe.state.readiness().unwrap_err().contains("not consumed yet"));
+    probe.intake(Ok(()));
     assert_eq!(probe.state.readiness(), Ok(()));
     probe.engine(EngineNews::Lost { exit: Exit::Signal { signal: 9 } });
     assert_eq!(probe.gates(), [false]);
@@ -231,6 +238,26 @@ fn work_is_wanted_once_registered_with_a_warm_engine() {
     assert_eq!(probe.gates(), [false]);
     probe.apply(Event::Session(SessionNews::Cordon(false)));
     assert_eq!(probe.gates(), [true]);
+}
+
+#[test]
+fn a_worker_that_gets_no_work_is_not_ready_and_says_why() {
+    let mut probe = Probe::ready();
+    let state = |probe: &mut Probe| probe.heartbeat().unwrap().0.status.unwrap().state();
+    assert_eq!(probe.state.readiness(), Ok(()));
+    probe.intake(Err("access refused"));
+    let reason = probe.state.readiness().unwrap_err();
+    assert!(reason.contains("echo") && reason.contains("access refused"), "{reason}");
+    assert_eq!(state(&mut probe), WorkerState::Starting);
+    probe.intake(Ok(()));
+    probe.apply(Event::Claiming(Err("not from you".to_owned())));
+    let reason = probe.state.readiness().unwrap_err();
+    assert!(reason.contains("refuses claims") && reason.contains("not from you"), "{reason}");
+    probe.apply(Event::Claiming(Ok(())));
+    assert_eq!(probe.state.readiness(), Ok(()));
+    probe.apply(Event::Session(SessionNews::Cordon(true)));
+    probe.intake(Err("closed on purpose"));
+    assert_eq!(probe.state.readiness(), Ok(()), "its gate is closed");
 }
 
 #[test]

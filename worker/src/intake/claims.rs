@@ -17,7 +17,7 @@ use tracing::{debug, error, warn};
 use super::Claimable;
 use crate::agent::Event;
 use crate::attempt::{Granted, Ticket, read_grant};
-use crate::link::Link;
+use crate::link::{Link, LinkError};
 use crate::metrics::{self, ClaimLabel};
 
 /// Claims of one call, a limit of the wire.
@@ -100,8 +100,10 @@ impl Claims {
         let started = Instant::now();
         let mut delays = Delays::new(FIRST_RETRY, LAST_RETRY);
         let mut complained = false;
+        let mut refused = false;
         while !pending.is_empty() {
             let answer = self.link.claim(self.request(&pending)).await;
+            self.tell(&mut refused, answer.as_ref().err()).await;
             match answer {
                 Ok(answer) if answer.outcomes.len() == pending.len() => {
                     let before = pending.len();
@@ -130,6 +132,19 @@ impl Claims {
             }
         }
         metrics::claim_took(started.elapsed());
+    }
+
+    /// Says whether claims are refused as wrong, when that changes. No answer changes nothing.
+    async fn tell(&self, refused: &mut bool, error: Option<&LinkError>) {
+        let taken = match error {
+            Some(error) if error.is_transient() => return,
+            Some(error) => Err(error.to_string()),
+            None => Ok(()),
+        };
+        if std::mem::replace(refused, taken.is_err()) != taken.is_err() {
+            // An agent that has ended wants no news.
+            let _ = self.events.send(Event::Claiming(taken)).await;
+        }
     }
 
     fn request(&self, pending: &[Pending]) -> v1::ClaimRequest {

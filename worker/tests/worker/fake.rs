@@ -18,7 +18,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::world::World;
+use crate::world::{ClaimFault, World};
 
 pub(crate) const FLEET: &str = "test";
 pub(crate) const POOL: &str = "default";
@@ -154,8 +154,10 @@ impl WorkerService for Fake {
         let mut world = self.world();
         let claims = request.into_inner().claims;
         world.saw_claims(&claims);
-        if world.faults.claims_away {
-            return Err(away());
+        match world.faults.claims {
+            ClaimFault::Answered => {}
+            ClaimFault::Away => return Err(away()),
+            ClaimFault::Refused => return Err(Status::failed_precondition("claims: not from you")),
         }
         world.claim_calls.push(claims.len());
         let outcomes = claims.iter().map(|claim| world.claim(claim)).collect();
@@ -243,6 +245,9 @@ impl QueueService for Fake {
         };
         let queue = Self::queue(&open.model);
         let prefetch = u16::try_from(open.prefetch).unwrap();
+        if self.world().faults.refuse_consumers {
+            return Err(Status::failed_precondition("consumers: not today"));
+        }
         let consumer = self.broker.subscribe(&queue, prefetch).await;
         let consumer = consumer.map_err(|error| Status::not_found(error.to_string()))?;
         let (out, deliveries) = mpsc::channel(1_000);

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use stoker_core::ids::{Attempt, LeaseToken};
 use stoker_proto::v1::result_part::Output;
-use stoker_proto::v1::{FailureKind, ResultPart, Texts};
+use stoker_proto::v1::{FailureKind, ResultPart, Texts, WorkerState};
 use stoker_runtime::config::HumanDuration;
 use stoker_worker::WorkerError;
 use stoker_worker::attempt::Fence;
 use stoker_worker::spool::{Spool, SpoolError, Spooled};
 
 use crate::rig::{Rig, until};
+use crate::world::ClaimFault;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_outlives_an_absent_coordinator_and_counts_once() {
@@ -40,10 +41,10 @@ async fn a_result_outlives_an_absent_coordinator_and_counts_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_are_repeated_with_the_same_ids_until_they_are_answered() {
     let rig = Rig::started("claims").await;
-    rig.fake.world().faults.claims_away = true;
+    rig.fake.world().faults.claims = ClaimFault::Away;
     let job = rig.submit(&["a"]).await;
     rig.job("it is claimed again and again", job, |job| job.claim_ids.len() >= 3).await;
-    rig.fake.world().faults.claims_away = false;
+    rig.fake.world().faults.claims = ClaimFault::Answered;
     rig.done(job).await;
     let ids = rig.fake.world().job(job).claim_ids.clone();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
@@ -61,6 +62,30 @@ async fn a_grant_whose_answer_was_lost_is_given_again_and_its_job_runs_once() {
     let job = world.job(job);
     assert_eq!((job.claim_ids.len(), job.attempt, job.completed.len()), (3, 1, 1));
     assert!(job.claim_ids.iter().all(|id| *id == job.claim_ids[0]), "{:?}", job.claim_ids);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_refused_by_its_broker_or_for_its_claims_is_not_ready() {
+    let mut rig = Rig::new("refused-work").await;
+    rig.fake.world().faults.refuse_consumers = true;
+    rig.start();
+    let state = async || {
+        let status = rig.fake.world().last_status.clone();
+        status.map(|status| (status.state(), status.resident_models.len()))
+    };
+    let starting = Some((WorkerState::Starting, 1));
+    until("its engine is there, it is not ready", state, |state| *state == starting).await;
+    rig.beats().await;
+    assert_eq!(state().await, starting);
+    rig.fake.world().faults.refuse_consumers = false;
+    let ready = Some((WorkerState::Ready, 1));
+    until("it is ready", state, |state| *state == ready).await;
+    rig.fake.world().faults.claims = ClaimFault::Refused;
+    let job = rig.submit(&["a"]).await;
+    until("it is not ready", state, |state| *state == starting).await;
+    rig.fake.world().faults.claims = ClaimFault::Answered;
+    rig.done(job).await;
+    until("it is ready again", state, |state| *state == ready).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

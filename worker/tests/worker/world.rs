@@ -104,10 +104,20 @@ impl Job {
     }
 }
 
+/// What becomes of every claim call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum ClaimFault {
+    #[default]
+    Answered,
+    Away,
+    /// As wrong: repeating it changes nothing.
+    Refused,
+}
+
 /// What goes wrong on request.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    pub(crate) claims_away: bool,
+    pub(crate) claims: ClaimFault,
     /// Claims that are granted, but not answered.
     pub(crate) lose_claim_answers: u32,
     pub(crate) completes_away: bool,
@@ -116,6 +126,8 @@ pub(crate) struct Faults {
     /// Completions with this text are refused as invalid.
     pub(crate) refuse_text: Option<String>,
     pub(crate) register_again: bool,
+    /// Consumers are refused, as by a broker with other permissions.
+    pub(crate) refuse_consumers: bool,
 }
 
 #[derive(Debug, Default)]
