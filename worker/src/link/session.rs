@@ -117,7 +117,7 @@ struct Session {
 
 enum Ended {
     Lost(LinkError),
-    /// A new registration was asked for, or an orderly end by the coordinator.
+    /// A new registration was asked for.
     Again,
     AgentGone,
 }
