@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One item cannot be prepared. Its neighbors are not affected, and trying again changes nothing
-/// unless [`ItemError::is_retryable`] says so.
+/// One item cannot be prepared. Its neighbors are not affected. What it means for the item's job is the
+/// worker's to decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ItemError {
     #[error("the task {task} takes {expected}, not {got}")]
@@ -14,16 +14,6 @@ pub enum ItemError {
     Full { held: u64 },
     #[error("preparing the item failed inside the engine: {message}")]
     Internal { message: String },
-}
-
-impl ItemError {
-    /// Whether the same item may be accepted later by the same engine.
-    pub const fn is_retryable(&self) -> bool {
-        match self {
-            Self::Full { .. } => true,
-            Self::WrongKind { .. } | Self::Invalid { .. } | Self::Internal { .. } => false,
-        }
-    }
 }
 
 /// A batch failed as a whole; its items stay prepared until they are run again or forgotten.
