@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use crate::{LoadError, json};
 
-const NOT_A_MODEL: &str = "--dir must be a sentence-transformers model: the folder with config.json, modules.json, \
-                           tokenizer.json and model.safetensors";
+const NOT_A_MODEL: &str = "the model's `source` in the fleet file must name a sentence-transformers model: \
+                           config.json, modules.json, tokenizer.json and model.safetensors in one folder";
 
 /// A model's configuration, from all its files.
 #[derive(Debug, Clone, PartialEq)]

@@ -51,7 +51,10 @@ impl LoadError {
                  changed on purpose"
             }
             Self::NotFinite { .. } => "the weights are broken at their source: use another model",
-            Self::Device { .. } => "check the device with its vendor's tool, or use --device cpu",
+            Self::Device { .. } => {
+                "check the device and its free memory with its vendor's tool, and that this engine was \
+                 built for it"
+            }
             Self::Canary { .. } => {
                 "try another machine: if it happens there too, the weights or the engine are broken"
             }

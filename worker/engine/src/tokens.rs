@@ -8,8 +8,8 @@ use tokenizers::{Tokenizer, TruncationParams};
 use crate::config::ModelConfig;
 use crate::{LoadError, json};
 
-const MISSING: &str = "--dir must be a model with a fast tokenizer (tokenizer.json); save it again with a \
-                       current version of transformers";
+const MISSING: &str = "the model's `source` in the fleet file must name a model with a fast tokenizer \
+                       (tokenizer.json): save it again with a current version of transformers";
 
 /// A text as the network reads it: at least two tokens, no padding.
 #[derive(Debug, Clone, PartialEq, Eq)]

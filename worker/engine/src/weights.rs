@@ -112,7 +112,7 @@ fn missing_remedy(directory: &Path) -> &'static str {
     } else if has("pytorch_model.bin") {
         CONVERT
     } else {
-        "fetch the model again, or point --dir at the folder that has its weights"
+        "fetch the model again, or correct its `source` in the fleet file"
     }
 }
 

@@ -112,7 +112,10 @@ impl State {
         let Some(model) = self.models.get(index) else { return };
         let (message, remedy) = match exit {
             Exit::Fatal { message, remedy } => (message, remedy),
-            Exit::Spawn { reason } => (reason, "set --engine to the engine's binary".to_owned()),
+            Exit::Spawn { reason } => {
+                let flag = binary_flag(model.plan.task);
+                (reason, format!("set {flag} to the engine's binary"))
+            }
             // What else can happen may pass: it is tried again.
             _ => return,
         };
@@ -153,6 +156,14 @@ impl State {
             .filter_map(|model| model.engine.as_ref())
             .map(|engine| engine.lanes)
             .sum()
+    }
+}
+
+/// The worker's argument that names the engine for a task.
+const fn binary_flag(task: TaskKind) -> &'static str {
+    match task {
+        TaskKind::TextEmbedding => "--engine",
+        TaskKind::Echo => "--echo-engine",
     }
 }
 

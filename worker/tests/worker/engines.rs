@@ -104,7 +104,7 @@ async fn a_missing_engine_ends_the_worker_with_its_path() {
     rig.config.echo_engine = Some("no-such-engine".into());
     rig.start();
     let text = rig.ended().await.unwrap_err().to_string();
-    assert!(text.contains("no-such-engine") && text.contains("--engine"), "{text}");
+    assert!(text.contains("no-such-engine") && text.contains("--echo-engine"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

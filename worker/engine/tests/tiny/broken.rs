@@ -21,6 +21,8 @@ fn refuse(file: &str, what: &str, break_it: impl FnOnce(&Path)) -> LoadError {
     let path = folder.path().join(file).display().to_string();
     assert!(message.contains(&path) && message.contains(what), "expected {what:?} in: {message}");
     assert!(!message.contains('\n') && !error.remedy().is_empty(), "{message}");
+    // Who reads it runs a worker, which passes the engine its arguments.
+    assert!(!error.remedy().contains("--"), "{}", error.remedy());
     error
 }
 
