@@ -13,6 +13,7 @@ mod engine;
 mod error;
 pub mod frame;
 mod info;
+pub mod panics;
 pub mod process;
 mod protocol;
 pub mod serve;

@@ -1,6 +1,5 @@
 //! The life of an engine process: say hello, load, serve, exit.
 
-use std::any::Any;
 use std::env;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write as _};
@@ -9,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use crate::serve::{Replies, ServeOptions, serve_ready};
-use crate::{Engine, FrameError, FromEngine, PROTOCOL_VERSION, StartError};
+use crate::{Engine, FrameError, FromEngine, PROTOCOL_VERSION, StartError, panics};
 
 const EXIT_USAGE: u8 = 2;
 
@@ -29,6 +28,7 @@ pub fn run<E: Engine>(
         return if help { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) };
     }
     log_to_stderr();
+    panics::log_only_places();
     match run_on_stdio(options, load) {
         Ok(code) => code,
         Err(error) => {
@@ -47,9 +47,9 @@ fn run_on_stdio<E: Engine>(
     let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(FrameError::Read)?;
     let replies = Replies::new(File::from(stdout));
     replies.send(&FromEngine::Hello { protocol: PROTOCOL_VERSION })?;
-    let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
+    let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| {
         Err(StartError::new(
-            format!("loading the model panicked: {}", panic_message(&*panic)),
+            format!("loading the model failed: {}", panics::place()),
             "this is a fault of the engine: report it with the engine's log",
         ))
     });
@@ -74,11 +74,4 @@ fn log_to_stderr() {
     } else {
         builder.json().flatten_event(true).try_init()
     };
-}
-
-/// What a panic said, when it said it in words.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
 }

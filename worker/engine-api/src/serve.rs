@@ -13,10 +13,9 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{panic, thread};
 
-use crate::process::panic_message;
 use crate::{
     Engine, EngineError, FrameError, FrameReader, FrameWriter, FromEngine, ItemInput, ItemKey,
-    MAX_PREPARE_THREADS, ToEngine,
+    MAX_PREPARE_THREADS, ToEngine, panics,
 };
 use held::Held;
 
@@ -43,7 +42,7 @@ pub enum ServeError {
     Worker(#[from] FrameError),
     #[error("an error that makes the engine's state unknown")]
     Engine(#[source] EngineError),
-    #[error("a thread of the engine panicked: {message}")]
+    #[error("a thread of the engine failed: {message}")]
     Panicked { message: String },
     #[error("starting a thread")]
     Thread(#[source] std::io::Error),
@@ -156,7 +155,7 @@ fn start(
     let ended = ended.clone();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
         let result = panic::catch_unwind(panic::AssertUnwindSafe(body))
-            .unwrap_or_else(|panic| Err(ServeError::Panicked { message: panic_message(&*panic) }));
+            .unwrap_or_else(|_| Err(ServeError::Panicked { message: panics::place() }));
         // The channel has room for every thread; nobody listens only after an earlier failure.
         let _ = ended.send(result);
     });

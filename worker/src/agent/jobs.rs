@@ -82,8 +82,8 @@ impl State {
             Outcome::Completed { parts, busy } => Verdict::Complete { parts, busy },
             Outcome::Failed(failure) => {
                 let (job, attempt) = (held.fence.job, held.fence.attempt);
-                let (code, message) = (failure.code, &failure.message);
-                info!(%job, %attempt, code, message, "attempt failed");
+                // The message is for the job's owner: it may tell of inputs.
+                info!(%job, %attempt, code = failure.code, "attempt failed");
                 Verdict::Fail(failure)
             }
         };

@@ -30,6 +30,15 @@ const READ_BYTES: usize = 64 << 10;
 /// A longer line of the engine's log is cut.
 const LOG_LINE_BYTES: u64 = 8 << 10;
 
+/// Variables of the worker that hold secrets. An engine runs the code of models and needs none of them.
+const SECRETS: [&str; 5] = [
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "STOKER_BROKER_URI",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+];
+
 /// A running engine process. Dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -43,18 +52,7 @@ pub(super) struct Child {
 
 impl Child {
     pub(super) fn start(spec: &EngineSpec, tasks: &Tasks) -> Result<Self, Exit> {
-        let spawned = Command::new(&spec.program)
-            .args(&spec.arguments)
-            // Lanes run side by side: each forward stays on its own thread.
-            .env("RAYON_NUM_THREADS", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // A Ctrl-C for the worker's terminal must not end engines that still finish work.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn();
-        let mut process = spawned.map_err(|error| Exit::Spawn {
+        let mut process = command(spec).spawn().map_err(|error| Exit::Spawn {
             reason: format!("{}: {error}", spec.program.display()),
         })?;
         let pid = process.id().unwrap_or_default();
@@ -179,6 +177,24 @@ impl Child {
     }
 }
 
+fn command(spec: &EngineSpec) -> Command {
+    let mut command = Command::new(&spec.program);
+    command
+        .args(&spec.arguments)
+        // Lanes run side by side: each forward stays on its own thread.
+        .env("RAYON_NUM_THREADS", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A Ctrl-C for the worker's terminal must not end engines that still finish work.
+        .process_group(0)
+        .kill_on_drop(true);
+    for secret in SECRETS {
+        command.env_remove(secret);
+    }
+    command
+}
+
 /// The engine's log as events of this process.
 async fn forward_log(stderr: ChildStderr, model: ModelName, pid: u32) {
     let mut lines = BufReader::new(stderr);
@@ -214,4 +230,25 @@ fn other_fields(event: &serde_json::Map<String, serde_json::Value>) -> String {
     let known = ["timestamp", "level", "message", "target"];
     let others = event.iter().filter(|(name, _)| !known.contains(&name.as_str()));
     others.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_does_not_inherit_the_worker_s_secrets() {
+        let spec = EngineSpec {
+            model: ModelName::new("m").unwrap(),
+            program: "engine".into(),
+            arguments: Vec::new(),
+            start_limit: Duration::ZERO,
+            stall_limit: Duration::ZERO,
+        };
+        let command = command(&spec);
+        let changes: Vec<_> = command.as_std().get_envs().collect();
+        for secret in ["HF_TOKEN", "STOKER_BROKER_URI", "OTEL_EXPORTER_OTLP_HEADERS"] {
+            assert!(changes.contains(&(secret.as_ref(), None)), "{secret} is passed on");
+        }
+    }
 }

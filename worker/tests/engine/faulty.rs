@@ -1,6 +1,6 @@
 //! An engine for tests: echoes texts, and misbehaves when a text asks for it.
 //!
-//! `crash` aborts the process, `hang` never returns, `slow:MS` takes that long, `invalid` cannot be
+//! `crash` aborts the process, `panic ...` panics while it is prepared and quotes itself, `hang` never returns, `slow:MS` takes that long, `invalid` cannot be
 //! prepared, `oom` finds no memory unless it is alone in its batch, `device` is a device error.
 
 use std::process::ExitCode;
@@ -38,6 +38,7 @@ impl Engine for Faulty {
         match text.as_str() {
             "invalid" => Err(ItemError::Invalid { message: "it says so itself".to_owned() }),
             "crash-prepare" => process::abort(),
+            text if text.starts_with("panic ") => panic!("{text}"),
             _ => Ok(Item(text)),
         }
     }

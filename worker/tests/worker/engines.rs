@@ -1,13 +1,15 @@
 //! Engines that die, hang or cannot start.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use stoker_engine_api::{FrameReader, FrameWriter, FromEngine, ItemInput, ItemKey, ToEngine};
 use stoker_proto::v1::{FailureKind, WorkerState};
 use stoker_runtime::config::HumanDuration;
 use stoker_worker::WorkerError;
 
-use crate::rig::{Rig, until};
+use crate::rig::{Rig, faulty_engine, until};
 
 fn kill(pid: i32) {
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
@@ -118,6 +120,32 @@ async fn a_worker_is_not_ready_before_its_engine_is_and_takes_no_work() {
     assert!(status.resident_models.is_empty());
     assert_eq!((rig.depth().await.ready, rig.fake.world().job(job).attempt), (1, 0));
     assert!(rig.stop().await.is_ok());
+}
+
+#[test]
+fn a_panic_that_quotes_an_input_tells_nobody_of_it() {
+    let mut engine = Command::new(faulty_engine())
+        .args(["--model", "panics", "--lanes", "1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut answers = FrameReader::new(engine.stdout.take().unwrap());
+    let input = ItemInput::Text("panic secret".to_owned());
+    let prepare = ToEngine::Prepare { items: vec![(ItemKey(0), input)] };
+    FrameWriter::new(engine.stdin.take().unwrap()).write(&prepare).unwrap();
+    let prepared = loop {
+        if let FromEngine::Prepared { items } = answers.read().unwrap().unwrap() {
+            break items;
+        }
+    };
+    let log = std::io::read_to_string(engine.stderr.take().unwrap()).unwrap();
+    assert!(engine.wait().unwrap().success());
+    assert!(log.contains("panicked") && log.contains("faulty.rs"), "{log}");
+    assert!(!log.contains("secret"), "{log}");
+    let told = format!("{prepared:?}");
+    assert!(told.contains("faulty.rs") && !told.contains("secret"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

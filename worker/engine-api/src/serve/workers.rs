@@ -6,10 +6,9 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::{PrepareRequest, RunRequest, ServeError, Shared, SharedQueue};
-use crate::process::panic_message;
 use crate::{
     Engine, EngineError, FrameError, FromEngine, ItemError, ItemInput, ItemKey, ItemOutput,
-    Prepared,
+    Prepared, panics,
 };
 
 /// Prepares items until the queue is closed and empty.
@@ -34,7 +33,7 @@ fn prepare_one<E: Engine, W>(
 ) -> Result<u32, ItemError> {
     // Preparing touches no device and changes nothing in the engine, so a panic stays this item's.
     let prepared = catch_unwind(AssertUnwindSafe(|| shared.engine.prepare(input)))
-        .unwrap_or_else(|panic| Err(ItemError::Internal { message: panic_message(&*panic) }));
+        .unwrap_or_else(|_| Err(ItemError::Internal { message: panics::place() }));
     let kept = prepared.and_then(|prepared| {
         let cost = prepared.cost();
         shared.held().keep(key, prepared).map(|()| cost)
@@ -77,7 +76,7 @@ fn run_one<E: Engine, W>(
     })?;
     let items: Vec<&E::Prepared> = items.iter().map(AsRef::as_ref).collect();
     let outputs = catch_unwind(AssertUnwindSafe(|| shared.engine.run(&items)))
-        .unwrap_or_else(|panic| Err(EngineError::Internal { message: panic_message(&*panic) }))?;
+        .unwrap_or_else(|_| Err(EngineError::Internal { message: panics::place() }))?;
     if outputs.len() == items.len() {
         Ok(outputs)
     } else {
