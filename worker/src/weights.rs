@@ -1,23 +1,33 @@
 //! From a model's source in the registry to a directory that an engine can load.
 //!
 //! Only safetensors and the files that describe the model are accepted or fetched; nothing that can
-//! carry code. The digest is checked by the engine, which reads the weights anyway.
+//! carry code. What the engine would refuse is refused here where names tell, before gigabytes are
+//! fetched. The digest is checked by the engine, which reads the weights anyway.
 
 mod directory;
 mod hub;
+mod modules;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use hub::{Hub, HubError};
 
-/// Files that describe a model and that every engine needs.
-const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
+/// Files that describe a model and that the engine needs. [`MODULES`] names some more.
+const REQUIRED: [&str; 3] = ["config.json", "tokenizer.json", MODULES];
 
-/// Files that say how a sentence embedding is made; models without them have defaults.
-const OPTIONAL: [&str; 3] = ["1_Pooling/config.json", "modules.json", "sentence_bert_config.json"];
+/// Files that the engine reads where a model has them: without one that is there, vectors would be
+/// others than the model's.
+const OPTIONAL: [&str; 3] =
+    ["sentence_bert_config.json", "tokenizer_config.json", "config_sentence_transformers.json"];
 
-/// The weights of a model in one file, and the list of files when there are several.
+/// How token vectors become the vector of a text. Its absence does have a meaning for other software
+/// (mean pooling), but a cache or a copy that is not complete looks the same, and its vectors would
+/// be wrong without a word.
+const MODULES: &str = "modules.json";
+
+/// The weights of a model in one file, which is what the registry's digest is of. Models of the BERT
+/// family are far below the size from which tools write several files and a list of them.
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 
@@ -36,6 +46,11 @@ pub enum WeightsError {
     NotADirectory { path: PathBuf },
     #[error("{} is missing: the model's directory is not complete, copy it again", path.display())]
     FileMissing { path: PathBuf },
+    #[error(
+        "{} holds weights in several parts, which is not supported: save the model as one \
+         model.safetensors", path.display()
+    )]
+    Sharded { path: PathBuf },
     #[error(
         "{} holds pickled weights ({found}) and no safetensors; pickle runs code when it is loaded \
          and is refused: convert the model to safetensors", path.display()

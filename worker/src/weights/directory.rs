@@ -32,8 +32,11 @@ pub fn check(path: &Path) -> Result<PathBuf, WeightsError> {
 }
 
 fn check_weights(directory: &Path) -> Result<(), WeightsError> {
-    if directory.join(WEIGHTS).is_file() || directory.join(WEIGHTS_INDEX).is_file() {
+    if directory.join(WEIGHTS).is_file() {
         return Ok(());
+    }
+    if directory.join(WEIGHTS_INDEX).is_file() {
+        return Err(WeightsError::Sharded { path: directory.to_owned() });
     }
     match pickled(directory)? {
         Some(found) => Err(WeightsError::Pickled { path: directory.to_owned(), found }),
@@ -72,18 +75,27 @@ mod tests {
         directory
     }
 
+    const ALL: [&str; 4] = ["config.json", "tokenizer.json", "modules.json", "model.safetensors"];
+
+    #[test]
+    fn weights_in_parts_are_refused_with_the_remedy() {
+        let directory = model(&["config.json", "tokenizer.json", "model.safetensors.index.json"]);
+        let error = check(directory.path()).unwrap_err();
+        assert!(matches!(error, WeightsError::Sharded { .. }), "{error}");
+        assert!(error.to_string().contains("one model.safetensors"), "{error}");
+    }
+
     #[test]
     fn a_complete_directory_is_accepted() {
-        let directory = model(&["config.json", "tokenizer.json", "model.safetensors"]);
+        let directory = model(&ALL);
         let found = check(directory.path()).unwrap();
         assert_eq!(found, fs::canonicalize(directory.path()).unwrap());
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        for missing in ["config.json", "tokenizer.json", "model.safetensors"] {
-            let all = ["config.json", "tokenizer.json", "model.safetensors"];
-            let there: Vec<&str> = all.into_iter().filter(|file| *file != missing).collect();
+        for missing in ALL {
+            let there: Vec<&str> = ALL.into_iter().filter(|file| *file != missing).collect();
             let directory = model(&there);
             let error = check(directory.path()).unwrap_err();
             assert!(matches!(error, WeightsError::FileMissing { .. }), "{error}");
@@ -106,7 +118,7 @@ mod tests {
 
     #[test]
     fn pickle_beside_safetensors_does_no_harm() {
-        let files = ["config.json", "tokenizer.json", "model.safetensors", "pytorch_model.bin"];
+        let files = [&ALL[..], &["pytorch_model.bin"]].concat();
         assert!(check(model(&files).path()).is_ok());
     }
 }

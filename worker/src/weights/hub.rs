@@ -54,6 +54,13 @@ pub enum HubError {
          is refused: choose a revision with safetensors"
     )]
     Pickled { found: String },
+    #[error(
+        "the repository has its weights in several parts, which is not supported: choose a model or \
+         a revision with one model.safetensors"
+    )]
+    Sharded,
+    #[error("the repository's `{file}` is not usable: {reason}")]
+    Invalid { file: String, reason: String },
     #[error("`{file}` arrived with {got} of {expected} bytes: start again to resume")]
     Incomplete { file: String, got: u64, expected: u64 },
     #[error("cannot keep the download in the cache: {reason}")]
@@ -72,6 +79,8 @@ impl HubError {
             | Self::NotFound { .. }
             | Self::FileMissing { .. }
             | Self::Pickled { .. }
+            | Self::Sharded
+            | Self::Invalid { .. }
             | Self::NoHome => true,
             Self::Unreachable { .. }
             | Self::Status { .. }

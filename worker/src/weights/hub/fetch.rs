@@ -10,10 +10,7 @@ use hf_hub::api::sync::{Api, ApiError, ApiRepo};
 use hf_hub::api::{Progress, RepoInfo};
 
 use super::{Downloaded, FIRST_PAUSE, Hub, HubError, TRIES, log_downloaded, log_offline, repo};
-use crate::weights::{OPTIONAL, PICKLED, REQUIRED, WEIGHTS, WEIGHTS_INDEX};
-
-/// A list of shards is a few kilobytes; this many parts would be terabytes.
-const MAX_SHARDS: usize = 1_000;
+use crate::weights::{MODULES, OPTIONAL, PICKLED, REQUIRED, WEIGHTS, WEIGHTS_INDEX, modules};
 
 pub(super) struct Fetch {
     pub(super) hub: Hub,
@@ -48,7 +45,7 @@ impl Fetch {
 
     fn download(&self, api: &Api, info: &RepoInfo) -> Result<Downloaded, HubError> {
         let names: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
-        let (small, weights) = wanted(&names)?;
+        let small = wanted(&names)?;
         // By commit, so that all files are of one revision even when it moves meanwhile.
         let source = api.repo(repo(&self.repository, &info.sha));
         let mut files = 0;
@@ -59,12 +56,15 @@ impl Fetch {
         for name in small {
             get(name)?;
         }
-        let path = get(weights)?;
-        if weights == WEIGHTS_INDEX {
-            for shard in shards(&path)? {
-                get(&shard)?;
+        // The weights last: what the small files rule out costs little.
+        for file in module_files(&self.snapshot(&info.sha))? {
+            if names.contains(&file.name.as_str()) {
+                get(&file.name)?;
+            } else if file.required {
+                return Err(HubError::FileMissing { file: file.name });
             }
         }
+        get(WEIGHTS)?;
         let cached = self.hub.cache.repo(repo(&self.repository, &self.revision));
         cached
             .create_ref(&info.sha)
@@ -141,10 +141,9 @@ impl Fetch {
         let commit = fs::read_to_string(reference).unwrap_or_else(|_| self.revision.clone());
         let found = self.downloaded(commit.trim());
         let has = |name: &str| found.directory.join(name).exists();
-        let weights = has(WEIGHTS)
-            || shards(&found.directory.join(WEIGHTS_INDEX))
-                .is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
-        (weights && REQUIRED.iter().all(|name| has(name))).then_some(found)
+        let modules = module_files(&found.directory)
+            .is_ok_and(|files| files.iter().all(|file| !file.required || has(&file.name)));
+        (modules && has(WEIGHTS) && REQUIRED.iter().all(|name| has(name))).then_some(found)
     }
 
     fn downloaded(&self, commit: &str) -> Downloaded {
@@ -166,48 +165,33 @@ impl Fetch {
     }
 }
 
-/// Which of a repository's files to fetch: those that describe the model, then the weights.
-fn wanted<'a>(names: &[&'a str]) -> Result<(Vec<&'a str>, &'a str), HubError> {
+/// Which of a repository's files to fetch before the weights: those that describe the model.
+fn wanted<'a>(names: &[&'a str]) -> Result<Vec<&'a str>, HubError> {
     let find = |wanted: &str| names.iter().copied().find(|name| *name == wanted);
-    let Some(weights) = find(WEIGHTS).or_else(|| find(WEIGHTS_INDEX)) else {
+    if find(WEIGHTS).is_none() {
         let is_pickled = |name: &&&str| {
             let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
             !name.contains('/') && extension.is_some_and(|extension| PICKLED.contains(&extension))
         };
         return Err(match names.iter().find(is_pickled) {
+            _ if find(WEIGHTS_INDEX).is_some() => HubError::Sharded,
             Some(found) => HubError::Pickled { found: (*found).to_owned() },
             None => HubError::FileMissing { file: WEIGHTS.to_owned() },
         });
-    };
+    }
     let mut small: Vec<&str> = OPTIONAL.iter().filter_map(|name| find(name)).collect();
     for name in REQUIRED {
         let file = find(name).ok_or_else(|| HubError::FileMissing { file: name.to_owned() })?;
         small.push(file);
     }
-    Ok((small, weights))
+    Ok(small)
 }
 
-/// The files that a list of shards names. They stand beside it: a path would lead elsewhere.
-fn shards(index: &Path) -> Result<Vec<String>, HubError> {
-    let invalid =
-        |reason: String| HubError::Client { reason: format!("{WEIGHTS_INDEX}: {reason}") };
-    let bytes = fs::read(index).map_err(|error| invalid(error.to_string()))?;
-    let value: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
-    let map = value.get("weight_map").and_then(serde_json::Value::as_object);
-    let map = map.ok_or_else(|| invalid("it has no `weight_map`".to_owned()))?;
-    let mut names: Vec<String> =
-        map.values().filter_map(|name| name.as_str().map(str::to_owned)).collect();
-    names.sort_unstable();
-    names.dedup();
-    let plain = |name: &String| {
-        !name.contains(['/', '\\'])
-            && Path::new(name).extension().is_some_and(|e| e == "safetensors")
-    };
-    if names.is_empty() || names.len() > MAX_SHARDS || !names.iter().all(plain) {
-        return Err(invalid("it names no usable files".to_owned()));
-    }
-    Ok(names)
+/// What the modules of a model in this directory need besides.
+fn module_files(directory: &Path) -> Result<Vec<modules::ModuleFile>, HubError> {
+    let invalid = |reason| HubError::Invalid { file: MODULES.to_owned(), reason };
+    let json = fs::read(directory.join(MODULES)).map_err(|error| invalid(error.to_string()))?;
+    modules::files(&json).map_err(invalid)
 }
 
 fn is_beyond_the_end(error: &ApiError) -> bool {

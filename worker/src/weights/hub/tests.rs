@@ -36,7 +36,8 @@ impl FakeHub {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let content = |name: &&'static str| (*name, format!("content of {name}").into_bytes());
-        let files = names.iter().map(content).collect();
+        let mut files: BTreeMap<_, _> = names.iter().map(content).collect();
+        files.entry("modules.json").and_modify(|file| *file = MODULES.as_bytes().to_vec());
         let served = Arc::new(Mutex::new(Served { files, ..Served::default() }));
         let shared = Arc::clone(&served);
         std::thread::spawn(move || {
@@ -136,14 +137,21 @@ fn respond(served: &mut Served, path: &str, range: Option<&str>) -> Vec<u8> {
 
 const WEIGHTS: &str = "model.safetensors";
 
-const ALL: [&str; 8] = [
+const MODULES: &str = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
+    {"path": "pooling", "type": "sentence_transformers.models.Pooling"},
+    {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#;
+
+const ALL: [&str; 11] = [
     "config.json",
     "tokenizer.json",
     WEIGHTS,
-    "1_Pooling/config.json",
+    "pooling/config.json",
     "modules.json",
     "sentence_bert_config.json",
+    "tokenizer_config.json",
+    "config_sentence_transformers.json",
     "pytorch_model.bin",
+    "1_Pooling/config.json",
     "README.md",
 ];
 
@@ -164,17 +172,19 @@ async fn a_model_is_downloaded_once_and_only_what_an_engine_needs() {
     let home = tempfile::tempdir().unwrap();
     let found = get(&server.hub(&home)).await.unwrap();
     assert_eq!(found.sha256.as_deref(), Some(WEIGHTS_DIGEST));
-    for name in &ALL[..6] {
-        let content = fs::read_to_string(found.directory.join(name)).unwrap();
-        assert_eq!(content, format!("content of {name}"));
+    for name in &ALL[..8] {
+        let content = fs::read(found.directory.join(name)).unwrap();
+        assert_eq!(content, server.served().files[name], "{name}");
     }
-    assert!(!found.directory.join("pytorch_model.bin").exists());
-    assert!(!found.directory.join("README.md").exists());
-    assert_eq!(server.served().fetched.len(), 6);
+    for name in &ALL[8..] {
+        assert!(!found.directory.join(name).exists(), "{name}");
+    }
+    assert_eq!(server.served().fetched.len(), 8);
+    assert_eq!(server.served().fetched[7], WEIGHTS, "the weights last");
     assert_eq!(server.served().tokens, BTreeSet::from(["Bearer hf_secret".to_owned()]));
 
     assert_eq!(get(&server.hub(&home)).await.unwrap(), found);
-    assert_eq!(server.served().fetched.len(), 6, "nothing is fetched twice");
+    assert_eq!(server.served().fetched.len(), 8, "nothing is fetched twice");
     server.served().status = Some(503);
     assert_eq!(get(&server.hub(&home)).await.unwrap(), found, "a complete copy will do");
 }
@@ -256,28 +266,37 @@ async fn a_hub_that_never_answers_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_model_in_shards_is_complete_with_all_of_them() {
-    let mut names = ALL.to_vec();
-    names.retain(|name| *name != WEIGHTS);
-    names.extend([
-        "model.safetensors.index.json",
-        "model-00001-of-00002.safetensors",
-        "model-00002-of-00002.safetensors",
-        "other.safetensors",
-    ]);
-    let server = FakeHub::start(&names);
-    let index = r#"{"weight_map": {"a": "model-00001-of-00002.safetensors",
-        "b": "model-00002-of-00002.safetensors", "c": "model-00001-of-00002.safetensors"}}"#;
-    server.served().files.insert("model.safetensors.index.json", index.as_bytes().to_vec());
-    let home = tempfile::tempdir().unwrap();
-    let found = get(&server.hub(&home)).await.unwrap();
-    assert!(found.directory.join("model-00002-of-00002.safetensors").exists());
-    assert!(!found.directory.join("other.safetensors").exists());
-    assert_eq!(found.sha256, None);
-
-    let outside = r#"{"weight_map": {"a": "../../outside.safetensors"}}"#;
-    server.served().files.insert("model.safetensors.index.json", outside.as_bytes().to_vec());
+async fn what_the_engine_would_refuse_is_refused_before_the_weights_are_fetched() {
+    let without = |file: &str| ALL.into_iter().filter(|name| *name != file).collect::<Vec<_>>();
+    let shards = ["model.safetensors.index.json", "model-00001-of-00002.safetensors"];
+    let cases = [
+        ([&without(WEIGHTS)[..], &shards].concat(), "several parts"),
+        (without("modules.json"), "modules.json"),
+        (without("pooling/config.json"), "pooling/config.json"),
+    ];
+    for (names, part) in cases {
+        let server = FakeHub::start(&names);
+        let home = tempfile::tempdir().unwrap();
+        let error = get(&server.hub(&home)).await.unwrap_err();
+        assert!(reason(&error).to_string().contains(part), "{error:?}");
+        let fetched = server.served().fetched.clone();
+        assert!(!fetched.iter().any(|name| name.ends_with(".safetensors")), "{fetched:?}");
+    }
+    let server = FakeHub::start(&ALL);
+    let outside = br#"[{"path": "../../elsewhere", "type": "Pooling"}]"#;
+    server.served().files.insert("modules.json", outside.to_vec());
     let home = tempfile::tempdir().unwrap();
     let error = get(&server.hub(&home)).await.unwrap_err();
-    assert!(reason(&error).to_string().contains("no usable files"), "{error:?}");
+    assert!(matches!(reason(&error), HubError::Invalid { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_copy_without_what_its_modules_need_is_not_complete() {
+    let server = FakeHub::start(&ALL);
+    let home = tempfile::tempdir().unwrap();
+    let found = get(&server.hub(&home)).await.unwrap();
+    fs::remove_file(found.directory.join("pooling/config.json")).unwrap();
+    server.served().status = Some(503);
+    let error = get(&server.hub(&home)).await.unwrap_err();
+    assert!(matches!(reason(&error), HubError::Status { .. }), "{error:?}");
 }
