@@ -5,6 +5,7 @@
 //! its files are there, so a worker that dies half way leaves nothing that looks complete.
 
 mod fetch;
+mod turns;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -24,6 +25,9 @@ use crate::config::HubConfig;
 
 /// A download without a byte for this long is given up; what arrived is kept for the next try.
 const SILENCE_LIMIT: Duration = Duration::from_mins(1);
+
+/// How often a download that goes on is told of in the log.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// Tries per file.
 const TRIES: u32 = 4;
@@ -106,6 +110,8 @@ pub struct Hub {
     cache: Cache,
     token: Option<Secret>,
     silence_limit: Duration,
+    /// Per file.
+    tries: u32,
 }
 
 impl Hub {
@@ -127,6 +133,7 @@ impl Hub {
             token: token.or_else(|| cache.token().map(Secret::new)),
             cache,
             silence_limit: SILENCE_LIMIT,
+            tries: TRIES,
         })
     }
 
@@ -158,6 +165,7 @@ impl Hub {
             .spawn(body)
             .map_err(|error| failed(HubError::Client { reason: error.to_string() }))?;
         let (mut seen, mut since) = (0, Instant::now());
+        let (mut told, mut told_at) = (0, Instant::now());
         loop {
             tokio::select! {
                 result = &mut result => {
@@ -167,6 +175,10 @@ impl Hub {
                 () = sleep(self.silence_limit.min(Duration::from_secs(1))) => {}
             }
             let now = arrived.load(Ordering::Relaxed);
+            if now != told && told_at.elapsed() >= PROGRESS_EVERY {
+                log_progress(repository, now);
+                (told, told_at) = (now, Instant::now());
+            }
             if now != seen {
                 (seen, since) = (now, Instant::now());
             } else if since.elapsed() >= self.silence_limit {
@@ -239,8 +251,20 @@ fn repo(repository: &str, revision: &str) -> Repo {
     Repo::with_revision(repository.to_owned(), RepoType::Model, revision.to_owned())
 }
 
+fn log_started(repository: &str, commit: &str) {
+    info!(repository, commit, "getting the model, as far as it is not in the cache");
+}
+
+fn log_waiting(repository: &str) {
+    info!(repository, "another process downloads this model; waiting for it");
+}
+
+fn log_progress(repository: &str, bytes: u64) {
+    info!(repository, megabytes = bytes / 1_000_000, "the download goes on");
+}
+
 fn log_downloaded(repository: &str, commit: &str, files: usize) {
-    info!(repository, commit, files, "model downloaded");
+    info!(repository, commit, files, "all files of the model are there");
 }
 
 fn log_offline(repository: &str, error: &HubError) {

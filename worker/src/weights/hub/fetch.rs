@@ -9,7 +9,11 @@ use std::thread;
 use hf_hub::api::sync::{Api, ApiError, ApiRepo};
 use hf_hub::api::{Progress, RepoInfo};
 
-use super::{Downloaded, FIRST_PAUSE, Hub, HubError, TRIES, log_downloaded, log_offline, repo};
+use super::turns::{DownloadTurn, Others};
+use super::{
+    Downloaded, FIRST_PAUSE, Hub, HubError, log_downloaded, log_offline, log_started, log_waiting,
+    repo,
+};
 use crate::weights::{MODULES, OPTIONAL, PICKLED, REQUIRED, WEIGHTS, WEIGHTS_INDEX, modules};
 
 pub(super) struct Fetch {
@@ -46,6 +50,8 @@ impl Fetch {
     fn download(&self, api: &Api, info: &RepoInfo) -> Result<Downloaded, HubError> {
         let names: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
         let small = wanted(&names)?;
+        let _turn = self.wait_for_turn()?;
+        log_started(&self.repository, &info.sha);
         // By commit, so that all files are of one revision even when it moves meanwhile.
         let source = api.repo(repo(&self.repository, &info.sha));
         let mut files = 0;
@@ -73,13 +79,30 @@ impl Fetch {
         Ok(self.downloaded(&info.sha))
     }
 
+    fn wait_for_turn(&self) -> Result<DownloadTurn, HubError> {
+        let mut told = false;
+        let waiting = |progress| {
+            if !told {
+                log_waiting(&self.repository);
+                told = true;
+            }
+            if progress {
+                self.alive();
+            }
+        };
+        DownloadTurn::wait(&self.repository_cache(), waiting)
+            .map_err(|error| HubError::Cache { reason: error.to_string() })
+    }
+
     fn get(&self, source: &ApiRepo, commit: &str, name: &str) -> Result<PathBuf, HubError> {
         let cached = self.snapshot(commit).join(name);
         if cached.exists() {
             return Ok(cached);
         }
         let size = Arc::new(AtomicU64::new(0));
-        let path = self.download_file(source, name, &size)?;
+        let Some(path) = self.download_file(source, name, &size, &cached)? else {
+            return Ok(cached);
+        };
         let expected = size.load(Ordering::Relaxed);
         let got = fs::metadata(&path).map_or(0, |file| file.len());
         if got != expected {
@@ -90,21 +113,36 @@ impl Fetch {
     }
 
     /// Downloads one file, in several tries that each go on where the last one broke off. (The
-    /// client's own tries begin at the start of a file that it had resumed, and double it.)
+    /// client's own tries begin at the start of a file that it had resumed, and double it.) `None` when
+    /// another process has put it at its place, `cached`, meanwhile.
     fn download_file(
         &self,
         source: &ApiRepo,
         name: &str,
         size: &Arc<AtomicU64>,
-    ) -> Result<PathBuf, HubError> {
+        cached: &Path,
+    ) -> Result<Option<PathBuf>, HubError> {
         let mut tries = 1;
+        let mut others = Others::new(&self.repository_cache());
         loop {
             let error = match source.download_with_progress(name, self.watch(size)) {
-                Ok(path) => return Ok(path),
+                Ok(path) => return Ok(Some(path)),
                 Err(error) => error,
             };
+            if is_locked(&error) {
+                // Other software of the hub has it; the client has waited for some seconds. How long
+                // to go on is the silence limit's to say.
+                log_waiting(&self.repository);
+                if others.made_progress() {
+                    self.alive();
+                }
+                if cached.exists() {
+                    return Ok(None);
+                }
+                continue;
+            }
             let explained = self.hub.explain(&error);
-            if tries >= TRIES {
+            if tries >= self.hub.tries {
                 return Err(explained);
             }
             if is_beyond_the_end(&error) {
@@ -192,6 +230,14 @@ fn module_files(directory: &Path) -> Result<Vec<modules::ModuleFile>, HubError> 
     let invalid = |reason| HubError::Invalid { file: MODULES.to_owned(), reason };
     let json = fs::read(directory.join(MODULES)).map_err(|error| invalid(error.to_string()))?;
     modules::files(&json).map_err(invalid)
+}
+
+fn is_locked(error: &ApiError) -> bool {
+    match error {
+        ApiError::LockAcquisition(_) => true,
+        ApiError::TooManyRetries(inner) => is_locked(inner),
+        _ => false,
+    }
 }
 
 fn is_beyond_the_end(error: &ApiError) -> bool {

@@ -21,6 +21,11 @@ struct Served {
     cut: Option<usize>,
     /// Accept and never answer.
     silent: bool,
+    /// Hold the weights back until this many have asked which files there are.
+    held_until_asked: usize,
+    asked: usize,
+    /// The first byte of the weights, which the client asks for before each try.
+    tries: usize,
     fetched: Vec<String>,
     tokens: BTreeSet<String>,
 }
@@ -63,7 +68,7 @@ impl FakeHub {
     }
 }
 
-fn answer(mut stream: TcpStream, served: &Mutex<Served>) {
+fn answer(mut stream: TcpStream, shared: &Mutex<Served>) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     while let Some(Ok(request)) = lines.next() {
         let mut headers = BTreeMap::new();
@@ -72,12 +77,19 @@ fn answer(mut stream: TcpStream, served: &Mutex<Served>) {
             headers.insert(name.to_ascii_lowercase(), value.to_owned());
         }
         let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-        let mut served = served.lock().unwrap();
+        let mut served = shared.lock().unwrap();
         served.tokens.extend(headers.get("authorization").cloned());
         if served.silent {
             drop(served);
             std::thread::park();
             return;
+        }
+        if path.ends_with(WEIGHTS) {
+            while served.asked < served.held_until_asked {
+                drop(served);
+                std::thread::sleep(Duration::from_millis(5));
+                served = shared.lock().unwrap();
+            }
         }
         let response = respond(&mut served, &path, headers.get("range").map(String::as_str));
         drop(served);
@@ -96,6 +108,7 @@ fn respond(served: &mut Served, path: &str, range: Option<&str>) -> Vec<u8> {
         return format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n").into_bytes();
     }
     if path.starts_with("/api/models/") {
+        served.asked += 1;
         let files: Vec<_> =
             served.files.keys().map(|name| format!("{{\"rfilename\":\"{name}\"}}")).collect();
         let body = format!("{{\"sha\":\"{COMMIT}\",\"siblings\":[{}]}}", files.join(","));
@@ -121,6 +134,7 @@ fn respond(served: &mut Served, path: &str, range: Option<&str>) -> Vec<u8> {
     let size = content.len();
     let mut body = content[first..=last].to_vec();
     let length = body.len();
+    served.tries += usize::from(name == WEIGHTS && last == 0);
     if last + 1 == size && size > 1 {
         served.fetched.push(name.to_owned());
         if let Some(cut) = served.cut.filter(|_| name == WEIGHTS) {
@@ -253,6 +267,45 @@ async fn what_is_wrong_is_said_with_the_remedy() {
     };
     let error = get(&Hub::new(&config).unwrap()).await.unwrap_err();
     assert!(matches!(reason(&error), HubError::Unreachable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn of_two_workers_one_downloads_and_the_other_waits_for_it() {
+    let server = FakeHub::start(&ALL);
+    server.served().held_until_asked = 2;
+    let home = tempfile::tempdir().unwrap();
+    let (first, second) = (server.hub(&home), server.hub(&home));
+    let (first, second) = tokio::join!(get(&first), get(&second));
+    assert_eq!(first.unwrap(), second.unwrap());
+    assert_eq!(server.served().fetched.len(), 8, "nothing is fetched twice");
+}
+
+#[tokio::test]
+async fn a_lock_of_other_software_is_waited_for_under_the_silence_limit() {
+    let server = FakeHub::start(&ALL);
+    let home = tempfile::tempdir().unwrap();
+    let hub = server.hub(&home);
+    get(&hub).await.unwrap();
+    let cache = home.path().join("hub/models--owner--model");
+    fs::remove_file(cache.join("snapshots").join(COMMIT).join(WEIGHTS)).unwrap();
+    let lock = fs::File::create(cache.join("blobs").join(WEIGHTS_DIGEST).with_extension("lock"));
+    let lock = lock.unwrap();
+    lock.lock().unwrap();
+    let hub = Hub { tries: 1, ..hub };
+    let mut waiting = std::pin::pin!(get(&hub));
+    // The client gives up once by itself and is sent again.
+    let sent_again = async {
+        while server.served().tries < 3 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        ended = &mut waiting => panic!("it does not wait: {ended:?}"),
+        () = sent_again => {}
+    }
+    drop(lock);
+    let found = waiting.await.unwrap();
+    assert!(found.directory.join(WEIGHTS).exists());
 }
 
 #[tokio::test]
