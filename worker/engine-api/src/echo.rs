@@ -68,3 +68,13 @@ impl Prepared for EchoItem {
         u32::try_from(self.text.len() / 4).unwrap_or(u32::MAX).saturating_add(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_keeps_the_contract_of_engines() {
+        crate::contract::check(EchoEngine::new("echo".to_owned(), 2, Duration::ZERO));
+    }
+}

@@ -8,6 +8,8 @@
 //! Nothing here knows a model, a device or an async runtime.
 
 pub mod arguments;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 pub mod echo;
 mod engine;
 mod error;

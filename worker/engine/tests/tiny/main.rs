@@ -138,3 +138,10 @@ fn newer_pooling_file_with_a_word_for_the_mode() {
     let vectors = [folder, before].map(|folder| run(&load(folder.path()).unwrap(), &["a b"]));
     assert_eq!(vectors[0], vectors[1]);
 }
+
+#[test]
+fn it_keeps_the_contract_of_engines() {
+    for shape in [PLAIN, Shape { pooling: "cls", normalize: false, ..PLAIN }] {
+        stoker_engine_api::contract::check(load(model::write(shape).path()).unwrap());
+    }
+}

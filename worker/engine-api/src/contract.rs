@@ -1,0 +1,144 @@
+//! What every [`Engine`] must keep, as one suite: run it against yours.
+//!
+//! It talks to the engine as a worker does, through [`serve`](crate::serve), and looks at answers
+//! only. It asks for nothing that needs a certain model.
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::thread::{self, JoinHandle};
+
+use crate::serve::{ServeOptions, serve};
+use crate::{
+    Engine, EngineError, EngineInfo, FrameReader, FrameWriter, FromEngine, ItemInput, ItemKey,
+    ItemOutput, ServeError, TaskKind, ToEngine,
+};
+
+/// Inputs that any engine for texts has to take: empty, ordinary, and longer than models read.
+fn texts() -> [String; 5] {
+    let long = "many words ".repeat(2_000);
+    [String::new(), "a".to_owned(), "some words".to_owned(), "wörter, 言葉".to_owned(), long]
+}
+
+/// An engine on its threads, and the worker's end of its pipes.
+struct Session {
+    info: EngineInfo,
+    requests: FrameWriter<ToEngine, PipeWriter>,
+    answers: FrameReader<FromEngine, PipeReader>,
+    serving: JoinHandle<Result<(), ServeError>>,
+    next_batch: u64,
+}
+
+impl Session {
+    fn start(engine: impl Engine) -> Self {
+        let (request_end, requests) = io::pipe().expect("a pipe can be made");
+        let (answers, answer_end) = io::pipe().expect("a pipe can be made");
+        let serving =
+            thread::spawn(move || serve(engine, request_end, answer_end, ServeOptions::default()));
+        let (requests, mut answers) = (FrameWriter::new(requests), FrameReader::new(answers));
+        let Ok(Some(FromEngine::Ready(info))) = answers.read() else {
+            panic!("the engine does not say that it is ready")
+        };
+        Self { info, requests, answers, serving, next_batch: 0 }
+    }
+
+    fn ask(&mut self, request: &ToEngine) {
+        self.requests.write(request).expect("the engine reads");
+    }
+
+    fn answer(&mut self) -> FromEngine {
+        self.answers.read().expect("the engine sends frames").expect("the engine goes on")
+    }
+
+    /// Prepares texts under keys from `first` on; gives their costs.
+    fn prepare(&mut self, first: u64, texts: &[String]) -> Vec<u32> {
+        let keys = || (first..).map(ItemKey);
+        let inputs = texts.iter().cloned().map(ItemInput::Text);
+        self.ask(&ToEngine::Prepare { items: keys().zip(inputs).collect() });
+        let FromEngine::Prepared { items } = self.answer() else { panic!("not Prepared") };
+        assert!(items.iter().map(|(key, _)| *key).eq(keys().take(texts.len())), "other items");
+        let cost = |result: Result<u32, _>| result.expect("an ordinary text is prepared");
+        items.into_iter().map(|(_, result)| cost(result)).collect()
+    }
+
+    fn run(&mut self, keys: &[u64]) -> Result<Vec<ItemOutput>, EngineError> {
+        self.next_batch += 1;
+        let items = keys.iter().copied().map(ItemKey).collect();
+        self.ask(&ToEngine::Run { batch: self.next_batch, items });
+        match self.answer() {
+            FromEngine::Done { batch, outputs, .. } if batch == self.next_batch => Ok(outputs),
+            FromEngine::Failed { batch, error } if batch == self.next_batch => Err(error),
+            other => panic!("no answer to batch {}: {other:?}", self.next_batch),
+        }
+    }
+}
+
+/// Holds an engine to its contract.
+///
+/// # Panics
+/// Says what it does not keep.
+pub fn check(engine: impl Engine) {
+    let mut session = Session::start(engine);
+    says_what_it_is(&session.info);
+    let texts = texts();
+    let costs = session.prepare(0, &texts);
+    costs_are_within_limits(&session.info, &costs);
+    assert_eq!(session.prepare(10, &texts), costs, "the same texts cost the same");
+
+    let together = session.run(&[0, 1, 2, 3, 4]).expect("a batch of ordinary texts runs");
+    assert_eq!(together.len(), texts.len(), "one output per item");
+    for output in &together {
+        fits(&session.info, output);
+    }
+    let reversed = session.run(&[14, 13, 12]).expect("another order runs");
+    for (there, here) in reversed.iter().zip(together.iter().rev()) {
+        assert!(is_close(there, here), "an output depends on its neighbors or its place");
+    }
+    assert_eq!(session.run(&[]), Ok(Vec::new()), "an empty batch gives an empty answer");
+
+    session.ask(&ToEngine::Forget { items: vec![ItemKey(10), ItemKey(999)] });
+    for gone in [10, 999] {
+        let error = session.run(&[gone, 11]).expect_err("an item that is gone does not run");
+        assert!(!error.ends_engine(), "one wrong batch ends the engine: {error}");
+    }
+    let alone = session.run(&[11]).expect("it goes on after a wrong batch");
+    assert!(is_close(&alone[0], &together[1]), "an output depends on its neighbors");
+
+    drop(session.requests);
+    assert!(matches!(session.answers.read(), Ok(None)), "it says more than it was asked");
+    session.serving.join().expect("it does not panic").expect("it ends in good order");
+}
+
+fn says_what_it_is(info: &EngineInfo) {
+    assert!(info.lanes >= 1 && info.max_tokens >= 1 && info.max_batch_tokens >= 1, "{info:?}");
+    let vectors = info.task == TaskKind::TextEmbedding;
+    assert_eq!(info.output_dimensions.is_some_and(|width| width > 0), vectors, "{info:?}");
+}
+
+fn costs_are_within_limits(info: &EngineInfo, costs: &[u32]) {
+    for cost in costs {
+        assert!((1..=info.max_tokens).contains(cost), "cost {cost} of {}", info.max_tokens);
+    }
+    assert!(costs[4] > costs[1], "a long text costs no more than a short one: {costs:?}");
+}
+
+fn fits(info: &EngineInfo, output: &ItemOutput) {
+    match (info.task, output) {
+        (TaskKind::Echo, ItemOutput::Text(_)) => {}
+        (TaskKind::TextEmbedding, ItemOutput::Embedding(vector)) => {
+            assert_eq!(u32::try_from(vector.len()).ok(), info.output_dimensions);
+            assert!(vector.iter().all(|number| number.is_finite()), "a number is not finite");
+        }
+        (task, _) => panic!("{task} gives another kind of output"),
+    }
+}
+
+/// Equal but for rounding.
+fn is_close(one: &ItemOutput, other: &ItemOutput) -> bool {
+    match (one, other) {
+        (ItemOutput::Embedding(one), ItemOutput::Embedding(other)) => {
+            let scale = one.iter().fold(1.0_f32, |max, number| max.max(number.abs()));
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * scale;
+            one.len() == other.len() && one.iter().zip(other).all(close)
+        }
+        _ => one == other,
+    }
+}
