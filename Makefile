@@ -7,11 +7,15 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 BROKER ?= embedded
+JOBS ?= 5000
+KILLS ?= 60
+SECONDS ?= 180
+SEED ?= 1
 CARGO ?= cargo
 # The lock file is part of what is tested.
 LOCKED ?= --locked
 
-.PHONY: help build demo test lint fmt deny each-alone bench model deps clean
+.PHONY: help build demo test lint fmt deny each-alone bench chaos model deps clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
@@ -44,6 +48,10 @@ each-alone: ## check that every crate compiles without what the others turn on
 
 bench: ## measure this machine, what Stoker is compared with, and Stoker, in one run
 	@CARGO='$(CARGO)' scripts/bench.sh
+
+chaos: deps ## kill, freeze and cut off a fleet under load, and check that the promise holds (JOBS, KILLS, SECONDS, SEED, BROKER)
+	$(CARGO) build $(LOCKED) --workspace --bins
+	@CARGO='$(CARGO)' scripts/chaos.sh --jobs '$(JOBS)' --kills '$(KILLS)' --seconds '$(SECONDS)' --seed '$(SEED)' --broker '$(BROKER)'
 
 model: ## fetch the model of demo and tests into .cache/models, once
 	@scripts/deps.sh build

@@ -1,5 +1,6 @@
 //! A whole fleet of real processes: a coordinator with its store and broker, and workers.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -167,10 +168,22 @@ impl Fleet {
     /// # Errors
     /// As [`Fleet::add_worker`].
     pub fn add_worker_with(&mut self, environment: &[(&str, &str)]) -> anyhow::Result<usize> {
+        self.add_worker_through(&self.address(), environment)
+    }
+
+    /// As [`Fleet::add_worker_with`], with the coordinator behind another address.
+    ///
+    /// # Errors
+    /// As [`Fleet::add_worker`].
+    pub fn add_worker_through(
+        &mut self,
+        coordinator: &str,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<usize> {
         let number = self.workers.len();
         let mut command = self.command("stoker-worker")?;
         command
-            .args(["--coordinator", &self.address()])
+            .args(["--coordinator", coordinator])
             .args(["--slots", &self.options.slots.to_string()])
             .args(["--lanes", &self.options.lanes.to_string()])
             .args(["--spool", &self.path(&format!("spool-{number}"))])
@@ -179,6 +192,20 @@ impl Fleet {
         let log = self.log(&name);
         self.workers.push(Program::start(&name, command, &log)?);
         Ok(number)
+    }
+
+    /// The places of the workers that run.
+    ///
+    /// # Errors
+    /// When a process cannot be asked.
+    pub fn living_workers(&mut self) -> anyhow::Result<Vec<usize>> {
+        let mut living = Vec::new();
+        for (number, worker) in self.workers.iter_mut().enumerate() {
+            if worker.ended()?.is_none() {
+                living.push(number);
+            }
+        }
+        Ok(living)
     }
 
     pub fn worker(&mut self, number: usize) -> &mut Program {
@@ -202,6 +229,11 @@ impl Fleet {
 
     pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Where the coordinator listens.
+    pub fn socket(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     pub fn folder(&self) -> &Path {

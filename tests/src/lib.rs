@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod broker;
+pub mod chaos;
 pub mod fleet;
 pub mod poll;
 pub mod programs;

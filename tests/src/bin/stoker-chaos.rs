@@ -1,0 +1,58 @@
+//! `make chaos`: the promise under fire; prints a JSON report and fails when an invariant is broken.
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use stoker_tests::chaos::{Broker, Settings, run};
+
+const USAGE: &str = "usage: stoker-chaos [--jobs N] [--kills N] [--seconds N] [--seed N] \
+                     [--broker embedded|rabbitmq] [--workers N]";
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let settings = settings(std::env::args().skip(1))?;
+    eprintln!("chaos: {}", serde_json::to_string(&settings)?);
+    let report = run(settings).await?;
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    if report.findings.is_empty() {
+        eprintln!(
+            "chaos: {} jobs, {} kills, nothing is broken",
+            report.accepted, report.faults.kills
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprint!("chaos: BROKEN\n{}", report.findings.text());
+    Ok(ExitCode::FAILURE)
+}
+
+fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Settings> {
+    let mut settings = Settings {
+        jobs: 2_000,
+        kills: 60,
+        seconds: 60,
+        seed: 1,
+        broker: Broker::Embedded,
+        workers: 3,
+    };
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().context(USAGE)?;
+        let number = || value.parse().with_context(|| format!("{name} {value}: {USAGE}"));
+        match name.as_str() {
+            "--jobs" => settings.jobs = number()?,
+            "--kills" => settings.kills = number()?,
+            "--seconds" => settings.seconds = number()?,
+            "--workers" => settings.workers = number()?,
+            "--seed" => settings.seed = value.parse().context(USAGE)?,
+            "--broker" => {
+                settings.broker = match value.as_str() {
+                    "embedded" => Broker::Embedded,
+                    "rabbitmq" => Broker::RabbitMq,
+                    _ => bail!("--broker {value}: {USAGE}"),
+                }
+            }
+            _ => bail!("{name}: {USAGE}"),
+        }
+    }
+    Ok(settings)
+}

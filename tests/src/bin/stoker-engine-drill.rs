@@ -1,0 +1,86 @@
+//! The echo engine of the chaos run: writes what it executes to a log outside of the system under
+//! test, and dies when a text is `poison`.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::process::{ExitCode, abort};
+use std::time::Duration;
+use std::{env, thread};
+
+use stoker_engine_api::arguments::Arguments;
+use stoker_engine_api::process;
+use stoker_engine_api::serve::ServeOptions;
+use stoker_engine_api::{
+    Engine, EngineError, EngineInfo, ItemError, ItemInput, ItemOutput, LoadSeconds, Prepared,
+    StartError, TaskKind,
+};
+
+/// File of the log; each line is one item that was run.
+const LOG: &str = "DRILL_LOG";
+
+struct Drill {
+    info: EngineInfo,
+    delay: Duration,
+    log: File,
+}
+
+struct Item(String);
+
+impl Prepared for Item {
+    fn cost(&self) -> u32 {
+        u32::try_from(self.0.len() / 4).unwrap_or(u32::MAX).saturating_add(1)
+    }
+}
+
+impl Engine for Drill {
+    type Prepared = Item;
+
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn prepare(&self, ItemInput::Text(text): ItemInput) -> Result<Item, ItemError> {
+        Ok(Item(text))
+    }
+
+    fn run(&self, items: &[&Item]) -> Result<Vec<ItemOutput>, EngineError> {
+        let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        thread::sleep(self.delay.saturating_mul(count));
+        let mut lines = String::new();
+        for Item(text) in items {
+            if text == "poison" {
+                abort();
+            }
+            lines.push_str(text);
+            lines.push('\n');
+        }
+        // One write to a file opened for appending: lines of several engines do not mix.
+        let written = (&self.log).write_all(lines.as_bytes());
+        written.map_err(|error| EngineError::Internal { message: error.to_string() })?;
+        Ok(items.iter().map(|item| ItemOutput::Text(item.0.clone())).collect())
+    }
+}
+
+fn main() -> ExitCode {
+    process::run("the engine of the chaos run", ServeOptions::default(), || {
+        let mut arguments = Arguments::parse(env::args().skip(1), &["model", "delay", "lanes"])?;
+        let delay = arguments.optional_with("delay", humantime::parse_duration)?;
+        let log = env::var_os(LOG)
+            .ok_or_else(|| StartError::new(format!("{LOG} is not set"), "set it to a file"))?;
+        let log = File::options().create(true).append(true).open(log);
+        let log = log.map_err(|error| StartError::new(error.to_string(), "choose another file"))?;
+        let info = EngineInfo {
+            model: arguments.required("model")?,
+            task: TaskKind::Echo,
+            output_dimensions: None,
+            max_tokens: u32::MAX,
+            max_batch_tokens: 1_024,
+            weights_bytes: 0,
+            weights_sha256: None,
+            lanes: arguments.required("lanes")?,
+            device: "cpu".to_owned(),
+            load: LoadSeconds::default(),
+        };
+        Ok(Drill { info, delay: delay.unwrap_or_default(), log })
+    })
+}

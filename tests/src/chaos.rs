@@ -1,0 +1,148 @@
+//! The chaos run: a fleet of real processes under load, while a nemesis kills, freezes and cuts off its
+//! parts. Afterwards the history of the clients and a log that the engines write outside of the system
+//! are held against the invariants of the promise.
+
+mod check;
+mod clients;
+mod nemesis;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::fleet::{Fleet, Options, PATIENCE, echo_fleet};
+use crate::poll;
+use crate::programs::program;
+use crate::rabbitmq::RabbitMqNode;
+use crate::tcp_proxy::TcpProxy;
+
+pub use check::{Findings, Report};
+pub use clients::History;
+pub use nemesis::Faults;
+
+/// What is run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Settings {
+    pub jobs: u32,
+    /// Processes of workers and coordinators that are killed.
+    pub kills: u32,
+    /// Time over which jobs and faults are spread; the end takes some time more.
+    pub seconds: u32,
+    pub seed: u64,
+    pub broker: Broker,
+    pub workers: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Broker {
+    Embedded,
+    RabbitMq,
+}
+
+/// A text that no log may show.
+pub const CANARY: &str = "canary-7d1f";
+
+const SLOTS: u16 = 8;
+/// How long the jobs that are left may take once everything is well again.
+const DRAIN_LIMIT: Duration = Duration::from_mins(5);
+
+/// The fleet with what stands between its parts.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) fleet: Fleet,
+    pub(crate) broker: Option<Arc<RabbitMqNode>>,
+    /// Between workers and coordinator.
+    pub(crate) to_coordinator: Arc<TcpProxy>,
+    pub(crate) executions: PathBuf,
+    pub(crate) settings: Settings,
+}
+
+impl Stage {
+    async fn set(settings: Settings) -> anyhow::Result<Self> {
+        let broker = match settings.broker {
+            Broker::Embedded => None,
+            Broker::RabbitMq => {
+                let start = tokio::task::spawn_blocking(RabbitMqNode::start);
+                Some(Arc::new(start.await.context("starting a node")??))
+            }
+        };
+        let options = Options {
+            fleet: echo_fleet("chaos", "2ms"),
+            broker: broker.as_ref().map(|node| node.uri()),
+            slots: SLOTS,
+            ..Options::echo("chaos", "2ms")
+        };
+        let fleet = Fleet::start(options).await?;
+        let to_coordinator = Arc::new(TcpProxy::start(fleet.socket()).await?);
+        let executions = fleet.folder().join("executions.log");
+        let mut stage = Self { fleet, broker, to_coordinator, executions, settings };
+        for _ in 0..stage.settings.workers {
+            stage.add_worker()?;
+        }
+        stage.fleet.ready(stage.settings.workers).await?;
+        if let Some(node) = stage.broker.clone() {
+            // A queue that is not written there yet does not outlive the node: see its comment.
+            tokio::task::spawn_blocking(move || node.flush_queue_registry()).await??;
+        }
+        Ok(stage)
+    }
+
+    pub(crate) fn add_worker(&mut self) -> anyhow::Result<usize> {
+        let engine = program("stoker-engine-drill")?.display().to_string();
+        let log = self.executions.display().to_string();
+        let through = format!("http://{}", self.to_coordinator.address());
+        let environment = [("STOKER_ECHO_ENGINE", engine.as_str()), ("DRILL_LOG", log.as_str())];
+        self.fleet.add_worker_through(&through, &environment)
+    }
+}
+
+/// Runs it to the end and judges it.
+///
+/// # Errors
+/// When the run itself cannot be made; what it finds is in the report.
+pub async fn run(settings: Settings) -> anyhow::Result<Report> {
+    let mut stage = Stage::set(settings.clone()).await?;
+    let began = Instant::now();
+    let address = stage.fleet.address();
+    let clients = clients::Clients::start(&address, &settings);
+    let faults = nemesis::torment(&mut stage, &clients).await;
+    let healed = nemesis::heal(&mut stage).await;
+    let faults = faults?;
+    healed?;
+    let tormented = began.elapsed();
+    let history = clients.finish().await?;
+    let drained = drain(&stage, &history).await;
+    let mut report = check::judge(&mut stage, &history, &faults).await?;
+    report.seconds_under_faults = tormented.as_secs_f64();
+    if let Err(error) = drained {
+        report.findings.add("I11", format!("{error:#}"));
+    }
+    Ok(report)
+}
+
+/// Waits until every accepted job has ended and the outbox is empty.
+async fn drain(stage: &Stage, history: &History) -> anyhow::Result<()> {
+    poll::until("all jobs to end", DRAIN_LIMIT, || async {
+        let (status, open) = check::open_jobs(&stage.fleet).await?;
+        if open == 0 && status.outbox == 0 {
+            return Ok(Ok(()));
+        }
+        let accepted = history.accepted.len();
+        Ok(Err(format!("{open} of {accepted} jobs are open, {} messages wait", status.outbox)))
+    })
+    .await
+}
+
+/// Waits until the coordinator answers.
+pub(crate) async fn answers(fleet: &Fleet) -> anyhow::Result<()> {
+    poll::until("the coordinator to answer", PATIENCE, || async {
+        check::open_jobs(fleet).await?;
+        Ok(Ok(()))
+    })
+    .await
+}

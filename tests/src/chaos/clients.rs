@@ -1,0 +1,296 @@
+//! The clients: they submit until they have an answer, cancel some, read what they can, and remember
+//! everything.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use stoker_proto::client;
+use stoker_proto::v1::job_service_client::JobServiceClient;
+use stoker_proto::v1::result_part::Output;
+use stoker_proto::v1::{
+    CancelRequest, GetRequest, JobSpec, JobState, ResultsRequest, SubmitRequest,
+};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::transport::Channel;
+
+use crate::fleet::echo_job;
+
+use super::{CANARY, Settings};
+
+type Jobs = JobServiceClient<Channel>;
+
+const CLIENTS: u64 = 8;
+/// One job in so many kills its engine, is cancelled, is submitted once more under its key.
+const POISON: u32 = 100;
+const CANCELLED: u32 = 20;
+const REPEATED: u32 = 10;
+const MAX_ITEMS: u32 = 24;
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
+/// A client that gets no answer for so long gives up, which is a finding.
+const GIVE_UP: Duration = Duration::from_mins(3);
+
+/// What a job must answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    pub texts: Vec<String>,
+    pub poison: bool,
+    /// Somebody tried to cancel it.
+    pub cancelled: bool,
+}
+
+/// What the clients saw.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Accepted jobs by id.
+    pub accepted: BTreeMap<String, Expected>,
+    /// A key that answered with two jobs.
+    pub doubled: Vec<String>,
+    /// Jobs that were never accepted.
+    pub given_up: Vec<String>,
+    /// The results that somebody read first, by job; and those that differed later.
+    pub read: BTreeMap<String, Vec<String>>,
+    pub changed: Vec<String>,
+    /// Tries without an answer: a call among them may or may not have taken effect.
+    pub unknown: u64,
+    pub refused: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    history: Mutex<History>,
+    unknown: AtomicU64,
+    refused: AtomicU64,
+    accepted: AtomicU64,
+    done: AtomicBool,
+}
+
+impl Shared {
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The clients while they run.
+#[derive(Debug)]
+pub(super) struct Clients {
+    shared: Arc<Shared>,
+    tasks: JoinSet<anyhow::Result<()>>,
+    readers: JoinSet<()>,
+}
+
+impl Clients {
+    pub(super) fn start(address: &str, settings: &Settings) -> Self {
+        let shared = Arc::new(Shared {
+            history: Mutex::default(),
+            unknown: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            done: AtomicBool::new(false),
+        });
+        let mut tasks = JoinSet::new();
+        for number in 0..CLIENTS {
+            let client = Client {
+                address: address.to_owned(),
+                shared: Arc::clone(&shared),
+                random: StdRng::seed_from_u64(settings.seed.wrapping_add(number)),
+                settings: settings.clone(),
+                jobs: None,
+            };
+            tasks.spawn(client.run(number));
+        }
+        let mut readers = JoinSet::new();
+        readers.spawn(read(address.to_owned(), Arc::clone(&shared), settings.seed));
+        Self { shared, tasks, readers }
+    }
+
+    /// Jobs accepted so far.
+    pub(super) fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Waits until each has submitted all of its jobs.
+    pub(super) async fn finish(mut self) -> anyhow::Result<History> {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.context("a client panicked")??;
+        }
+        self.shared.done.store(true, Ordering::Relaxed);
+        while self.readers.join_next().await.is_some() {}
+        let mut history = std::mem::take(&mut *self.shared.history());
+        history.unknown = self.shared.unknown.load(Ordering::Relaxed);
+        history.refused = self.shared.refused.load(Ordering::Relaxed);
+        Ok(history)
+    }
+}
+
+struct Client {
+    address: String,
+    shared: Arc<Shared>,
+    random: StdRng,
+    settings: Settings,
+    jobs: Option<Jobs>,
+}
+
+impl Client {
+    async fn run(mut self, number: u64) -> anyhow::Result<()> {
+        let mine = u64::from(self.settings.jobs) / CLIENTS
+            + u64::from(number < u64::from(self.settings.jobs) % CLIENTS);
+        let span = Duration::from_secs(self.settings.seconds.into());
+        let began = Instant::now();
+        for job in 0..mine {
+            // Evenly over the time, however long each takes.
+            let due = span.mul_f64(ratio(job, mine));
+            tokio::time::sleep_until(began + due).await;
+            self.one_job(number, job).await;
+        }
+        Ok(())
+    }
+
+    async fn one_job(&mut self, client: u64, job: u64) {
+        let key = format!("chaos-{}-{client}-{job}", self.settings.seed);
+        let poison = self.random.random_ratio(1, POISON);
+        let items = self.random.random_range(1..=MAX_ITEMS);
+        let texts: Vec<String> = if poison {
+            vec!["poison".to_owned()]
+        } else {
+            (0..items).map(|item| format!("{CANARY} {key} {item}")).collect()
+        };
+        let spec = JobSpec { idempotency_key: key.clone(), ..echo_job(texts.clone()) };
+        let Some(id) = self.submit(&spec).await else {
+            self.shared.history().given_up.push(key);
+            return;
+        };
+        let cancelled = !poison && self.random.random_ratio(1, CANCELLED);
+        let expected = Expected { texts, poison, cancelled };
+        self.shared.history().accepted.insert(id.clone(), expected);
+        self.shared.accepted.fetch_add(1, Ordering::Relaxed);
+        if self.random.random_ratio(1, REPEATED) {
+            let again = self.submit(&spec).await;
+            if again.is_some_and(|again| again != id) {
+                self.shared.history().doubled.push(key);
+            }
+        }
+        if cancelled {
+            sleep(Duration::from_millis(self.random.random_range(0..500))).await;
+            let request = CancelRequest { job_id: id };
+            let cancel = move |mut jobs: Jobs| {
+                let request = request.clone();
+                async move { jobs.cancel(request).await.map(drop) }
+            };
+            self.call(cancel).await;
+        }
+    }
+
+    async fn submit(&mut self, spec: &JobSpec) -> Option<String> {
+        let request = SubmitRequest { job: Some(spec.clone()) };
+        let submit = move |mut jobs: Jobs| {
+            let request = request.clone();
+            async move { Ok(jobs.submit(request).await?.into_inner().job_id) }
+        };
+        self.call(submit).await
+    }
+
+    /// Repeats a call until it has an answer; `None` after a refusal, or after a long time.
+    async fn call<T, Answer>(&mut self, call: impl Fn(Jobs) -> Answer) -> Option<T>
+    where
+        Answer: Future<Output = Result<T, tonic::Status>>,
+    {
+        let give_up = Instant::now() + GIVE_UP;
+        while Instant::now() < give_up {
+            if self.jobs.is_none() {
+                self.jobs = connect(&self.address).await;
+            }
+            let Some(jobs) = &self.jobs else {
+                self.shared.unknown.fetch_add(1, Ordering::Relaxed);
+                sleep(PAUSE).await;
+                continue;
+            };
+            match timeout(CALL_LIMIT, call(jobs.clone())).await {
+                Ok(Ok(answer)) => return Some(answer),
+                Ok(Err(status)) if stoker_proto::status::is_retryable(&status) => {
+                    self.shared.unknown.fetch_add(1, Ordering::Relaxed);
+                    self.jobs = None;
+                }
+                Ok(Err(_)) => {
+                    self.shared.refused.fetch_add(1, Ordering::Relaxed);
+                    return None;
+                }
+                Err(_) => {
+                    self.shared.unknown.fetch_add(1, Ordering::Relaxed);
+                    self.jobs = None;
+                }
+            }
+            sleep(PAUSE).await;
+        }
+        None
+    }
+}
+
+async fn connect(address: &str) -> Option<Jobs> {
+    let channel = client::endpoint(address).ok()?.connect().await.ok()?;
+    Some(JobServiceClient::new(channel).max_decoding_message_size(client::MAX_RESPONSE_BYTES))
+}
+
+/// Reads results at random, again and again: they must never change.
+async fn read(address: String, shared: Arc<Shared>, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut jobs = None;
+    while !shared.done.load(Ordering::Relaxed) {
+        sleep(PAUSE).await;
+        if jobs.is_none() {
+            jobs = connect(&address).await;
+        }
+        let Some(client) = &jobs else { continue };
+        let id = {
+            let history = shared.history();
+            let count = history.accepted.len().max(1);
+            history.accepted.keys().nth(random.random_range(0..count)).cloned()
+        };
+        let Some(id) = id else { continue };
+        match timeout(CALL_LIMIT, results(client, &id)).await {
+            Ok(Ok(Some(texts))) => note(&mut shared.history(), id, texts),
+            Ok(Ok(None)) => {}
+            Ok(Err(_)) | Err(_) => jobs = None,
+        }
+    }
+}
+
+fn note(history: &mut History, id: String, texts: Vec<String>) {
+    match history.read.get(&id) {
+        Some(before) if *before != texts => history.changed.push(id),
+        Some(_) => {}
+        None => {
+            history.read.insert(id, texts);
+        }
+    }
+}
+
+/// The result of a job; `None` while it has none.
+pub(super) async fn results(jobs: &Jobs, id: &str) -> anyhow::Result<Option<Vec<String>>> {
+    let mut jobs = jobs.clone();
+    let job = jobs.get(GetRequest { job_id: id.to_owned() }).await?.into_inner().job;
+    if job.context("an answer without a job")?.state() != JobState::Succeeded {
+        return Ok(None);
+    }
+    let request = ResultsRequest { job_id: id.to_owned(), first_item: 0 };
+    let mut stream = jobs.results(request).await?.into_inner();
+    let mut texts = Vec::new();
+    while let Some(message) = stream.message().await? {
+        if let Some(Output::Texts(part)) = message.part.and_then(|part| part.output) {
+            texts.extend(part.texts);
+        }
+    }
+    Ok(Some(texts))
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a share of a time")]
+    let ratio = part as f64 / whole.max(1) as f64;
+    ratio
+}

@@ -1,0 +1,20 @@
+//! A short chaos run on each broker; `make chaos` runs longer ones.
+
+use stoker_tests::chaos::{Broker, Settings, run};
+
+async fn holds(broker: Broker) -> anyhow::Result<()> {
+    let settings = Settings { jobs: 400, kills: 12, seconds: 20, seed: 7, broker, workers: 3 };
+    let report = run(settings).await?;
+    assert!(report.findings.is_empty(), "{}{report:#?}", report.findings.text());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_promise_holds_under_fire_on_the_embedded_broker() -> anyhow::Result<()> {
+    holds(Broker::Embedded).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_promise_holds_under_fire_on_rabbitmq() -> anyhow::Result<()> {
+    holds(Broker::RabbitMq).await
+}
