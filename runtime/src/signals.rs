@@ -8,15 +8,16 @@ use tracing::{info, warn};
 use crate::tasks::Tasks;
 
 const EXIT_ON_INTERRUPT: i32 = 128 + 2;
-const EXIT_ON_TERMINATE: i32 = 128 + 15;
 
 /// What is to ask the process to stop could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot watch for signals or the end of standard input")]
 pub struct SignalError(#[source] io::Error);
 
-/// From here on SIGTERM and SIGINT ask all of `tasks` to end; the next one of either ends the
-/// process at once, with exit code 130 (SIGINT) or 143 (SIGTERM).
+/// From here on SIGTERM and SIGINT ask all of `tasks` to end. A person who presses Ctrl-C after that
+/// means it: SIGINT then ends the process at once, with exit code 130. Another SIGTERM changes
+/// nothing: service managers and scripts on a machine that is being taken away repeat it, and each
+/// would throw away the work that the first one is saving. They have SIGKILL for what must go.
 ///
 /// Must be called on a tokio runtime.
 pub fn shutdown_on_signals(tasks: &Tasks) -> Result<(), SignalError> {
@@ -25,11 +26,13 @@ pub fn shutdown_on_signals(tasks: &Tasks) -> Result<(), SignalError> {
     // Not waited for: it has to be there for the second signal while shutdown waits for the rest.
     Tasks::spawn_untracked(async move {
         let first = signals.next().await;
-        info!(signal = first.name, "shutting down; a second signal ends the process at once");
+        info!(signal = first.name(), "shutting down; SIGINT ends the process at once from now on");
         shutdown.cancel();
-        let second = signals.next().await;
-        warn!(signal = second.name, "second signal; ending now without cleaning up");
-        exit_now(second.exit_code);
+        while signals.next().await == Received::Terminate {
+            info!("shutting down already");
+        }
+        warn!("interrupted while shutting down; ending now without cleaning up");
+        exit_now(EXIT_ON_INTERRUPT);
     });
     Ok(())
 }
@@ -54,9 +57,19 @@ pub fn shutdown_on_stdin_eof(tasks: &Tasks) -> Result<(), SignalError> {
         .map_err(SignalError)
 }
 
-struct Received {
-    name: &'static str,
-    exit_code: i32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Received {
+    Interrupt,
+    Terminate,
+}
+
+impl Received {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        }
+    }
 }
 
 struct Signals {
@@ -75,8 +88,8 @@ impl Signals {
     async fn next(&mut self) -> Received {
         // `Signal::recv` is cancel safe: a signal that comes between two calls is not lost.
         tokio::select! {
-            _ = self.interrupt.recv() => Received { name: "SIGINT", exit_code: EXIT_ON_INTERRUPT },
-            _ = self.terminate.recv() => Received { name: "SIGTERM", exit_code: EXIT_ON_TERMINATE },
+            _ = self.interrupt.recv() => Received::Interrupt,
+            _ = self.terminate.recv() => Received::Terminate,
         }
     }
 }

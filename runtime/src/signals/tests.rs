@@ -19,6 +19,13 @@ async fn child_process() {
     let tasks = Tasks::new(CancellationToken::new());
     let token = tasks.shutdown_token();
     shutdown_on_signals(&tasks).unwrap();
+    if kind == "slow" {
+        let shutdown = token.clone();
+        tasks.spawn("slow", async move {
+            shutdown.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        });
+    }
     if kind == "stubborn" {
         tasks.spawn("stubborn", std::future::pending::<()>());
     }
@@ -80,13 +87,27 @@ fn the_first_signal_stops_the_process_in_order() {
 }
 
 #[test]
-fn the_second_signal_ends_the_process_at_once() {
-    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+fn ctrl_c_ends_a_process_that_is_shutting_down_at_once() {
+    for first in [Signal::TERM, Signal::INT] {
         let mut process = Process::start("stubborn");
         process.wait_for("ready");
-        process.send(Signal::TERM);
+        process.send(first);
         process.wait_for("stopping");
-        process.send(second);
-        assert_eq!(process.exit_code(), Some(code));
+        process.send(Signal::INT);
+        assert_eq!(process.exit_code(), Some(130));
     }
+}
+
+/// A second SIGTERM threw away what a worker was handing over.
+#[test]
+fn being_asked_to_end_again_does_not_cut_the_end_short() {
+    let mut process = Process::start("slow");
+    process.wait_for("ready");
+    process.send(Signal::TERM);
+    process.wait_for("stopping");
+    for _ in 0..5 {
+        process.send(Signal::TERM);
+    }
+    process.wait_for("stopped");
+    assert_eq!(process.exit_code(), Some(0));
 }
