@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly CARGO=${CARGO:-cargo} RESULTS=.stoker/bench MODEL=.cache/models/all-minilm-l6-v2
-readonly names=(fsync-before raw-publish celery submit end-to-end end-to-end-rabbitmq queued
+readonly names=(fsync-before raw-publish celery submit end-to-end end-to-end-rabbitmq queued recovery
     sentence-transformers embedding embedding-fleet fsync-after)
 readonly vectors=$RESULTS/expected.f32
 
@@ -52,6 +52,7 @@ measure() {
     end-to-end) bench end-to-end ;;
     end-to-end-rabbitmq) bench end-to-end "$uri" ;;
     queued) bench queued ;;
+    recovery) bench recovery ;;
     sentence-transformers) sentence_transformers ;;
     embedding) embedding ;;
     embedding-fleet) bench embedding "$MODEL" demo/corpus/austen.txt ;;

@@ -56,8 +56,8 @@ impl Events {
         let mut releasable = false;
         let mut republish = false;
         let mut sweep_at: Option<Timestamp> = None;
+        metrics::changed(changes);
         for change in changes {
-            metrics::changed(change);
             releasable |= makes_releasable(change);
             for effect in &change.effects {
                 match *effect {

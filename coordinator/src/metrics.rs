@@ -67,14 +67,22 @@ pub fn describe() {
     describe_gauge!(FREE_DISK_BYTES, Unit::Bytes, "Free space where the store is");
 }
 
-/// Counts one committed change.
-pub(crate) fn changed(change: &Change) {
-    if change.from != Some(change.to) {
-        counter!(TRANSITIONS, "state" => change.to.name()).increment(1);
+/// Counts committed changes.
+pub(crate) fn changed(changes: &[Change]) {
+    for state in StateKind::ALL {
+        let went = |change: &&Change| change.to == state && change.from != Some(state);
+        let count = changes.iter().filter(went).count();
+        if count > 0 {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            counter!(TRANSITIONS, "state" => state.name()).increment(count);
+        }
     }
-    if let Some(waited) = change.waited {
-        let (class, model) = (change.class.to_string(), change.lane.model.to_string());
-        histogram!(WAIT_SECONDS, "class" => class, "model" => model).record(waited.as_secs_f64());
+    for change in changes {
+        if let Some(waited) = change.waited {
+            let (class, model) = (change.class.to_string(), change.lane.model.to_string());
+            histogram!(WAIT_SECONDS, "class" => class, "model" => model)
+                .record(waited.as_secs_f64());
+        }
     }
 }
 

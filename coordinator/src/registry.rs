@@ -172,11 +172,6 @@ impl Registry {
         self.table().heard(worker, report, now)
     }
 
-    /// The models of a registered worker.
-    pub fn models(&self, worker: WorkerId) -> Option<Vec<ModelName>> {
-        self.table().models(worker)
-    }
-
     /// Slots of the workers that are ready for work of this queue.
     pub fn slots(&self, lane: &Lane) -> u32 {
         let now = self.clock.now();

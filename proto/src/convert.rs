@@ -21,9 +21,9 @@ pub use enums::{
 pub use id::{claim_id, job_id, job_ids, worker_id};
 pub use job::{attempt_record, job};
 pub use part::{
-    DecodePartError, check_parts, decode_part, encode_part, new_parts, next_item,
-    parts_are_contiguous, skip_to,
+    DecodePartError, check_parts, decode_part, encode_part, next_item, parts_are_contiguous,
+    skip_to,
 };
-pub use request::{DecodeInputError, MAX_JOBS_PER_BATCH, decode_input, job_request, job_requests};
+pub use request::{DecodeInputError, MAX_JOBS_PER_BATCH, decode_input, job_request};
 pub use time::{duration, timestamp, wire_duration, wire_timestamp};
 pub use violations::required;

@@ -61,7 +61,6 @@ impl fmt::Display for FieldViolation {
 pub enum Resource {
     Job,
     Worker,
-    DeadLetter,
 }
 
 impl Resource {
@@ -69,7 +68,6 @@ impl Resource {
         match self {
             Self::Job => "job",
             Self::Worker => "worker",
-            Self::DeadLetter => "dead letter",
         }
     }
 
@@ -77,7 +75,6 @@ impl Resource {
         match self {
             Self::Job => "check the id; ended jobs are removed after `retention.jobs`",
             Self::Worker => "list the workers for the ids of those that are known",
-            Self::DeadLetter => "it may have been redriven or discarded; list the dead letters",
         }
     }
 }

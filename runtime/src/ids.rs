@@ -7,6 +7,8 @@ use stoker_core::ids::{ClaimId, EventId, JobId, LeaseToken, WorkerId};
 use stoker_core::time::Timestamp;
 use uuid::{Builder, Uuid};
 
+use crate::clock::{Clock as _, SystemClock};
+
 /// A job id that sorts by `now` (UUID version 7: 48 bits of milliseconds, 74 random bits).
 ///
 /// Times before 1970 count as 1970.
@@ -30,8 +32,11 @@ pub fn event_id() -> EventId {
 }
 
 /// A key under which a client's request is accepted once, however often it is sent.
+///
+/// It begins with the time, so that keys of about the same time are neighbors in the store's index:
+/// with keys that are random from their first letter, each submit would write a page of its own.
 pub fn idempotency_key() -> String {
-    version_4().to_string()
+    version_7(SystemClock::new().now()).to_string()
 }
 
 /// The secret half of a lease's fence: 128 random bits.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stoker_core::ids::{ModelName, WorkerId};
+use stoker_core::ids::WorkerId;
 use stoker_core::time::Timestamp;
 use tokio::sync::mpsc;
 
@@ -121,10 +121,6 @@ impl Table {
         }
         let is_ready = entry.state(now, lost_after) == WorkerState::Ready;
         Heard::Known { gained_capacity: is_ready && !was_ready }
-    }
-
-    pub(super) fn models(&self, worker: WorkerId) -> Option<Vec<ModelName>> {
-        self.workers.get(&worker).map(|entry| entry.registration.models.clone())
     }
 
     pub(super) fn slots(&self, lane: &Lane, now: Timestamp) -> u32 {

@@ -1,4 +1,4 @@
-use stoker_core::ids::{Attempt, JobId, PoolName};
+use stoker_core::ids::{Attempt, JobId, ModelName, PoolName};
 
 use super::*;
 

@@ -43,18 +43,6 @@ impl StoreError {
             _ => Self::Database { doing, source },
         }
     }
-
-    /// Whether the same call may be made again as it is.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Overloaded | Self::Unavailable | Self::DiskFull => true,
-            Self::InDoubt(_)
-            | Self::KeyReused { .. }
-            | Self::Corrupt(_)
-            | Self::Database { .. }
-            | Self::Open(_) => false,
-        }
-    }
 }
 
 /// A value that this version cannot make sense of.

@@ -66,16 +66,6 @@ pub fn next_item(first: u32, parts: &[v1::ResultPart]) -> u32 {
     parts.last().map_or(first, |part| part.first_item.saturating_add(part.items))
 }
 
-/// What of checked `parts` is new when the items before `stored` are stored already, as after a call
-/// that is repeated since its answer was lost. `None`: they begin behind `stored`, so items are
-/// missing.
-pub fn new_parts(parts: Vec<v1::ResultPart>, stored: u32) -> Option<Vec<v1::ResultPart>> {
-    if parts.first().is_some_and(|part| part.first_item > stored) {
-        return None;
-    }
-    Some(parts.into_iter().filter_map(|part| skip_to(part, stored)).collect())
-}
-
 /// The part without its items before `item`; `None` if none is left, or if the part is not whole.
 pub fn skip_to(part: v1::ResultPart, item: u32) -> Option<v1::ResultPart> {
     let skip = item.saturating_sub(part.first_item);
@@ -241,37 +231,6 @@ mod tests {
             for part in [vectors(first, items), texts(first, items)] {
                 let stored = encode_part(&part);
                 prop_assert_eq!(decode_part(stored.into()).unwrap(), part);
-            }
-        }
-
-        #[test]
-        fn a_repeated_call_adds_each_item_once(
-            first in 0_u32..5,
-            lengths in proptest::collection::vec(1_u32..5, 1..5),
-            stored in 0_u32..30,
-        ) {
-            let mut at = first;
-            let mut parts = Vec::new();
-            for length in lengths {
-                parts.push(texts(at, length));
-                at += length;
-            }
-            match new_parts(parts, stored) {
-                None => prop_assert!(stored < first),
-                Some(parts) => {
-                    prop_assert!(stored >= first);
-                    prop_assert!(parts_are_contiguous(stored, &parts));
-                    prop_assert_eq!(check_parts(&parts, Task::Echo, 100, "p"), Ok(()));
-                    let all: Vec<String> = parts
-                        .into_iter()
-                        .flat_map(|part| match part.output {
-                            Some(Output::Texts(texts)) => texts.texts,
-                            Some(Output::Embeddings(_)) | None => vec![],
-                        })
-                        .collect();
-                    let expected: Vec<String> = (stored..at).map(|n| n.to_string()).collect();
-                    prop_assert_eq!(all, expected);
-                }
             }
         }
 

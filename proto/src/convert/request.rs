@@ -16,7 +16,7 @@ use crate::v1::job_input::Task as WireTask;
 use crate::well_known;
 
 use super::time::duration;
-use super::violations::{Violations, collect};
+use super::violations::Violations;
 
 #[cfg(test)]
 mod tests;
@@ -37,27 +37,6 @@ pub struct DecodeInputError(#[source] prost::DecodeError);
 /// The input as [`JobRequest::input`] holds it.
 pub fn decode_input(bytes: &[u8]) -> Result<v1::JobInput, DecodeInputError> {
     v1::JobInput::decode(bytes).map_err(DecodeInputError)
-}
-
-/// The jobs of one `SubmitBatch`, 1 to [`MAX_JOBS_PER_BATCH`], or what is wrong with any of them.
-pub fn job_requests(
-    specs: Vec<v1::JobSpec>,
-    limits: &Limits,
-    path: &str,
-) -> Result<Vec<JobRequest<Bytes>>, Vec<FieldViolation>> {
-    let problem = match specs.len() {
-        0 => "is empty: submit at least one job".to_owned(),
-        1..=MAX_JOBS_PER_BATCH => {
-            return collect(
-                specs
-                    .into_iter()
-                    .enumerate()
-                    .map(|(index, spec)| job_request(spec, limits, &format!("{path}[{index}]"))),
-            );
-        }
-        jobs => format!("has {jobs} jobs and may have {MAX_JOBS_PER_BATCH}: split the call"),
-    };
-    Err(vec![FieldViolation::new(path, problem)])
 }
 
 /// One job, or all that is wrong with it. `path` names the spec in the call, such as `job`.

@@ -44,7 +44,7 @@ pub async fn run(fleet: &Fleet, jobs: usize) -> anyhow::Result<Sample> {
         QueueServiceClient::new(channel).consume(ReceiverStream::new(outgoing)).await?.into_inner();
 
     let mut sample = Sample::new();
-    for _ in 0..jobs {
+    while sample.count() < jobs as u64 {
         let delivery = deliveries.message().await?.context("the queue ended")?;
         let claim = Claim {
             job_id: delivery.job_id.clone(),
@@ -54,12 +54,19 @@ pub async fn run(fleet: &Fleet, jobs: usize) -> anyhow::Result<Sample> {
         let request = ClaimRequest { worker_id: worker_id.clone(), claims: vec![claim] };
         let began = Instant::now();
         let answer = workers.claim(request).await?.into_inner();
-        sample.note(began);
-        let Some(Outcome::Granted(grant)) =
-            answer.outcomes.into_iter().next().and_then(|outcome| outcome.outcome)
-        else {
-            bail!("a claim was not granted")
+        let outcome = answer.outcomes.into_iter().next().and_then(|outcome| outcome.outcome);
+        let settle = Settle { tag: delivery.tag, ack: true };
+        let settle = ConsumeRequest { request: Some(Request::Settle(settle)) };
+        let grant = match outcome {
+            Some(Outcome::Granted(grant)) => grant,
+            // Of a job that waited for long: its message was sent twice.
+            Some(Outcome::Refused(_)) => {
+                requests.send(settle).await?;
+                continue;
+            }
+            other => bail!("a claim was answered {other:?}"),
         };
+        sample.note(began);
         let texts = Texts { texts: vec!["x".to_owned()] };
         let part = ResultPart { first_item: 0, items: 1, output: Some(Output::Texts(texts)) };
         let fence = Fence { job_id: delivery.job_id, attempt: grant.attempt, token: grant.token };
@@ -68,8 +75,7 @@ pub async fn run(fleet: &Fleet, jobs: usize) -> anyhow::Result<Sample> {
             CompleteRequest { worker_id: worker_id.clone(), completions: vec![completion] };
         let outcomes = workers.complete(request).await?.into_inner().outcomes;
         ensure!(outcomes == [1], "a completion was answered {outcomes:?}");
-        let settle = Settle { tag: delivery.tag, ack: true };
-        requests.send(ConsumeRequest { request: Some(Request::Settle(settle)) }).await?;
+        requests.send(settle).await?;
     }
     Ok(sample)
 }

@@ -17,7 +17,7 @@ const CONNECTIONS: usize = 4;
 /// A job whose text has this many bytes.
 fn job(bytes: usize) -> JobSpec {
     JobSpec {
-        idempotency_key: stoker_runtime::ids::claim_id().to_string(),
+        idempotency_key: stoker_runtime::ids::idempotency_key(),
         ..echo_job(vec!["x".repeat(bytes)])
     }
 }

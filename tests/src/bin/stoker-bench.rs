@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use stoker_tests::bench::{disk, embedding, end_to_end, queued, raw_publish, sample, submit};
+use stoker_tests::bench::{
+    cpu, disk, embedding, end_to_end, queued, raw_publish, recovery, sample, submit,
+};
 use stoker_tests::fleet::{Fleet, Options};
 
 const USAGE: &str = "usage: stoker-bench raw-publish AMQP_URI | submit | end-to-end [AMQP_URI] | \
-                     queued [JOBS] | embedding MODEL_DIRECTORY CORPUS";
+                     queued [JOBS] | recovery | embedding MODEL_DIRECTORY CORPUS";
 const CLIENTS: usize = 64;
 const BYTES: usize = 1024;
 const MEASURED: Duration = Duration::from_secs(10);
@@ -27,6 +29,7 @@ async fn main() -> anyhow::Result<()> {
             let cores = std::thread::available_parallelism()?.get();
             embedding::run(model.as_ref(), corpus.as_ref(), u32::try_from(cores)?).await?
         }
+        ["recovery"] => recovery::run(20).await?,
         ["queued"] => deep(1_000_000).await?,
         ["queued", jobs] => deep(jobs.parse().context(USAGE)?).await?,
         _ => bail!(USAGE),
@@ -37,18 +40,24 @@ async fn main() -> anyhow::Result<()> {
 
 async fn submits() -> anyhow::Result<Value> {
     const JOBS: usize = 100;
-    let fleet = Fleet::start(Options::echo("bench-submit", "0ms")).await?;
+    let mut fleet = Fleet::start(Options::echo("bench-submit", "0ms")).await?;
     let disk = disk::calibrate(fleet.folder())?;
     submit::unary(&fleet, CLIENTS, BYTES, Duration::from_secs(2)).await?;
+    let meter = cpu::Meter::start(fleet.coordinator().pid())?;
     let unary = submit::unary(&fleet, CLIENTS, BYTES, MEASURED).await?;
+    let unary_cpu = meter.read(unary.count())?;
+    let meter = cpu::Meter::start(fleet.coordinator().pid())?;
     let batch = submit::batches(&fleet, 4, (JOBS, BYTES), MEASURED).await?;
+    let batch_cpu = meter.read(batch.count() * JOBS as u64)?;
     Ok(json!({
         "fsync_4kib": disk.to_json(),
         "clients": CLIENTS,
         "bytes": BYTES,
         "submit": unary.to_json(),
+        "submit_cpu_microseconds_per_job": unary_cpu,
         "submit_batch_jobs_per_call": JOBS,
         "submit_batch": batch.to_json(),
+        "submit_batch_cpu_microseconds_per_job": batch_cpu,
         "submit_batch_jobs_per_second": sample::round(batch.rate() * 100.0, 1),
     }))
 }

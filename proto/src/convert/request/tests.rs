@@ -118,8 +118,7 @@ fn all_problems_are_reported_at_once() {
 fn problems_are_bounded() {
     let limits = Limits { max_items: 100_000, max_input_bytes: 1 << 20, ..limits() };
     let bad = asking(&vec![""; 50_000]);
-    assert!(job_request(bad.clone(), &limits, "job").unwrap_err().len() <= 20);
-    assert!(job_requests(vec![bad; 50], &limits, "jobs").unwrap_err().len() <= 20);
+    assert!(job_request(bad, &limits, "job").unwrap_err().len() <= 20);
 }
 
 #[test]
@@ -137,16 +136,6 @@ fn echo_takes_empty_texts() {
     let input = Some(v1::JobInput { task: Some(WireTask::Echo(echo)) });
     let request = job_request(v1::JobSpec { input, ..spec() }, &limits(), "job").unwrap();
     assert_eq!((request.task, request.items), (Task::Echo, 1));
-}
-
-#[test]
-fn batches_have_bounds_and_name_the_job() {
-    assert_eq!(job_requests(vec![spec(); 3], &limits(), "jobs").unwrap().len(), 3);
-    assert!(job_requests(vec![], &limits(), "jobs").is_err());
-    assert!(job_requests(vec![spec(); 1001], &limits(), "jobs").is_err());
-    let bad = v1::JobSpec { model: String::new(), ..spec() };
-    let violations = job_requests(vec![spec(), bad], &limits(), "jobs").unwrap_err();
-    assert_eq!(violations[0].field, "jobs[1].model");
 }
 
 #[test]
