@@ -7,5 +7,6 @@ pub mod fleet;
 pub mod poll;
 pub mod programs;
 pub mod rabbitmq;
+pub mod sync_fault;
 pub mod tcp_proxy;
 pub mod tmpfs;

@@ -88,3 +88,11 @@ fn no_file_names_a_path_of_somebodys_machine() {
         &sources::machine_path_breaches(&Tree::load(), rules::MACHINE_PATHS),
     );
 }
+
+#[test]
+fn the_fault_matrix_names_tests_that_exist() {
+    assert_none(
+        "a test that docs/fault-matrix.md names is in the code under that name",
+        &Tree::load().unknown_tests(),
+    );
+}

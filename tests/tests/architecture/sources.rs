@@ -1,6 +1,6 @@
 //! Reads the repository's files and says which of them break a rule about files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -47,6 +47,23 @@ impl Tree {
                 }
             }
         }
+    }
+
+    /// Names in `docs/fault-matrix.md` that no source file has.
+    pub(crate) fn unknown_tests(&self) -> Vec<String> {
+        const MATRIX: &str = "docs/fault-matrix.md";
+        /// Shorter words in code font are settings and the like.
+        const LONG: usize = 20;
+        let matrix = self.files.get(MATRIX).expect("the matrix is there");
+        let quoted = matrix.split('`').skip(1).step_by(2);
+        let is_test = |word: &&str| {
+            word.len() >= LONG
+                && word.chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c))
+        };
+        let named: BTreeSet<&str> = quoted.filter(is_test).collect();
+        assert!(named.len() > LONG, "the matrix names tests");
+        let missing = |name: &&&str| !self.rust().any(|(_, text)| text.contains(**name));
+        named.iter().filter(missing).map(|name| format!("{MATRIX}: `{name}`")).collect()
     }
 
     fn rust(&self) -> impl Iterator<Item = (&str, &str)> {

@@ -1,0 +1,226 @@
+//! Single faults and what must come of each; `docs/fault-matrix.md` says which row a test stands for.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use stoker_proto::status::is_retryable;
+use stoker_proto::v1::{Job, JobState, SubmitBatchRequest, SubmitRequest};
+use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job};
+use stoker_tests::poll;
+use stoker_tests::rabbitmq::RabbitMqNode;
+use stoker_tests::sync_fault::SyncFault;
+use stoker_tests::tcp_proxy::TcpProxy;
+
+/// Of the fleets here: see `echo_fleet`.
+const LEASE: Duration = Duration::from_secs(6);
+
+fn texts(job: usize, items: usize) -> Vec<String> {
+    (0..items).map(|item| format!("text {item} of job {job}")).collect()
+}
+
+async fn submit_many(fleet: &Fleet, jobs: usize, items: usize) -> anyhow::Result<Vec<String>> {
+    let jobs = (0..jobs).map(|job| echo_job(texts(job, items))).collect();
+    let answer = fleet.jobs().await?.submit_batch(SubmitBatchRequest { jobs }).await?;
+    Ok(answer.into_inner().jobs.into_iter().map(|job| job.job_id).collect())
+}
+
+async fn all_succeed(fleet: &Fleet, ids: &[String], items: usize) -> anyhow::Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    for (number, id) in ids.iter().enumerate() {
+        let job = fleet.wait_for(id, &[JobState::Succeeded]).await?;
+        assert_eq!(fleet.echoed(id).await?, texts(number, items), "job {id}");
+        assert_eq!((job.failures, job.crashes), (0, 0), "{job:?}");
+        jobs.push(job);
+    }
+    Ok(jobs)
+}
+
+async fn leased(fleet: &Fleet, id: &str) -> anyhow::Result<Job> {
+    fleet.wait_for(id, &[JobState::Leased]).await
+}
+
+/// W1: the job was given to another; whoever finishes first, there is one result.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_sleeps_past_its_lease_does_no_harm_when_it_wakes() -> anyhow::Result<()> {
+    let options = Options { slots: 2, ..Options::echo("zombie", "10ms") };
+    let mut fleet = Fleet::start(options).await?;
+    let zombie = fleet.add_worker()?;
+    fleet.ready(1).await?;
+    let ids = submit_many(&fleet, 2, 200).await?;
+    leased(&fleet, &ids[0]).await?;
+    fleet.worker(zombie).signal("STOP")?;
+    fleet.add_worker()?;
+    poll::until("the lease to expire", PATIENCE, || async {
+        let job = fleet.job(&ids[0]).await?;
+        Ok(if job.lost_workers > 0 { Ok(()) } else { Err(format!("{job:?}")) })
+    })
+    .await?;
+    fleet.worker(zombie).signal("CONT")?;
+    all_succeed(&fleet, &ids, 200).await?;
+    // It takes work again.
+    let more = submit_many(&fleet, 8, 5).await?;
+    all_succeed(&fleet, &more, 5).await?;
+    assert_eq!(fleet.worker(zombie).ended()?, None, "{}", fleet.worker(zombie).log_tail());
+    Ok(())
+}
+
+/// B5, B6: the network swallows what worker and coordinator say for longer than a lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_cut_off_past_its_lease_loses_its_jobs_but_none_is_lost()
+-> anyhow::Result<()> {
+    let mut fleet = Fleet::start(Options::echo("half-open", "20ms")).await?;
+    let network = TcpProxy::start(fleet.socket()).await?;
+    fleet.add_worker_through(&format!("http://{}", network.address()), &[])?;
+    fleet.ready(1).await?;
+    let ids = submit_many(&fleet, 4, 100).await?;
+    leased(&fleet, &ids[0]).await?;
+    network.freeze();
+    fleet.add_worker()?;
+    let jobs = all_succeed(&fleet, &ids, 100).await?;
+    assert!(jobs.iter().any(|job| job.lost_workers > 0), "the fault did not bite: {jobs:?}");
+    network.thaw();
+    fleet.ready(2).await
+}
+
+/// B3: what the broker loses is sent again, and a queue that is deleted is declared again.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_and_queues_that_the_broker_loses_come_back() -> anyhow::Result<()> {
+    let node = RabbitMqNode::shared()?;
+    for (fleet_name, verb) in [("purged", "purge_queue"), ("deleted", "delete_queue")] {
+        let options = Options { broker: Some(node.uri()), ..Options::echo(fleet_name, "0ms") };
+        let mut fleet = Fleet::start(options).await?;
+        let ids = submit_many(&fleet, 2, 3).await?;
+        for id in &ids {
+            fleet.wait_for(id, &[JobState::Dispatched]).await?;
+        }
+        let queue = format!("stoker.{fleet_name}.jobs.default.echo");
+        poll::until("the messages to arrive", PATIENCE, || async {
+            let listed = node.ctl(&["list_queues", "name", "messages", "--silent"])?;
+            let line = listed.lines().find(|line| line.starts_with(&queue)).unwrap_or_default();
+            Ok(if line.ends_with('2') { Ok(()) } else { Err(listed.clone()) })
+        })
+        .await?;
+        node.ctl(&[verb, &queue])?;
+        fleet.add_worker()?;
+        for job in all_succeed(&fleet, &ids, 3).await? {
+            assert_eq!(job.attempts, 1, "{job:?}");
+        }
+    }
+    Ok(())
+}
+
+/// B1: without a broker jobs are accepted and running ones finish; with it the rest goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_gone_for_a_while_costs_no_job_and_no_attempt() -> anyhow::Result<()> {
+    let node = RabbitMqNode::start()?;
+    let options = Options { broker: Some(node.uri()), ..Options::echo("no-broker", "10ms") };
+    let mut fleet = Fleet::start(options).await?;
+    fleet.add_worker()?;
+    fleet.ready(1).await?;
+    node.flush_queue_registry()?;
+    let running = submit_many(&fleet, 2, 100).await?;
+    for id in &running {
+        leased(&fleet, id).await?;
+    }
+    node.kill9();
+    let accepted = submit_many(&fleet, 5, 3).await?;
+    for job in all_succeed(&fleet, &running, 100).await? {
+        assert_eq!(job.attempts, 1, "{job:?}");
+    }
+    for id in &accepted {
+        assert_ne!(fleet.job(id).await?.state(), JobState::Succeeded);
+    }
+    node.restart()?;
+    all_succeed(&fleet, &accepted, 3).await?;
+    Ok(())
+}
+
+/// W11: being asked again and again changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_signals_ends_a_worker_in_good_order() -> anyhow::Result<()> {
+    let mut fleet = Fleet::start(Options::echo("storm", "20ms")).await?;
+    let first = fleet.add_worker_with(&[("STOKER_GRACE", "1s")])?;
+    fleet.ready(1).await?;
+    let ids = submit_many(&fleet, 8, 60).await?;
+    leased(&fleet, &ids[0]).await?;
+    for _ in 0..20 {
+        // It may be gone before the last.
+        let _ = fleet.worker(first).signal("TERM");
+    }
+    fleet.add_worker()?;
+    let status = fleet.worker(first).wait(PATIENCE).await?;
+    assert!(status.success(), "{status}: {}", fleet.worker(first).log_tail());
+    for job in all_succeed(&fleet, &ids, 60).await? {
+        assert_eq!(job.lost_workers, 0, "{job:?}");
+    }
+    Ok(())
+}
+
+/// S4: after a failed sync nobody knows what is on the disk, so the process ends, and the next start
+/// reads what is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_fails_ends_the_coordinator_and_loses_nothing_that_was_accepted()
+-> anyhow::Result<()> {
+    let disk = SyncFault::build()?;
+    let mut fleet = Fleet::start(Options::echo("bad-disk", "0ms")).await?;
+    fleet.coordinator().kill9();
+    fleet.start_coordinator_with(&disk.environment()).await?;
+    let accepted = submit_many(&fleet, 5, 3).await?;
+    disk.fail()?;
+    let request = SubmitRequest { job: Some(echo_job(texts(9, 1))) };
+    let refused = fleet.jobs().await?.submit(request).await.err().context("it was accepted")?;
+    assert!(is_retryable(&refused), "{refused:?}");
+    let status = fleet.coordinator().wait(PATIENCE).await?;
+    assert!(!status.success(), "{status}");
+    disk.mend()?;
+    fleet.start_coordinator().await?;
+    fleet.add_worker()?;
+    all_succeed(&fleet, &accepted, 3).await?;
+    Ok(())
+}
+
+/// S2: a slow disk makes everything slow, and that is all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_syncs_slowly_costs_no_job_and_no_attempt() -> anyhow::Result<()> {
+    let disk = SyncFault::build()?;
+    let mut fleet = Fleet::start(Options::echo("slow-disk", "1ms")).await?;
+    fleet.coordinator().kill9();
+    fleet.start_coordinator_with(&disk.environment()).await?;
+    fleet.add_worker()?;
+    fleet.ready(1).await?;
+    disk.slow(300)?;
+    let ids = submit_many(&fleet, 10, 20).await?;
+    for job in all_succeed(&fleet, &ids, 20).await? {
+        assert_eq!(job.attempts, 1, "{job:?}");
+    }
+    assert!(LEASE > Duration::from_millis(300), "a lease outlives some syncs");
+    Ok(())
+}
+
+/// K7: while nobody answers, workers finish and keep their results; nobody is expired afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_running_jobs_need_no_second_attempt_when_the_coordinator_is_away()
+-> anyhow::Result<()> {
+    let options = Options { slots: 64, ..Options::echo("away", "5ms") };
+    let mut fleet = Fleet::start(options).await?;
+    fleet.add_worker()?;
+    fleet.ready(1).await?;
+    let ids = submit_many(&fleet, 50, 40).await?;
+    poll::until("all jobs to run", PATIENCE, || async {
+        let mut running = 0;
+        for id in &ids {
+            let state = fleet.job(id).await?.state();
+            running += usize::from(matches!(state, JobState::Leased | JobState::Succeeded));
+        }
+        Ok(if running == ids.len() { Ok(()) } else { Err(format!("{running} run")) })
+    })
+    .await?;
+    fleet.coordinator().kill9();
+    // Longer than a lease: what expired meanwhile must not count.
+    tokio::time::sleep(LEASE + Duration::from_secs(1)).await;
+    fleet.start_coordinator().await?;
+    for job in all_succeed(&fleet, &ids, 40).await? {
+        assert_eq!(job.attempts, 1, "{job:?}");
+    }
+    Ok(())
+}
