@@ -38,6 +38,13 @@ pub struct Head {
     pub start_by: Timestamp,
 }
 
+/// Places to fill now: what the window leaves free, at most `most`.
+#[must_use]
+pub fn free_places(window: u32, in_flight: u64, most: u32) -> u32 {
+    let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
+    window.saturating_sub(in_flight).min(most)
+}
+
 /// Chooses at most `window_free` jobs, in the order in which they shall be released.
 ///
 /// Leaves no place free while a job waits. Ties go to the tenant whose next job has the least slack,
@@ -138,6 +145,14 @@ mod tests {
             })
             .collect();
         TenantQueue { tenant: TenantName::new(name).unwrap(), weight, in_flight, heads }
+    }
+
+    #[test]
+    fn places_are_what_the_window_leaves() {
+        assert_eq!(free_places(10, 4, 100), 6);
+        assert_eq!(free_places(10, 4, 5), 5);
+        assert_eq!(free_places(10, 11, 5), 0);
+        assert_eq!(free_places(10, u64::MAX, 5), 0);
     }
 
     #[test]

@@ -176,9 +176,13 @@ pub struct Lease {
 impl Lease {
     /// Gives the lease a full life from now on, whatever it had: nobody could be heard for a while,
     /// not even a worker that finished in time, and another clock may have written its end.
+    ///
+    /// The attempt's own end moves farther than the lease's: a worker that vanished meanwhile then
+    /// loses its lease as one that is silent, and not as one that ran for too long, which would be
+    /// held against the job.
     pub fn grant_amnesty(&mut self, now: Timestamp, policy: &LeasePolicy) {
         self.expires_at = now.after(policy.ttl);
-        self.must_end_by = self.must_end_by.max(self.expires_at);
+        self.must_end_by = self.must_end_by.max(now.after(policy.ttl * 2));
     }
 }
 

@@ -178,6 +178,23 @@ fn amnesty_gives_a_full_life_even_past_the_longest_runtime_and_takes_back_a_wron
     }
 }
 
+/// Found by simulation: the coordinator was away past an attempt's longest runtime, and came back to
+/// hold the end of a worker that had vanished meanwhile against the job.
+#[test]
+fn a_worker_that_vanished_while_nobody_listened_is_not_an_attempt_that_ran_too_long() {
+    let policy = JobPolicy::default();
+    let mut job = claimed(&new_job(), 7, at(0));
+    let State::Leased(lease) = &mut job.state else { panic!("{job:?}") };
+    lease.grant_amnesty(at(7_200), &policy.lease);
+    let silent = step(&job, Event::LeaseExpired { jitter: 0.5 }, at(7_230));
+    assert_eq!(silent.spent, Budgets { lost_workers: 1, ..Budgets::default() });
+    // One that is heard again has still run for too long in the end.
+    let beat = || Event::HeartbeatReceived { attempt: Attempt::FIRST, items_done: 0 };
+    let heard = step(&step(&job, beat(), at(7_229)), beat(), at(7_255));
+    let overdue = step(&heard, Event::LeaseExpired { jitter: 0.5 }, at(7_260));
+    assert_eq!(overdue.spent, Budgets { failures: 1, ..Budgets::default() });
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     let attempt = (1_u32..6).prop_map(|n| Attempt::new(n).unwrap());
     let kind = prop_oneof![
