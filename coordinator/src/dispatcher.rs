@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stoker_core::dispatch::{Head, TenantQueue, choose};
+use stoker_core::dispatch::{Head, TenantQueue, choose, free_places};
 use stoker_core::fleet::Fleet;
 use stoker_core::job::StateKind;
 use stoker_runtime::clock::Clock;
@@ -63,6 +63,8 @@ async fn release(
                     error = &error as &dyn std::error::Error,
                     "jobs could not be released; trying again"
                 );
+                // If they were released all the same, their messages wait in the outbox.
+                dispatcher.events.outbox.notify_one();
                 if !delays.wait(&shutdown).await {
                     return;
                 }
@@ -97,9 +99,8 @@ async fn fill_windows(
         if of_lane.get(StateKind::Queued) == 0 || !serves(&dispatcher.fleet, lane) {
             continue;
         }
-        let in_flight = u32::try_from(of_lane.in_flight()).unwrap_or(u32::MAX);
         let window = dispatcher.throughput.window(lane, dispatcher.registry.slots(lane));
-        let free = window.saturating_sub(in_flight).min(BATCH);
+        let free = free_places(window, of_lane.in_flight(), BATCH);
         if free == 0 {
             continue;
         }

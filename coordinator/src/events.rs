@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use stoker_core::job::{Effect, StateKind};
+use stoker_core::job::{Bells, Effect, StateKind};
 use stoker_core::time::Timestamp;
 use stoker_runtime::crash;
 use tokio::sync::Notify;
@@ -53,37 +53,25 @@ impl Events {
 
     fn committed(&self, changes: &[Change]) {
         crash::point("events.before");
-        let mut releasable = false;
-        let mut republish = false;
-        let mut sweep_at: Option<Timestamp> = None;
         metrics::changed(changes);
+        let mut bells = Bells::default();
         for change in changes {
-            releasable |= makes_releasable(change);
+            bells = bells.and(Bells::of(change.from, change.to, &change.effects));
             for effect in &change.effects {
-                match *effect {
-                    // The same commit put it into the outbox. The dispatcher hands its own over.
-                    Effect::Publish { .. } => {
-                        republish |= change.from == Some(StateKind::Dispatched);
-                    }
-                    Effect::StopAttempt { worker, attempt } => {
-                        let reason = stop_reason(change.to);
-                        self.registry.stop_attempt(worker, change.job, attempt, reason);
-                    }
-                    Effect::WakeDispatcher => releasable = true,
-                    Effect::WakeSweeper { at } => {
-                        sweep_at = Some(sweep_at.map_or(at, |earliest| earliest.min(at)));
-                    }
+                if let Effect::StopAttempt { worker, attempt } = *effect {
+                    let reason = stop_reason(change.to);
+                    self.registry.stop_attempt(worker, change.job, attempt, reason);
                 }
             }
         }
         self.hub.changed(changes.iter().map(|change| change.job));
-        if releasable {
+        if bells.dispatcher {
             self.dispatcher.notify_one();
         }
-        if republish {
+        if bells.outbox {
             self.outbox.notify_one();
         }
-        if let Some(at) = sweep_at {
+        if let Some(at) = bells.sweeper {
             self.sweep_by(at);
         }
         crash::point("events.after");
@@ -95,12 +83,6 @@ impl Events {
         drop(earliest);
         self.sweeper.notify_one();
     }
-}
-
-/// Whether the change put a job into the waiting line, or made room in a window.
-fn makes_releasable(change: &Change) -> bool {
-    let in_flight = |state| matches!(state, StateKind::Dispatched | StateKind::Leased);
-    change.to == StateKind::Queued || (change.from.is_some_and(in_flight) && !in_flight(change.to))
 }
 
 /// Why an attempt is to stop, from what became of its job.
@@ -151,28 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn the_dispatcher_wakes_for_new_work_and_for_new_room() {
-        use StateKind::{Cancelled, Dispatched, Leased, Queued, RetryWait, Succeeded};
-        for (from, to, rung) in [
-            (None, Queued, true),
-            (Some(Leased), Queued, true),
-            (Some(RetryWait), Queued, true),
-            (Some(Leased), Succeeded, true),
-            (Some(Dispatched), Cancelled, true),
-            (Some(Queued), Dispatched, false),
-            (Some(Dispatched), Leased, false),
-            (Some(Leased), Leased, false),
-            (Some(Queued), Cancelled, false),
-        ] {
-            assert_eq!(rings(from, to, vec![]), [rung, false, false], "{from:?} to {to:?}");
-        }
-    }
-
-    #[test]
-    fn a_redispatch_rings_for_the_outbox_but_a_dispatch_does_not() {
+    fn a_change_rings_for_whoever_waits_for_it() {
+        let (queued, dispatched) = (StateKind::Queued, StateKind::Dispatched);
         let publish = || vec![Effect::Publish { seq: stoker_core::ids::DispatchSeq::new(1) }];
-        let dispatched = StateKind::Dispatched;
-        assert_eq!(rings(Some(StateKind::Queued), dispatched, publish()), [false, false, false]);
+        assert_eq!(rings(None, queued, vec![]), [true, false, false]);
+        assert_eq!(rings(Some(queued), dispatched, publish()), [false, false, false]);
         assert_eq!(rings(Some(dispatched), dispatched, publish()), [false, false, true]);
     }
 

@@ -7,12 +7,12 @@ mod aside;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use stoker_broker::{Hint, PublishError, Publisher};
+use stoker_core::outbox::{self, Confirms, LOOK_AGAIN_AFTER, Sent, Standing, confirms};
 use stoker_runtime::crash;
 use stoker_runtime::retry::Delays;
 use stoker_runtime::tasks::Tasks;
@@ -57,18 +57,8 @@ impl OutboxPublisher {
     async fn send(&self, entries: Vec<OutboxEntry>) -> Result<Outcome, StoreError> {
         let hints = entries.iter().map(hint).collect();
         let outcomes = crash::around("publish", self.broker.publish(hints)).await;
-        let mut confirmed = Vec::with_capacity(entries.len());
-        let mut refused = BTreeMap::new();
-        let mut unconfirmed = 0;
-        for (entry, outcome) in entries.into_iter().zip(outcomes) {
-            match outcome {
-                Ok(()) => confirmed.push(entry),
-                Err(error) => {
-                    unconfirmed += 1;
-                    refused.insert(entry.lane, error);
-                }
-            }
-        }
+        let Confirms { confirmed, unconfirmed, refused } =
+            confirms(entries, outcomes, |entry| entry.lane.clone());
         metrics::published(confirmed.len(), unconfirmed);
         let all = refused.is_empty();
         for (lane, error) in refused {
@@ -80,15 +70,14 @@ impl OutboxPublisher {
         Ok(if all { Outcome::Confirmed } else { Outcome::Refused })
     }
 
-    /// Sends a round of what the outbox holds for queues in good standing; true when there may be
-    /// more.
-    async fn send_outbox(&self) -> Result<bool, StoreError> {
+    /// Sends a round of what the outbox holds for queues in good standing.
+    async fn send_outbox(&self) -> Result<Sent, StoreError> {
         let entries = self.store.outbox(BATCH, LaneSet::AllBut(self.aside.lanes_aside())).await?;
         let full = entries.len() >= BATCH as usize;
         if !entries.is_empty() {
             self.send(entries).await?;
         }
-        Ok(full)
+        Ok(if full { Sent::MoreLeft } else { Sent::All })
     }
 
     /// Tries a queue that was set aside with a few of its messages.
@@ -121,12 +110,15 @@ fn hint(entry: &OutboxEntry) -> Hint {
     }
 }
 
-fn tell(lane: &Lane, error: &PublishError, newly: bool) {
+fn tell(lane: &Lane, error: &PublishError, standing: Standing) {
     let error = error as &dyn std::error::Error;
-    if newly {
-        tracing::warn!(queue = %lane, error, "the queue's messages stay in the outbox");
-    } else {
-        tracing::debug!(queue = %lane, error, "the queue's messages still stay in the outbox");
+    match standing {
+        Standing::Lost => {
+            tracing::warn!(queue = %lane, error, "the queue's messages stay in the outbox");
+        }
+        Standing::StillAside => {
+            tracing::debug!(queue = %lane, error, "the queue's messages still stay in the outbox");
+        }
     }
 }
 
@@ -138,7 +130,8 @@ async fn publish(
     shutdown: CancellationToken,
 ) {
     let mut delays = Delays::new(Duration::from_millis(200), Duration::from_secs(5));
-    let mut resend = true;
+    let mut owed = outbox::Publisher::new();
+    let mut look_at = Instant::now();
     loop {
         // Cancel-safe: a round that was not received stays in the channel. Neither source starves
         // the other, since ready branches are taken at random.
@@ -147,29 +140,35 @@ async fn publish(
                 Some(round) => Some(gather(round, &mut inbox)),
                 None => return,
             },
-            () = std::future::ready(()), if resend => None,
-            () = publisher.events.outbox.notified(), if !resend => {
-                resend = true;
+            () = std::future::ready(()), if owed.owes() => None,
+            () = publisher.events.outbox.notified(), if !owed.owes() => {
+                owed.rung();
+                continue;
+            }
+            // Not put off by rounds that keep coming.
+            () = sleep_until(look_at), if !owed.owes() => {
+                owed.rung();
                 continue;
             }
             () = shutdown.cancelled() => return,
         };
-        let done = match round {
-            Some(round) => {
-                let round = publisher.aside.without_aside(round);
-                publisher.send(round).await.map(|_| resend)
-            }
-            None => publisher.send_outbox().await,
+        let done = if let Some(round) = round {
+            let round = publisher.aside.without_aside(round);
+            publisher.send(round).await.map(|_| Sent::All)
+        } else {
+            owed.reads();
+            look_at = Instant::now() + LOOK_AGAIN_AFTER;
+            publisher.send_outbox().await
         };
         match done {
-            Ok(more) => {
-                resend = more;
+            Ok(sent) => {
+                owed.sent(sent);
                 delays.reset();
             }
             Err(error) => {
                 unusable(&error);
                 // What was confirmed but not cleared is sent once more, which is harmless.
-                resend = true;
+                owed.sent(Sent::Failed);
                 if !delays.wait(&shutdown).await {
                     return;
                 }

@@ -1,8 +1,5 @@
 //! Applies what time brings: lease expiry, redispatch, retries, deadlines; and removes what has been
-//! kept long enough.
-//!
-//! A coordinator that was not listening must not punish workers for it: after a start, a store that
-//! could not be reached, or a pause of the whole process, every lease gets a full life first.
+//! kept long enough. When silence may be held against workers is [`Amnesty`]'s to say.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +7,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use stoker_broker::Publisher;
 use stoker_core::fleet::Fleet;
-use stoker_core::job::StateKind;
+use stoker_core::job::{Amnesty, StateKind};
+use stoker_core::outbox::is_intact;
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
 use stoker_runtime::crash;
@@ -112,8 +110,7 @@ async fn sweep_round(
     Ok(next.map_or(TICK, |at| at.since(now).clamp(Duration::from_millis(1), TICK)))
 }
 
-/// Queues whose broker holds at least a message for each dispatched job: nothing was lost there, the
-/// workers are only busy or away. Sending again would pile up duplicates without end.
+/// Queues that have lost nothing, see [`is_intact`].
 #[derive(Debug, Default)]
 struct Intact {
     asked_at: Option<Timestamp>,
@@ -139,31 +136,11 @@ impl Intact {
         self.lanes = join_all(asked)
             .await
             .into_iter()
-            .filter(|(lane, depth)| depth.is_some_and(|depth| depth.ready >= dispatched(lane)))
+            .filter(|(lane, depth)| {
+                depth.is_some_and(|depth| is_intact(depth.ready, dispatched(lane)))
+            })
             .map(|(lane, _)| lane)
             .collect();
-    }
-}
-
-/// Whether leases may be expired, or everyone has to be given time to be heard first.
-#[derive(Debug)]
-struct Amnesty {
-    lease: Duration,
-    last_sweep: Option<Timestamp>,
-}
-
-impl Amnesty {
-    fn new(lease: Duration) -> Self {
-        Self { lease, last_sweep: None }
-    }
-
-    /// At the first sweep, and when the last one that went through is half a lease ago.
-    fn is_owed(&self, now: Timestamp) -> bool {
-        self.last_sweep.is_none_or(|at| now.since(at) > self.lease / 2)
-    }
-
-    fn swept(&mut self, now: Timestamp) {
-        self.last_sweep = Some(now);
     }
 }
 
@@ -193,21 +170,5 @@ async fn remove_old(sweeper: &Sweeper) -> bool {
             );
             false
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const START: Timestamp = Timestamp::from_unix_millis(1_000_000);
-
-    #[test]
-    fn amnesty_is_owed_at_the_start_and_after_a_pause() {
-        let mut amnesty = Amnesty::new(Duration::from_secs(30));
-        assert!(amnesty.is_owed(START));
-        amnesty.swept(START);
-        assert!(!amnesty.is_owed(START.after(Duration::from_secs(1))));
-        assert!(amnesty.is_owed(START.after(Duration::from_secs(16))));
     }
 }

@@ -1,93 +1,70 @@
-//! Queues that do not take their messages, and when each is tried again.
+//! Queues that do not take their messages, as the coordinator's tasks share them. When each is tried
+//! again is [`outbox::Aside`]'s to say.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use stoker_broker::PublishError;
+use stoker_core::outbox::{self, Standing};
+use stoker_core::time::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::store::{Lane, OutboxEntry};
 
-/// Before the first trial; doubles with each that fails.
-const FIRST: Duration = Duration::from_millis(200);
-/// A queue that works again is noticed within this time.
-const LONGEST: Duration = Duration::from_secs(5);
-/// Queues tried at the same time: each may take as long as a publish may.
-const AT_ONCE: usize = 16;
-
 /// The queues; shared between what publishes and what explains why a job waits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Aside {
-    lanes: Mutex<BTreeMap<Lane, Trial>>,
+    lanes: Mutex<outbox::Aside<Lane>>,
     changed: Notify,
+    /// Where the rules' time begins.
+    began: Instant,
 }
 
-#[derive(Debug)]
-struct Trial {
-    at: Instant,
-    delay: Duration,
-    problem: String,
+impl Default for Aside {
+    fn default() -> Self {
+        Self { lanes: Mutex::default(), changed: Notify::new(), began: Instant::now() }
+    }
 }
 
 impl Aside {
     /// Why the queue's messages wait; `None` for a queue in good standing.
     pub fn problem(&self, lane: &Lane) -> Option<String> {
-        self.lanes().get(lane).map(|trial| trial.problem.clone())
+        self.lanes().problem(lane).map(str::to_owned)
     }
 
-    /// Sets a queue aside, or puts its next trial off further; true when it was in good standing.
-    pub(super) fn set(&self, lane: Lane, error: &PublishError, now: Instant) -> bool {
-        let problem = error.to_string();
-        let mut lanes = self.lanes();
-        let newly = match lanes.get_mut(&lane) {
-            // Messages that were under way when it was set aside say nothing new.
-            Some(trial) if trial.at > now => false,
-            Some(trial) => {
-                let delay = (trial.delay * 2).min(LONGEST);
-                *trial = Trial { at: now + delay, delay, problem };
-                false
-            }
-            None => {
-                lanes.insert(lane, Trial { at: now + FIRST, delay: FIRST, problem });
-                true
-            }
-        };
-        drop(lanes);
-        if newly {
+    /// Sets a queue aside, or puts its next trial off further.
+    pub(super) fn set(&self, lane: Lane, error: &PublishError, now: Instant) -> Standing {
+        let standing = self.lanes().set(lane, error.to_string(), self.time(now));
+        if standing == Standing::Lost {
             self.changed.notify_one();
         }
-        newly
+        standing
     }
 
     /// Takes a queue back; false when it was in good standing.
     pub(super) fn readmit(&self, lane: &Lane) -> bool {
-        self.lanes().remove(lane).is_some()
+        self.lanes().readmit(lane)
     }
 
     pub(super) fn lanes_aside(&self) -> Vec<Lane> {
-        self.lanes().keys().cloned().collect()
+        self.lanes().queues().cloned().collect()
     }
 
     /// What may be sent at once. The rest stays in the outbox.
     pub(super) fn without_aside(&self, mut entries: Vec<OutboxEntry>) -> Vec<OutboxEntry> {
         let lanes = self.lanes();
-        if !lanes.is_empty() {
-            entries.retain(|entry| !lanes.contains_key(&entry.lane));
-        }
+        entries.retain(|entry| !lanes.contains(&entry.lane));
         entries
     }
 
     pub(super) fn next_trial(&self) -> Option<Instant> {
-        self.lanes().values().map(|trial| trial.at).min()
+        let start = Timestamp::default();
+        self.lanes().next_trial().map(|at| self.began + at.since(start))
     }
 
     /// Some of the queues whose time has come.
     pub(super) fn due(&self, now: Instant) -> Vec<Lane> {
-        let lanes = self.lanes();
-        let due = lanes.iter().filter(|(_, trial)| trial.at <= now);
-        due.map(|(lane, _)| lane.clone()).take(AT_ONCE).collect()
+        self.lanes().due(self.time(now))
     }
 
     /// Waits until a queue is set aside.
@@ -95,7 +72,12 @@ impl Aside {
         self.changed.notified().await;
     }
 
-    fn lanes(&self) -> MutexGuard<'_, BTreeMap<Lane, Trial>> {
+    /// To the millisecond; what is left of one is waited for with the next.
+    fn time(&self, now: Instant) -> Timestamp {
+        Timestamp::default().after(now.saturating_duration_since(self.began))
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, outbox::Aside<Lane>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

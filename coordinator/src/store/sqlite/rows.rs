@@ -6,8 +6,8 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use stoker_core::ids::{Attempt, ClaimId, DispatchSeq, JobId, LeaseToken, ParseIdError, WorkerId};
 use stoker_core::job::{
-    AttemptOutcome, Budgets, Event, Failure, FailureKind, FailureReason, Job, JobRecord, Lease,
-    Refusal, State, StateKind, apply, next_due,
+    AttemptEnd, Budgets, Event, Failure, FailureReason, Job, JobRecord, Lease, Refusal, State,
+    StateKind, apply, attempt_ends, next_due,
 };
 use stoker_core::request::{Labels, Task};
 use stoker_core::time::Timestamp;
@@ -136,8 +136,8 @@ impl StoredJob {
         };
         let before = std::mem::replace(&mut self.job, transition.job);
         self.save(write)?;
-        if let Some(ended) = ended_attempt(&before, &self.job) {
-            end_attempt(write, (&before, &self.job), ended, event)?;
+        for end in attempt_ends(&before, &self.job, event) {
+            record_attempt_end(write, self.job.id, &end)?;
         }
         let waited = match (before.started_at, self.job.started_at) {
             (None, Some(started)) => Some(started.since(self.job.accepted_at)),
@@ -250,58 +250,8 @@ fn select_by_id() -> &'static str {
     &SQL
 }
 
-/// The attempt that was leased before and is no more.
-fn ended_attempt(before: &Job, after: &Job) -> Option<Attempt> {
-    let was = before.lease()?.attempt;
-    (after.lease().map(|lease| lease.attempt) != Some(was)).then_some(was)
-}
-
-fn end_attempt(
-    write: &Write<'_>,
-    (before, job): (&Job, &Job),
-    attempt: Attempt,
-    event: &Event,
-) -> Result<(), StoreError> {
-    let (outcome, code, message) = match event {
-        Event::Completed { attempt: winner } if *winner == attempt => {
-            (AttemptOutcome::Succeeded, "", "")
-        }
-        Event::AttemptFailed { error, .. } => {
-            let outcome = match error.kind {
-                FailureKind::Crash => AttemptOutcome::Crashed,
-                FailureKind::Retryable | FailureKind::Permanent => AttemptOutcome::Failed,
-            };
-            (outcome, error.code.as_str(), error.message.as_str())
-        }
-        Event::Released { .. } => (AttemptOutcome::Released, "", ""),
-        Event::LeaseExpired { .. } => match &job.failure {
-            // Else it is the failure of an earlier attempt.
-            Some(failure) if job.spent.failures > before.spent.failures => {
-                (AttemptOutcome::Failed, failure.code.as_str(), failure.message.as_str())
-            }
-            _ => (AttemptOutcome::WorkerLost, "WORKER_LOST", "no heartbeat arrived in time"),
-        },
-        Event::Completed { .. }
-        | Event::CancelRequested
-        | Event::CancelGraceOver
-        | Event::DeadlinePassed
-        | Event::DispatchChosen
-        | Event::RedispatchDue
-        | Event::Claimed { .. }
-        | Event::HeartbeatReceived { .. }
-        | Event::WorkerDisconnected { .. }
-        | Event::RetryDue => (AttemptOutcome::Revoked, "", ""),
-    };
-    record_attempt_end(write, job.id, attempt, (outcome, code, message))
-}
-
 /// Writes how an attempt ended.
-pub(super) fn record_attempt_end(
-    write: &Write<'_>,
-    job: JobId,
-    attempt: Attempt,
-    (outcome, code, message): (AttemptOutcome, &str, &str),
-) -> Result<(), StoreError> {
+fn record_attempt_end(write: &Write<'_>, job: JobId, end: &AttemptEnd) -> Result<(), StoreError> {
     write
         .db
         .prepare_cached(
@@ -311,11 +261,11 @@ pub(super) fn record_attempt_end(
         .and_then(|mut statement| {
             statement.execute(params![
                 job.as_bytes(),
-                attempt.number(),
+                end.attempt.number(),
                 write.now.as_unix_millis(),
-                outcome.number(),
-                code,
-                message
+                end.outcome.number(),
+                end.code,
+                end.message
             ])
         })
         .map(drop)

@@ -1,15 +1,18 @@
 //! What workers report of their attempts: progress, results, failures, releases.
 
 use rusqlite::{OptionalExtension as _, params};
-use stoker_core::ids::{Attempt, LeaseToken};
-use stoker_core::job::{AttemptError, AttemptOutcome, Event, Refusal};
+use stoker_core::ids::LeaseToken;
+use stoker_core::job::{
+    Append, AttemptError, AttemptOutcome, CompletionPlan, Event, Issued, Refusal, Span,
+    answer_completion, answer_progress, answer_release,
+};
 
 use crate::store::{
     AttemptRef, Checkpoint, CompleteOutcome, HeartbeatOutcome, Release, SettleOutcome, StoreError,
     StoredPart,
 };
 
-use super::rows::{StoredJob, number, record_attempt_end};
+use super::rows::{StoredJob, number};
 use super::writer::Write;
 
 /// An attempt that was found, with its token checked.
@@ -33,13 +36,11 @@ fn heartbeat_one(
     let Some(Found { mut stored, .. }) = find(write, &checkpoint.attempt)? else {
         return Ok(HeartbeatOutcome::Fenced);
     };
-    if !is_current(&stored, attempt) {
-        return Ok(HeartbeatOutcome::Fenced);
-    }
     let before = stored.job.items_done;
-    let Some(items_done) = store_checkpoint(write, &mut stored, &checkpoint.parts)? else {
+    let Some(append) = answer_progress(&stored.job, attempt, spans(&checkpoint.parts)) else {
         return Ok(HeartbeatOutcome::Fenced);
     };
+    let items_done = store(write, &mut stored, &checkpoint.parts, &append)?;
     let event = Event::HeartbeatReceived { attempt, items_done };
     let extended = if items_done > before {
         stored.transit(write, &event)?
@@ -64,29 +65,24 @@ fn complete_one(
     write: &mut Write<'_>,
     completion: &Checkpoint,
 ) -> Result<CompleteOutcome, StoreError> {
-    let AttemptRef { job, attempt, .. } = completion.attempt;
+    let attempt = completion.attempt.attempt;
     let Some(Found { mut stored, outcome }) = find(write, &completion.attempt)? else {
         return Ok(CompleteOutcome::Fenced);
     };
-    if outcome == AttemptOutcome::Succeeded {
-        return Ok(CompleteOutcome::AlreadyRecorded);
+    match answer_completion(&stored.job, outcome, spans(&completion.parts)) {
+        CompletionPlan::AlreadyRecorded => return Ok(CompleteOutcome::AlreadyRecorded),
+        CompletionPlan::Terminal => return Ok(CompleteOutcome::Terminal),
+        CompletionPlan::Incomplete => return Ok(CompleteOutcome::Incomplete),
+        CompletionPlan::Record { replace_from } => {
+            if !replace_tail(write, &mut stored, &completion.parts, replace_from)? {
+                return Ok(CompleteOutcome::Incomplete);
+            }
+        }
     }
-    if stored.job.state.is_terminal() {
-        return Ok(CompleteOutcome::Terminal);
-    }
-    if !replace_tail(write, &mut stored, &completion.parts)? {
-        return Ok(CompleteOutcome::Incomplete);
-    }
-    let current = is_current(&stored, attempt);
-    match stored.transit(write, &Event::Completed { attempt })? {
-        Ok(()) => {}
-        Err(_refusal) => return Ok(CompleteOutcome::Fenced),
-    }
-    if !current {
-        // An earlier attempt won; the machine has closed the running one, not this.
-        record_attempt_end(write, job, attempt, (AttemptOutcome::Succeeded, "", ""))?;
-    }
-    Ok(CompleteOutcome::Recorded)
+    Ok(match stored.transit(write, &Event::Completed { attempt })? {
+        Ok(()) => CompleteOutcome::Recorded,
+        Err(_refusal) => CompleteOutcome::Fenced,
+    })
 }
 
 pub(super) fn fail(
@@ -120,12 +116,11 @@ pub(super) fn release(
             let Some(Found { mut stored, .. }) = find(write, &attempt)? else {
                 return Ok(SettleOutcome::Fenced);
             };
-            if !is_current(&stored, attempt.attempt) {
+            let parts = &release.checkpoint.parts;
+            let Some(append) = answer_release(&stored.job, attempt.attempt, spans(parts)) else {
                 return Ok(SettleOutcome::Fenced);
-            }
-            // A checkpoint with a gap is dropped; the attempt is given back all the same.
-            let items_done = store_checkpoint(write, &mut stored, &release.checkpoint.parts)?
-                .unwrap_or(stored.job.items_done);
+            };
+            let items_done = store(write, &mut stored, parts, &append)?;
             let event =
                 Event::Released { attempt: attempt.attempt, reason: release.reason, items_done };
             Ok(settled(&stored.transit(write, &event)?))
@@ -140,8 +135,8 @@ fn settled(result: &Result<(), Refusal>) -> SettleOutcome {
     }
 }
 
-fn is_current(stored: &StoredJob, attempt: Attempt) -> bool {
-    stored.job.lease().is_some_and(|lease| lease.attempt == attempt)
+fn spans(parts: &[StoredPart]) -> impl Iterator<Item = Span> {
+    parts.iter().map(|part| Span { first_item: part.first_item, items: part.items })
 }
 
 /// The job and attempt that a fence names; `None` when there is none or the token is wrong.
@@ -153,55 +148,38 @@ fn find(write: &Write<'_>, attempt: &AttemptRef) -> Result<Option<Found>, StoreE
             statement
                 .query_row(params![attempt.job.as_bytes(), attempt.attempt.number()], |row| {
                     let token = LeaseToken::from_bytes(row.get(0)?);
-                    Ok((token, number(row, 1, AttemptOutcome::from_number)?))
+                    Ok(Issued { token, outcome: number(row, 1, AttemptOutcome::from_number)? })
                 })
                 .optional()
         })
         .map_err(StoreError::database("reading an attempt"))?;
-    let Some((token, outcome)) = found else { return Ok(None) };
-    if token != attempt.token {
+    let Some(outcome) = found.and_then(|issued| issued.shown(attempt.token)) else {
         return Ok(None);
-    }
+    };
     Ok(StoredJob::load(write.db, attempt.job)?.map(|stored| Found { stored, outcome }))
 }
 
-/// Stores the parts that follow what is stored, skips those that are stored already, and answers
-/// how many items are done then; `None` when there is a gap or a part is too long.
-fn store_checkpoint(
+/// Stores what is to be appended; answers how many items are done then.
+fn store(
     write: &Write<'_>,
     stored: &mut StoredJob,
     parts: &[StoredPart],
-) -> Result<Option<u32>, StoreError> {
-    let mut done = stored.job.items_done;
-    for part in parts {
-        let end = part.first_item.saturating_add(part.items);
-        if end <= done {
-            continue;
-        }
-        if part.first_item != done || end > stored.job.items_total {
-            return Ok(None);
-        }
+    append: &Append,
+) -> Result<u32, StoreError> {
+    for part in append.parts.iter().filter_map(|index| parts.get(*index)) {
         insert_part(write, stored, part)?;
-        done = end;
     }
-    Ok(Some(done))
+    Ok(append.items_done)
 }
 
-/// Puts the parts in the place of everything from their first item on; false when the result is
-/// not whole then.
+/// Puts the parts in the place of everything from their first item on; false when a stored part
+/// reaches across it.
 fn replace_tail(
     write: &Write<'_>,
     stored: &mut StoredJob,
     parts: &[StoredPart],
+    first: u32,
 ) -> Result<bool, StoreError> {
-    let total = stored.job.items_total;
-    let first = parts.first().map_or(total, |part| part.first_item);
-    let contiguous = parts.iter().try_fold(first, |next, part| {
-        (part.first_item == next).then(|| next.saturating_add(part.items))
-    });
-    if first > stored.job.items_done || contiguous != Some(total) {
-        return Ok(false);
-    }
     if first < stored.job.items_done && !cut_results(write, stored, first)? {
         return Ok(false);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension as _, params};
 use stoker_core::ids::{JobId, WorkerId};
 use stoker_core::job::{Event, State, due_event};
+use stoker_core::outbox::check_again_after;
 use stoker_core::time::Timestamp;
 
 use crate::store::{Lane, StoreError, Swept};
@@ -13,8 +14,6 @@ use super::dispatch::put_into_outbox;
 use super::rows::{StoredJob, optional_time};
 use super::writer::Write;
 
-/// How long a job whose queue is intact is left alone: a queue may lose its messages at any time.
-const CHECK_AGAIN: Duration = Duration::from_secs(15);
 /// How long a job that cannot be handled is left alone.
 const MEND: Duration = Duration::from_mins(5);
 
@@ -61,7 +60,7 @@ fn sweep_one(write: &mut Write<'_>, work: &Sweep, job: JobId) -> Result<bool, St
     };
     let redispatch = event == Event::RedispatchDue;
     if redispatch && work.intact.contains(&stored.names(write.lanes)?.lane) {
-        put_off(write, job, CHECK_AGAIN.min(write.policy.lease.redispatch_after / 2))?;
+        put_off(write, job, check_again_after(&write.policy.lease))?;
         return Ok(false);
     }
     if let Err(refusal) = stored.transit(write, &event)? {
