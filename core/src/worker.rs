@@ -45,10 +45,10 @@ pub const fn after_claim(reply: ClaimReply) -> AfterClaim {
 /// How an attempt came to its end at the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportKind {
-    /// A result that is in memory.
+    /// A result, in memory or in a file.
     Complete,
-    /// A result that an earlier process, or one that was cut off, left in a file.
-    Spooled,
+    /// A result of which only the file is known, that an earlier process left.
+    Inherited,
     Fail,
     Release,
 }
@@ -64,6 +64,8 @@ pub enum ReportReply {
     Meaningless,
     /// The report itself is wrong; to repeat it is no use.
     Refused,
+    /// The result's file does not give it back; the coordinator was not asked.
+    Unreadable,
     /// None came; it may have been recorded.
     Unanswered,
 }
@@ -76,6 +78,19 @@ pub enum Definitive {
     Discarded,
     /// The coordinator cannot take it, now or ever.
     Lost,
+    /// The file does not give the result back. Says nothing of the coordinator; a file that is still
+    /// there is left alone.
+    Unreadable,
+}
+
+/// What is reported in the place of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instead {
+    /// A permanent failure: the coordinator does not take the result, which the job's owner sees.
+    ResultRefused,
+    /// A failure that a retry may mend: the worker has lost the result, and the job need not wait
+    /// until the lease expires.
+    ResultLost,
 }
 
 /// What follows from the answer to a report.
@@ -85,8 +100,8 @@ pub enum AfterReport {
     Settle(Definitive),
     /// Keep it, with its delivery, and send it again.
     SendAgain,
-    /// Report a permanent failure instead, which the job's owner sees.
-    FailInstead,
+    /// Report a failure instead, with the delivery kept until that is settled.
+    Fail(Instead),
 }
 
 /// What to do with a report that was answered so.
@@ -95,8 +110,10 @@ pub const fn after_report(kind: ReportKind, reply: ReportReply) -> AfterReport {
         (ReportReply::Recorded, _) => AfterReport::Settle(Definitive::Recorded),
         (ReportReply::Fenced, _) => AfterReport::Settle(Definitive::Discarded),
         (ReportReply::Unanswered, _) => AfterReport::SendAgain,
-        (ReportReply::Refused, ReportKind::Complete) => AfterReport::FailInstead,
-        (ReportReply::Refused, ReportKind::Spooled | ReportKind::Fail | ReportKind::Release)
+        (ReportReply::Refused, ReportKind::Complete) => AfterReport::Fail(Instead::ResultRefused),
+        (ReportReply::Unreadable, ReportKind::Complete) => AfterReport::Fail(Instead::ResultLost),
+        (ReportReply::Unreadable, _) => AfterReport::Settle(Definitive::Unreadable),
+        (ReportReply::Refused, ReportKind::Inherited | ReportKind::Fail | ReportKind::Release)
         | (ReportReply::Meaningless, _) => AfterReport::Settle(Definitive::Lost),
     }
 }
@@ -152,7 +169,7 @@ mod tests {
     use super::*;
 
     const KINDS: [ReportKind; 4] =
-        [ReportKind::Complete, ReportKind::Spooled, ReportKind::Fail, ReportKind::Release];
+        [ReportKind::Complete, ReportKind::Inherited, ReportKind::Fail, ReportKind::Release];
 
     #[test]
     fn a_refused_delivery_is_settled_and_never_returned() {
@@ -188,11 +205,18 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_is_refused_fails_its_job_and_nothing_is_repeated_for_ever() {
-        let refused = |kind| after_report(kind, ReportReply::Refused);
-        assert_eq!(refused(ReportKind::Complete), AfterReport::FailInstead);
-        for kind in [ReportKind::Spooled, ReportKind::Fail, ReportKind::Release] {
-            assert_eq!(refused(kind), AfterReport::Settle(Definitive::Lost));
+    fn a_result_that_is_refused_or_lost_fails_its_job_and_nothing_is_repeated_for_ever() {
+        let after = |reply, kind| after_report(kind, reply);
+        let complete = ReportKind::Complete;
+        let refused = AfterReport::Fail(Instead::ResultRefused);
+        assert_eq!(after(ReportReply::Refused, complete), refused);
+        let lost = AfterReport::Fail(Instead::ResultLost);
+        assert_eq!(after(ReportReply::Unreadable, complete), lost);
+        for kind in [ReportKind::Inherited, ReportKind::Fail, ReportKind::Release] {
+            let settled = AfterReport::Settle(Definitive::Lost);
+            assert_eq!(after(ReportReply::Refused, kind), settled);
+            let settled = AfterReport::Settle(Definitive::Unreadable);
+            assert_eq!(after(ReportReply::Unreadable, kind), settled);
         }
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use stoker_core::ids::WorkerId;
+use stoker_core::worker::Definitive;
 use stoker_proto::v1::{ReleaseReason, ResultPart};
 use stoker_runtime::retry::Delays;
 use tokio::sync::{mpsc, watch};
@@ -21,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, info, warn};
 
-use calls::{Answer, Calls, Contact, Definitive};
+use calls::{Answer, Calls, Contact};
 use pending::{Entry, PendingReports};
 
 use crate::agent::Event;

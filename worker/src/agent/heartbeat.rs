@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use stoker_core::time::Timestamp;
+use stoker_core::worker::{AfterBeat, BeatReply, Phase, after_beat};
 use stoker_proto::v1;
 use stoker_proto::v1::{AttemptProgress, HeartbeatOutcome, WorkerState};
 use tracing::{debug, warn};
@@ -168,11 +169,13 @@ impl State {
         };
         self.pulse.failed = false;
         for (key, outcome) in keys.into_iter().zip(response.outcomes) {
-            match HeartbeatOutcome::try_from(outcome) {
-                Ok(HeartbeatOutcome::Continue) => self.checkpoint_stored(key),
-                Ok(HeartbeatOutcome::Stop) => self.stop(key),
-                Ok(HeartbeatOutcome::Fenced) => self.fenced(key),
-                Ok(HeartbeatOutcome::Unspecified) | Err(_) => self.checkpoint_lost(key),
+            let Some(held) = self.held.get(&key) else { continue };
+            let phase = if held.reporting { Phase::Reporting } else { Phase::Running };
+            match after_beat(phase, reply(outcome)) {
+                AfterBeat::GoOn => self.checkpoint_stored(key),
+                AfterBeat::GiveBack => self.stop(key),
+                AfterBeat::Forget => self.fenced(key),
+                AfterBeat::SendPartsAgain => self.checkpoint_lost(key),
             }
         }
         self.effects.extend(response.register_again.then_some(Effect::RegisterAgain));
@@ -197,5 +200,14 @@ impl State {
         let Some(model) = self.models.get_mut(held.index) else { return };
         let ended = model.board.checkpoint_lost(key);
         self.all_ended(ended);
+    }
+}
+
+fn reply(outcome: i32) -> BeatReply {
+    match HeartbeatOutcome::try_from(outcome) {
+        Ok(HeartbeatOutcome::Continue) => BeatReply::Continue,
+        Ok(HeartbeatOutcome::Stop) => BeatReply::Stop,
+        Ok(HeartbeatOutcome::Fenced) => BeatReply::Fenced,
+        Ok(HeartbeatOutcome::Unspecified) | Err(_) => BeatReply::Unanswered,
     }
 }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use stoker_broker::Acker;
 use stoker_core::ids::{ClaimId, JobId, WorkerId};
+use stoker_core::job::ClaimRefusal;
+use stoker_core::worker::{AfterClaim, ClaimReply, after_claim};
 use stoker_proto::v1;
 use stoker_proto::v1::claim_outcome::Outcome;
 use stoker_runtime::retry::Delays;
@@ -164,28 +166,19 @@ impl Claims {
         let mut granted = Vec::new();
         let mut deferred = Vec::new();
         for (pending, outcome) in pending.into_iter().zip(outcomes) {
-            match outcome.outcome {
-                Some(Outcome::Granted(grant)) => {
-                    metrics::claimed(ClaimLabel::Granted);
+            let reply = reply(outcome.outcome.as_ref());
+            metrics::claimed(label(reply));
+            match (after_claim(reply), outcome.outcome) {
+                (AfterClaim::Run, Some(Outcome::Granted(grant))) => {
                     match pending.granted(grant) {
                         Ok(job) => granted.push(job),
                         // Unsettled, it would take a place of the prefetch for good.
                         Err(ticket) => self.settle(ticket).await,
                     }
                 }
-                Some(Outcome::Deferred(_)) => {
-                    metrics::claimed(ClaimLabel::Deferred);
-                    deferred.push(pending);
-                }
-                Some(Outcome::Refused(refusal)) => {
-                    let refusal = v1::ClaimRefusal::try_from(refusal);
-                    let refusal = refusal.unwrap_or(v1::ClaimRefusal::Unspecified);
-                    metrics::claimed(label(refusal));
-                    debug!(job = %pending.job, ?refusal, "claim refused");
-                    self.settle(pending.ticket()).await;
-                }
-                None => {
-                    error!(job = %pending.job, "claim answer without an outcome; update the worker");
+                (AfterClaim::ClaimAgain, _) => deferred.push(pending),
+                (AfterClaim::Settle | AfterClaim::Run, _) => {
+                    debug!(job = %pending.job, ?reply, "claim refused");
                     self.settle(pending.ticket()).await;
                 }
             }
@@ -237,11 +230,34 @@ impl Pending {
     }
 }
 
-const fn label(refusal: v1::ClaimRefusal) -> ClaimLabel {
-    match refusal {
-        v1::ClaimRefusal::Busy => ClaimLabel::Busy,
-        v1::ClaimRefusal::Terminal => ClaimLabel::Terminal,
-        v1::ClaimRefusal::Stale => ClaimLabel::Stale,
-        v1::ClaimRefusal::Unknown | v1::ClaimRefusal::Unspecified => ClaimLabel::Unknown,
+/// The answer to one claim.
+fn reply(outcome: Option<&Outcome>) -> ClaimReply {
+    match outcome {
+        Some(Outcome::Granted(_)) => ClaimReply::Granted,
+        Some(Outcome::Deferred(_)) => ClaimReply::Deferred,
+        Some(Outcome::Refused(refusal)) => match v1::ClaimRefusal::try_from(*refusal) {
+            Ok(v1::ClaimRefusal::Busy) => ClaimReply::Refused(ClaimRefusal::Busy),
+            Ok(v1::ClaimRefusal::Terminal) => ClaimReply::Refused(ClaimRefusal::Terminal),
+            Ok(v1::ClaimRefusal::Stale) => ClaimReply::Refused(ClaimRefusal::Stale),
+            Ok(v1::ClaimRefusal::Unknown) => ClaimReply::Unknown,
+            Ok(v1::ClaimRefusal::Unspecified) | Err(_) => ClaimReply::Meaningless,
+        },
+        None => {
+            error!("claim answer without an outcome; update the worker");
+            ClaimReply::Meaningless
+        }
+    }
+}
+
+const fn label(reply: ClaimReply) -> ClaimLabel {
+    match reply {
+        ClaimReply::Granted => ClaimLabel::Granted,
+        ClaimReply::Deferred => ClaimLabel::Deferred,
+        ClaimReply::Refused(ClaimRefusal::Busy) => ClaimLabel::Busy,
+        ClaimReply::Refused(ClaimRefusal::Terminal) => ClaimLabel::Terminal,
+        ClaimReply::Refused(ClaimRefusal::Stale) => ClaimLabel::Stale,
+        ClaimReply::Unknown | ClaimReply::Meaningless | ClaimReply::Unanswered => {
+            ClaimLabel::Unknown
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use stoker_core::ids::WorkerId;
+use stoker_core::worker::{AfterReport, Definitive, Instead, ReportReply, after_report};
 use stoker_proto::v1;
 use stoker_proto::v1::{CompleteOutcome, HeartbeatOutcome, ResultPart, SettleOutcome};
 use stoker_runtime::trace_context::TraceContext;
@@ -17,19 +18,6 @@ use crate::board::{Failure, FailureKind, part_bytes};
 use crate::link::{Link, LinkError};
 use crate::metrics;
 use crate::spool::{Spool, Spooled};
-
-/// A definitive answer for one report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Definitive {
-    Recorded,
-    /// The job had ended, or the attempt is no longer its current one.
-    Discarded,
-    /// The coordinator cannot take it, now or ever.
-    Lost,
-    /// The spool does not give the result back. Says nothing of the coordinator, which was not
-    /// asked; a file that is still there is left alone.
-    Unreadable,
-}
 
 /// What is known of the coordinator after a call.
 #[derive(Debug, Default)]
@@ -55,22 +43,33 @@ impl Answer {
         Self { again: group, contact: Contact::Missed(error), ..Self::default() }
     }
 
-    fn take(&mut self, entry: Entry, definitive: Definitive) {
-        if definitive != Definitive::Unreadable {
-            self.contact = Contact::Answered;
-        } else if entry.fence.is_some() {
-            // An attempt of this process: its job need not wait until the lease expires.
-            let message = "the worker lost the result that it had kept on its disk".to_owned();
-            let (kind, code) = (FailureKind::Retryable, "RESULT_LOST");
-            self.again.push(entry.with_verdict(Verdict::Fail(Failure { kind, code, message })));
-            return;
+    /// Does with one report what its answer asks for; `why` tells of a refusal.
+    fn conclude(&mut self, entry: Entry, reply: ReportReply, why: &str) {
+        match reply {
+            ReportReply::Unanswered | ReportReply::Unreadable => {}
+            ReportReply::Recorded
+            | ReportReply::Fenced
+            | ReportReply::Meaningless
+            | ReportReply::Refused => self.contact = Contact::Answered,
         }
-        self.settled.push((entry, definitive));
+        let failure = match after_report(entry.report_kind(), reply) {
+            AfterReport::Settle(definitive) => return self.settled.push((entry, definitive)),
+            AfterReport::SendAgain => return self.again.push(entry),
+            AfterReport::Fail(Instead::ResultRefused) => {
+                let (kind, code) = (FailureKind::Permanent, "RESULT_REFUSED");
+                Failure { kind, code, message: why.to_owned() }
+            }
+            AfterReport::Fail(Instead::ResultLost) => {
+                let message = "the worker lost the result that it had kept on its disk".to_owned();
+                Failure { kind: FailureKind::Retryable, code: "RESULT_LOST", message }
+            }
+        };
+        self.again.push(entry.with_verdict(Verdict::Fail(failure)));
     }
 }
 
-/// A call's outcomes, one per report; or none.
-type Outcomes = Result<Vec<Definitive>, LinkError>;
+/// A call's answers, one per report; or none.
+type Replies = Result<Vec<ReportReply>, LinkError>;
 
 pub(super) struct Calls {
     worker: WorkerId,
@@ -100,22 +99,23 @@ impl Calls {
     pub(super) async fn make(self: Arc<Self>, group: Vec<Entry>, max_bytes: usize) -> Answer {
         let started = Instant::now();
         let kind = group.first().map_or(Kind::Complete, Entry::kind);
-        let outcomes = self.leave.run_until_cancelled(self.call(kind, &group, max_bytes)).await;
-        let answer = match outcomes {
+        let replies = self.leave.run_until_cancelled(self.call(kind, &group, max_bytes)).await;
+        let answer = match replies {
             None => Answer::missed(group, None),
-            Some(Ok(outcomes)) if outcomes.len() == group.len() => {
+            Some(Ok(replies)) if replies.len() == group.len() => {
                 let mut answer = Answer::default();
-                for (entry, definitive) in group.into_iter().zip(outcomes) {
-                    answer.take(entry, definitive);
+                for (entry, reply) in group.into_iter().zip(replies) {
+                    answer.conclude(entry, reply, "");
                 }
                 answer
             }
-            Some(Ok(outcomes)) => {
-                error!(got = outcomes.len(), expected = group.len(), "bad answer to a report");
+            Some(Ok(replies)) => {
+                error!(got = replies.len(), expected = group.len(), "bad answer to a report");
                 Answer::missed(group, None)
             }
             Some(Err(error)) if error.is_transient() => Answer::missed(group, Some(error)),
-            Some(Err(error)) => return self.refused(group, max_bytes, &error).await,
+            // Rare, and large.
+            Some(Err(error)) => return Box::pin(self.refused(group, max_bytes, &error)).await,
         };
         metrics::reported(label(kind), started.elapsed());
         answer
@@ -131,12 +131,12 @@ impl Calls {
                 continue;
             }
             let single = std::slice::from_ref(&entry);
-            let outcome =
+            let replies =
                 self.leave.run_until_cancelled(self.call(entry.kind(), single, max_bytes)).await;
-            match outcome {
-                Some(Ok(outcomes)) if outcomes.len() == 1 => {
-                    let definitive = outcomes.first().copied().unwrap_or(Definitive::Lost);
-                    answer.take(entry, definitive);
+            match replies {
+                Some(Ok(replies)) if replies.len() == 1 => {
+                    let reply = replies.first().copied().unwrap_or(ReportReply::Meaningless);
+                    answer.conclude(entry, reply, "");
                 }
                 Some(Err(error)) if !error.is_transient() => {
                     self.refused_alone(entry, &error, &mut answer);
@@ -147,27 +147,18 @@ impl Calls {
         answer
     }
 
-    /// A result that the coordinator does not take fails its job, which its owner sees.
     fn refused_alone(&self, entry: Entry, error: &LinkError, answer: &mut Answer) {
         error!(%error, "the coordinator refused a report");
-        match (&entry.verdict, &entry.fence) {
-            (Verdict::Complete { .. } | Verdict::Spooled { .. }, Some(_)) => {
-                if let (Verdict::Spooled { path, .. }, Some(spool)) = (&entry.verdict, &self.spool)
-                {
-                    spool.remove(path);
-                }
-                let failure = Failure {
-                    kind: FailureKind::Permanent,
-                    code: "RESULT_REFUSED",
-                    message: error.to_string(),
-                };
-                answer.again.push(entry.with_verdict(Verdict::Fail(failure)));
-            }
-            _ => answer.settled.push((entry, Definitive::Lost)),
+        // A file whose attempt is known goes with the failure that takes the result's place.
+        if let (Verdict::Spooled { path, .. }, Some(_), Some(spool)) =
+            (&entry.verdict, entry.fence, &self.spool)
+        {
+            spool.remove(path);
         }
+        answer.conclude(entry, ReportReply::Refused, &error.to_string());
     }
 
-    async fn call(&self, kind: Kind, group: &[Entry], max_bytes: usize) -> Outcomes {
+    async fn call(&self, kind: Kind, group: &[Entry], max_bytes: usize) -> Replies {
         match kind {
             Kind::Complete => self.complete(group, max_bytes).await,
             Kind::Fail => self.fail(group).await,
@@ -175,7 +166,7 @@ impl Calls {
         }
     }
 
-    async fn complete(&self, group: &[Entry], max_bytes: usize) -> Outcomes {
+    async fn complete(&self, group: &[Entry], max_bytes: usize) -> Replies {
         let span = info_span!("report", jobs = group.len());
         match group {
             [only] => TraceContext::of(&only.span).set_parent(&span),
@@ -193,7 +184,7 @@ impl Calls {
                     completions.push(completion);
                     outcomes.push(None);
                 }
-                Err(definitive) => outcomes.push(Some(definitive)),
+                Err(reply) => outcomes.push(Some(reply)),
             }
         }
         let mut answers = Vec::new().into_iter();
@@ -204,7 +195,7 @@ impl Calls {
             answers = response.outcomes.into_iter();
         }
         // A short answer is found by its length.
-        let fill = |known: Option<Definitive>| known.or_else(|| Some(completed(answers.next()?)));
+        let fill = |known: Option<ReportReply>| known.or_else(|| Some(completed(answers.next()?)));
         Ok(outcomes.into_iter().map_while(fill).collect())
     }
 
@@ -213,21 +204,21 @@ impl Calls {
         &self,
         entry: &Entry,
         max_bytes: usize,
-    ) -> Result<Result<v1::Completion, Definitive>, LinkError> {
+    ) -> Result<Result<v1::Completion, ReportReply>, LinkError> {
         let Completion { fence, parts, busy } = match self.load(entry).await {
             Ok(completion) => completion,
-            Err(definitive) => return Ok(Err(definitive)),
+            Err(reply) => return Ok(Err(reply)),
         };
         let rest = match self.store_front(fence, parts, max_bytes).await? {
             Ok(rest) => rest,
-            Err(definitive) => return Ok(Err(definitive)),
+            Err(reply) => return Ok(Err(reply)),
         };
         let busy = prost_duration(busy);
         Ok(Ok(v1::Completion { fence: Some(fence.to_wire()), parts: rest, busy }))
     }
 
     /// Each entry is decided by itself: a file that cannot be read holds nothing else up.
-    async fn load(&self, entry: &Entry) -> Result<Completion, Definitive> {
+    async fn load(&self, entry: &Entry) -> Result<Completion, ReportReply> {
         match (&entry.verdict, entry.fence, &self.spool) {
             (Verdict::Complete { parts, busy }, Some(fence), _) => {
                 Ok(Completion { fence, parts: parts.clone(), busy: *busy })
@@ -239,11 +230,11 @@ impl Calls {
                     Err(error) => {
                         let error = &error as &dyn std::error::Error;
                         error!(error, "result in the spool not delivered");
-                        Err(Definitive::Unreadable)
+                        Err(ReportReply::Unreadable)
                     }
                 }
             }
-            _ => Err(Definitive::Lost),
+            _ => Err(ReportReply::Meaningless),
         }
     }
 
@@ -253,7 +244,7 @@ impl Calls {
         fence: Fence,
         parts: Vec<ResultPart>,
         max_bytes: usize,
-    ) -> Result<Result<Vec<ResultPart>, Definitive>, LinkError> {
+    ) -> Result<Result<Vec<ResultPart>, ReportReply>, LinkError> {
         let mut rest = std::collections::VecDeque::from(parts);
         let mut left: usize = rest.iter().map(part_bytes).sum();
         while left > max_bytes {
@@ -277,7 +268,7 @@ impl Calls {
             match HeartbeatOutcome::try_from(outcome) {
                 // A cancelled attempt may still complete: whichever commits first counts.
                 Ok(HeartbeatOutcome::Continue | HeartbeatOutcome::Stop) => {}
-                Ok(HeartbeatOutcome::Fenced) => return Ok(Err(Definitive::Discarded)),
+                Ok(HeartbeatOutcome::Fenced) => return Ok(Err(ReportReply::Fenced)),
                 Ok(HeartbeatOutcome::Unspecified) | Err(_) => {
                     let reason = "its answer to a checkpoint makes no sense".to_owned();
                     return Err(LinkError::Unreachable { reason });
@@ -287,7 +278,7 @@ impl Calls {
         Ok(Ok(rest.into()))
     }
 
-    async fn fail(&self, group: &[Entry]) -> Outcomes {
+    async fn fail(&self, group: &[Entry]) -> Replies {
         let failures = group.iter().filter_map(|entry| {
             let (Verdict::Fail(failure), Some(fence)) = (&entry.verdict, entry.fence) else {
                 return None;
@@ -305,13 +296,13 @@ impl Calls {
         Ok(response.outcomes.into_iter().map(settled).collect())
     }
 
-    async fn release(&self, group: &[Entry], max_bytes: usize) -> Outcomes {
+    async fn release(&self, group: &[Entry], max_bytes: usize) -> Replies {
         let mut outcomes = Vec::with_capacity(group.len());
         let mut releases = Vec::with_capacity(group.len());
         for entry in group {
             let (Verdict::Release { reason, parts }, Some(fence)) = (&entry.verdict, entry.fence)
             else {
-                outcomes.push(Some(Definitive::Lost));
+                outcomes.push(Some(ReportReply::Meaningless));
                 continue;
             };
             match self.store_front(fence, parts.clone(), max_bytes).await? {
@@ -320,7 +311,7 @@ impl Calls {
                     releases.push(v1::AttemptRelease { fence, reason, parts });
                     outcomes.push(None);
                 }
-                Err(definitive) => outcomes.push(Some(definitive)),
+                Err(reply) => outcomes.push(Some(reply)),
             }
         }
         let mut answers = Vec::new().into_iter();
@@ -329,7 +320,7 @@ impl Calls {
             let response = self.link.release(v1::ReleaseRequest { worker_id, releases }).await?;
             answers = response.outcomes.into_iter();
         }
-        let fill = |known: Option<Definitive>| known.or_else(|| Some(settled(answers.next()?)));
+        let fill = |known: Option<ReportReply>| known.or_else(|| Some(settled(answers.next()?)));
         Ok(outcomes.into_iter().map_while(fill).collect())
     }
 }
@@ -338,19 +329,19 @@ fn prost_duration(duration: std::time::Duration) -> Option<stoker_proto::well_kn
     duration.try_into().ok()
 }
 
-fn completed(outcome: i32) -> Definitive {
+fn completed(outcome: i32) -> ReportReply {
     match CompleteOutcome::try_from(outcome) {
-        Ok(CompleteOutcome::Recorded | CompleteOutcome::AlreadyRecorded) => Definitive::Recorded,
-        Ok(CompleteOutcome::Terminal | CompleteOutcome::Fenced) => Definitive::Discarded,
-        Ok(CompleteOutcome::Unspecified) | Err(_) => Definitive::Lost,
+        Ok(CompleteOutcome::Recorded | CompleteOutcome::AlreadyRecorded) => ReportReply::Recorded,
+        Ok(CompleteOutcome::Terminal | CompleteOutcome::Fenced) => ReportReply::Fenced,
+        Ok(CompleteOutcome::Unspecified) | Err(_) => ReportReply::Meaningless,
     }
 }
 
-fn settled(outcome: i32) -> Definitive {
+fn settled(outcome: i32) -> ReportReply {
     match SettleOutcome::try_from(outcome) {
-        Ok(SettleOutcome::Recorded) => Definitive::Recorded,
-        Ok(SettleOutcome::Fenced) => Definitive::Discarded,
-        Ok(SettleOutcome::Unspecified) | Err(_) => Definitive::Lost,
+        Ok(SettleOutcome::Recorded) => ReportReply::Recorded,
+        Ok(SettleOutcome::Fenced) => ReportReply::Fenced,
+        Ok(SettleOutcome::Unspecified) | Err(_) => ReportReply::Meaningless,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
+use stoker_core::worker::ReportKind;
 use tracing::Span;
 
 use super::{Report, Verdict};
@@ -44,6 +45,16 @@ impl Entry {
             Verdict::Complete { .. } | Verdict::Spooled { .. } => Kind::Complete,
             Verdict::Fail(_) => Kind::Fail,
             Verdict::Release { .. } => Kind::Release,
+        }
+    }
+
+    /// What is reported, as the rules see it.
+    pub(super) const fn report_kind(&self) -> ReportKind {
+        match (&self.verdict, self.fence) {
+            (Verdict::Complete { .. } | Verdict::Spooled { .. }, Some(_)) => ReportKind::Complete,
+            (Verdict::Complete { .. } | Verdict::Spooled { .. }, None) => ReportKind::Inherited,
+            (Verdict::Fail(_), _) => ReportKind::Fail,
+            (Verdict::Release { .. }, _) => ReportKind::Release,
         }
     }
 
