@@ -34,6 +34,7 @@ const WORKER: &str = "stoker-worker";
 const ENGINE_API: &str = "stoker-engine-api";
 const ENGINE: &str = "stoker-engine";
 const CLI: &str = "stoker-cli";
+const SIM: &str = "stoker-sim";
 const TESTS: &str = "stoker-tests";
 
 /// Every crate of the workspace. Services meet on the wire, so none of them is in another's list, and
@@ -48,6 +49,8 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { package: ENGINE_API, may_use: &[] },
     Layer { package: ENGINE, may_use: &[CORE, ENGINE_API] },
     Layer { package: CLI, may_use: &[CORE, PROTO, BROKER, RUNTIME] },
+    // What is simulated is the rules, not the services around them.
+    Layer { package: SIM, may_use: &[CORE] },
     Layer {
         package: TESTS,
         may_use: &[CORE, PROTO, BROKER, RUNTIME, COORDINATOR, WORKER, ENGINE_API, ENGINE, CLI],
@@ -102,6 +105,11 @@ pub(crate) const FREE_OF: &[FreeOf] = &[
         package: ENGINE,
         forbidden: &["tonic", "lapin", "rusqlite"],
         because: "an engine talks to its worker only",
+    },
+    FreeOf {
+        package: SIM,
+        forbidden: &["tokio", "tracing", "mio", "socket2"],
+        because: "a simulation has its own time, and the same story for the same seed",
     },
     FreeOf { package: COORDINATOR, forbidden: &["aws-*", "cudarc", "candle-*"], because: NO_CLOUD },
     FreeOf { package: CLI, forbidden: &["aws-*", "cudarc", "candle-*"], because: NO_CLOUD },

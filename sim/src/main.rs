@@ -1,0 +1,31 @@
+//! `stoker-sim`: runs simulations and prints what they show.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stoker_sim::protocol::cli::{ProtocolArgs, SabotageArgs};
+
+/// Simulations of Stoker's rules.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Protocol(ProtocolArgs),
+    Sabotage(SabotageArgs),
+}
+
+fn main() -> ExitCode {
+    let verdict = match Arguments::parse().command {
+        Command::Protocol(arguments) => arguments.run(),
+        Command::Sabotage(arguments) => arguments.run(),
+    };
+    // Whoever closed the pipe wants no more.
+    let _ = std::io::stdout().lock().write_all(verdict.text.as_bytes());
+    if verdict.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
