@@ -14,8 +14,10 @@ SEED ?= 1
 CARGO ?= cargo
 # The lock file is part of what is tested.
 LOCKED ?= --locked
+# Seeds of `make sim`.
+SEEDS ?= 20000
 
-.PHONY: help build demo test lint fmt deny each-alone bench chaos model deps clean
+.PHONY: help build demo test sim lint fmt deny each-alone bench chaos model deps clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
@@ -32,6 +34,10 @@ demo: ## embed a real corpus on a fleet on this machine and kill a worker (BROKE
 
 test: deps model ## unit, property, contract and end-to-end tests, on a private RabbitMQ
 	@CARGO='$(CARGO)' scripts/test.sh
+
+sim: ## simulate the job protocol under faults, then seeded bugs that must be found (SEEDS=20000)
+	@$(CARGO) run $(LOCKED) -q -p stoker-sim -- protocol --seeds '$(SEEDS)'
+	@$(CARGO) run $(LOCKED) -q -p stoker-sim -- sabotage
 
 lint: ## formatting, clippy, documentation, spelling and dependency policy, warnings as errors
 	@CARGO='$(CARGO)' scripts/lint.sh
