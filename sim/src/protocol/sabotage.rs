@@ -32,10 +32,13 @@ pub enum Sabotage {
     CheckpointLost,
     OldLeaderWrites,
     AmnestyByAnotherClock,
+    InputsMixedUp,
+    StoredPartsForgotten,
+    DeadlineEndsEnded,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::NoTokenCheck,
         Self::StaleProgress,
         Self::StaleFailure,
@@ -63,6 +66,9 @@ impl Sabotage {
         Self::CheckpointLost,
         Self::OldLeaderWrites,
         Self::AmnestyByAnotherClock,
+        Self::InputsMixedUp,
+        Self::StoredPartsForgotten,
+        Self::DeadlineEndsEnded,
     ];
 
     /// What is wrong, for tables.
@@ -95,6 +101,9 @@ impl Sabotage {
             Self::CheckpointLost => "a checkpoint is answered but not stored",
             Self::OldLeaderWrites => "a coordinator that leads no more goes on writing",
             Self::AmnestyByAnotherClock => "silence is measured by another clock than leases",
+            Self::InputsMixedUp => "a grant carries the input of another job",
+            Self::StoredPartsForgotten => "a new attempt begins without what is stored",
+            Self::DeadlineEndsEnded => "a deadline ends a job that has ended",
         }
     }
 

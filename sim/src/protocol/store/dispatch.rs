@@ -101,7 +101,12 @@ impl Store {
                 }
                 stored.job.state = State::Dispatched { at: now };
             }
-            ClaimAnswer::Grant => {}
+            ClaimAnswer::Grant => {
+                if self.sabotage == Some(Sabotage::StoredPartsForgotten) {
+                    stored.parts.clear();
+                    stored.job.items_done = 0;
+                }
+            }
         }
         let (seq, id) = (claim.seq, claim.id);
         let event = Event::Claimed { seq, claim: id, worker, token };
@@ -120,11 +125,17 @@ impl Store {
     fn grant(&self, claim: &Claim) -> Answer {
         let Some(stored) = self.jobs.get(&claim.job) else { return Answer::Unknown };
         let Some(lease) = stored.job.lease() else { return Answer::Unknown };
+        let mut spec = stored.spec;
+        if self.is(Sabotage::InputsMixedUp)
+            && let Some(other) = self.jobs.values().next()
+        {
+            spec.input = other.spec.input;
+        }
         Answer::Granted(Box::new(Grant {
             fence: Fence { job: claim.job, attempt: lease.attempt, token: lease.token },
             first_item: stored.job.items_done,
             alone: stored.job.run_alone,
-            spec: stored.spec,
+            spec,
         }))
     }
 }

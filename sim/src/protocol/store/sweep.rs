@@ -28,6 +28,9 @@ impl Store {
             self.sweep_one(id, now, intact, random.unit());
             self.redispatch_without_bound(id, now);
         }
+        if self.is(Sabotage::DeadlineEndsEnded) {
+            self.expire_ended(now);
+        }
         let jobs = self.open.iter().filter_map(|id| self.jobs.get(id));
         let due = |stored: &StoredJob| {
             Some(next_due(&stored.job, &self.policy.lease)?.max(stored.not_before))
@@ -45,6 +48,17 @@ impl Store {
             stored.not_before = now.after(check_again_after(&self.policy.lease));
         } else if self.transit(id, &event, now, None).is_ok() && redispatch {
             self.put_into_outbox(id, now);
+        }
+    }
+
+    fn expire_ended(&mut self, now: Timestamp) {
+        let late = |stored: &&mut StoredJob| {
+            stored.job.state == State::Succeeded && stored.job.deadline_at <= now
+        };
+        if let Some(stored) = self.jobs.values_mut().find(late) {
+            let (id, before) = (stored.job.id, stored.job.clone());
+            stored.job.state = State::Expired;
+            self.note(id, Some(before), Cause::Event(Event::DeadlinePassed), (vec![], now));
         }
     }
 
