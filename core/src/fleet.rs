@@ -1,10 +1,48 @@
-//! `fleet.toml`: what the fleet is. One file for coordinator, worker and CLI.
+//! The fleet: what it is, and how many machines it should have.
 //!
-//! [`FleetSpec`] is the file as written; [`FleetSpec::check`] turns it into a [`Fleet`] in which
-//! every reference resolves, or into the whole list of [`Problem`]s. Reading files is the caller's.
+//! `fleet.toml` is one file for coordinator, worker, autoscaler and CLI. [`FleetSpec`] is the file as
+//! written; [`FleetSpec::check`] turns it into a [`Fleet`] in which every reference resolves, or into the
+//! whole list of [`Problem`]s. Reading files is the caller's.
+//!
+//! [`plan()`] is the autoscaler's mind: a [`Snapshot`] of what is, and a [`Memory`] of what was, become a
+//! [`Plan`] of what should happen and a [`Report`] that says why. It runs in production, in simulation and in `stoker
+//! plan` alike.
 
+mod caps;
 mod check;
+mod demand;
+mod disrupt;
+mod input;
+mod launch;
+mod memory;
+mod number;
+mod plan;
+mod policy;
+mod pool;
+mod provision;
+mod report;
+mod roster;
+mod snapshot;
 mod spec;
+mod spot;
+#[cfg(test)]
+mod tests;
+mod wait;
+mod want;
 
-pub use check::{Class, Fleet, Limits, Model, Pool, Problem, Retention, Source, Tenant};
-pub use spec::FleetSpec;
+pub use caps::Cap;
+pub use check::{
+    Budget, Class, Fleet, Limits, Model, Offering, Pool, Problem, Retention, Scaling, Source,
+    Tenant,
+};
+pub use demand::quiet::BreakEven;
+pub use input::{Hold, Part, STALE_AFTER};
+pub use memory::Memory;
+pub use plan::{INTERVAL, Plan, Planned, Step, plan};
+pub use policy::{Policy, PoolPolicy};
+pub use report::{Findings, LaunchReason, Note, PoolReport, RemoveReason, Report};
+pub use snapshot::{
+    Instance, InstanceState, Market, Notice, PoolSnapshot, Queue, Reading, Snapshot, Waiting,
+};
+pub use spec::{BudgetSpec, CapacityType, FleetSpec, OfferingSpec, ScalingSpec};
+pub use wait::Prediction;

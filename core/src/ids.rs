@@ -172,6 +172,14 @@ name!(
     /// Whose job it is.
     TenantName, "tenant"
 );
+name!(
+    /// What could be launched, as `type.zone.capacity`.
+    OfferingName, "offering"
+);
+name!(
+    /// A machine of the fleet, by the name that its provider gave it.
+    InstanceName, "instance"
+);
 
 /// One try at a job, numbered from 1. Only grows, so it is the fencing number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod fleet;
 pub mod ids;
 pub mod job;
+pub mod money;
 pub mod outbox;
 pub mod policy;
 pub mod request;

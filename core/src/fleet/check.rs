@@ -1,5 +1,7 @@
 //! From the file as written to a fleet in which every reference resolves.
 
+mod scaling;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use crate::policy::{JobPolicy, LeasePolicy, RetryPolicy};
 use crate::request::Task;
 
 use super::spec::{FleetSpec, ModelSpec};
+
+pub use scaling::{Budget, Offering, Scaling};
 
 /// A checked fleet.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +28,7 @@ pub struct Fleet {
     pub retention: Retention,
     pub limits: Limits,
     pub job_policy: JobPolicy,
+    pub budget: Budget,
 }
 
 /// A latency class.
@@ -61,10 +66,11 @@ pub enum Source {
     Builtin { delay: Duration },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
     /// In the order of the file.
     pub models: Vec<ModelName>,
+    pub scaling: Scaling,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,26 +119,24 @@ impl FleetSpec {
         let default_class = problems.default_class(&self);
         let classes = problems.classes(&self);
         let models = problems.models(&self);
-        problems.pools(&self);
+        let pools = problems.pools(&self);
         let tenants = problems.tenants(&self);
         let job_policy = problems.policy(&self);
         let retention = problems.retention(&self);
         let limits = problems.limits(&self);
+        let budget = problems.budget(&self);
         match (default_class, problems.0.is_empty()) {
             (Some(default_class), true) => Ok(Fleet {
                 name: self.fleet,
                 default_class,
                 classes,
                 models,
-                pools: self
-                    .pools
-                    .into_iter()
-                    .map(|(name, pool)| (name, Pool { models: pool.models }))
-                    .collect(),
+                pools,
                 tenants,
                 retention,
                 limits,
                 job_policy,
+                budget,
             }),
             _ => Err(problems.0),
         }
@@ -228,10 +232,11 @@ impl Problems {
         Some(first.clone())
     }
 
-    fn pools(&mut self, spec: &FleetSpec) {
+    fn pools(&mut self, spec: &FleetSpec) -> BTreeMap<PoolName, Pool> {
         if spec.pools.is_empty() {
             self.add("pools", "there is none: add one, such as [pools.default]");
         }
+        let mut pools = BTreeMap::new();
         for (name, pool) in &spec.pools {
             let key = format!("pools.{name}.models");
             if pool.models.is_empty() {
@@ -245,7 +250,10 @@ impl Problems {
                     self.add(key.clone(), format!("`{model}` stands in it twice"));
                 }
             }
+            let scaling = self.scaling(name, pool);
+            pools.insert(name.clone(), Pool { models: pool.models.clone(), scaling });
         }
+        pools
     }
 
     fn tenants(&mut self, spec: &FleetSpec) -> BTreeMap<TenantName, Tenant> {

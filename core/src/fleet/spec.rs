@@ -1,5 +1,7 @@
 //! The file as written: every key that may stand in `fleet.toml`.
 
+mod scaling;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ClassName, FleetName, ModelName, PoolName, TenantName};
 use crate::request::Task;
 use crate::units::{ByteSize, HumanDuration};
+
+pub use scaling::{BudgetSpec, CapacityType, OfferingSpec, ScalingSpec};
 
 /// The whole of `fleet.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +34,9 @@ pub struct FleetSpec {
     pub retry: RetrySpec,
     #[serde(default)]
     pub lease: LeaseSpec,
+    /// Bounds on what the autoscaler buys.
+    #[serde(default)]
+    pub budget: BudgetSpec,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,6 +79,11 @@ pub struct ModelSpec {
 pub struct PoolSpec {
     /// Models that its workers serve. A model is served by one pool.
     pub models: Vec<ModelName>,
+    /// What may be launched for it. Left out: its workers are started by somebody else.
+    #[serde(default)]
+    pub offerings: Vec<OfferingSpec>,
+    #[serde(default)]
+    pub scaling: ScalingSpec,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

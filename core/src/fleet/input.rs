@@ -1,0 +1,180 @@
+//! From a snapshot to what the rules may trust, or to what they have to wait for.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use crate::time::Timestamp;
+use crate::units::HumanDuration;
+
+use super::check::Class;
+use super::memory::Counters;
+use super::policy::PoolPolicy;
+use super::snapshot::{Instance, PoolSnapshot, Queue, Reading};
+
+/// A reading older than this says nothing about now.
+pub const STALE_AFTER: Duration = Duration::from_secs(90);
+
+/// Clocks may differ by this much.
+const SKEW: Duration = Duration::from_mins(5);
+
+/// More jobs or instances than this are a broken counter.
+const MOST_JOBS: u64 = 100_000_000;
+const MOST_INSTANCES: usize = 100_000;
+
+/// What of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Queues,
+    Instances,
+}
+
+/// Why a pool is left as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// The snapshot does not speak of the pool.
+    NotObserved,
+    Unknown {
+        part: Part,
+        why: String,
+    },
+    Stale {
+        part: Part,
+        age: Duration,
+    },
+    Future {
+        part: Part,
+    },
+    Absurd {
+        part: Part,
+        what: &'static str,
+    },
+    /// The clock went back.
+    ClockWentBack {
+        by: Duration,
+    },
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queues => "the queues",
+            Self::Instances => "the instances",
+        })
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |d: &Duration| HumanDuration::new(Duration::from_secs(d.as_secs()));
+        match self {
+            Self::NotObserved => f.write_str("waits for a first look at the pool"),
+            Self::Unknown { part, why } => write!(f, "waits for {part}: {why}"),
+            Self::Stale { part, age } => {
+                write!(f, "waits for news of {part}, which are {} old", time(age))
+            }
+            Self::Future { part } => write!(f, "waits until {part} are not of the future"),
+            Self::Absurd { part, what } => write!(f, "waits for credible {part}: {what}"),
+            Self::ClockWentBack { by } => write!(f, "waits as the clock went back by {}", time(by)),
+        }
+    }
+}
+
+/// What is known of a pool, and credible.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Input<'a> {
+    pub(crate) instances: &'a [Instance],
+    /// Of classes that are staffed for.
+    pub(crate) counters: Counters,
+    pub(crate) waiting: u64,
+    pub(crate) running: u64,
+    /// (seconds until the promise ends, jobs) of classes that may wait for a launch.
+    pub(crate) bulk: Vec<(f64, u64)>,
+}
+
+/// Takes what is credible, or says what is not. `boot` tells which classes are bulk.
+pub(crate) fn read<'a>(
+    snapshot: Option<&'a PoolSnapshot>,
+    policy: &PoolPolicy,
+    boot: Duration,
+    now: Timestamp,
+) -> Result<Input<'a>, Hold> {
+    let snapshot = snapshot.ok_or(Hold::NotObserved)?;
+    let instances = current(&snapshot.instances, Part::Instances, now)?;
+    credible_instances(instances, now)?;
+    let mut input = Input {
+        instances,
+        counters: Counters::default(),
+        waiting: 0,
+        running: 0,
+        bulk: Vec::new(),
+    };
+    for queue in current(&snapshot.queues, Part::Queues, now)? {
+        credible_queue(queue)?;
+        let bulk = policy.classes.get(&queue.class).filter(|c| PoolPolicy::is_bulk(c, boot));
+        input.add(queue, bulk);
+    }
+    if input.waiting > MOST_JOBS || input.counters.arrived == u64::MAX {
+        return Err(Hold::Absurd { part: Part::Queues, what: "too many jobs" });
+    }
+    Ok(input)
+}
+
+impl Input<'_> {
+    fn add(&mut self, queue: &Queue, bulk: Option<&Class>) {
+        let counters = &mut self.counters;
+        counters.finished = counters.finished.saturating_add(queue.finished);
+        counters.service_seconds += queue.service_seconds;
+        counters.service_squares += queue.service_squares;
+        self.running = self.running.saturating_add(queue.running);
+        if let Some(class) = bulk {
+            let due = |age: Duration| class.max_wait.as_secs_f64() - age.as_secs_f64();
+            self.bulk.extend(queue.waiting.iter().map(|w| (due(w.age), w.jobs)));
+            return;
+        }
+        counters.arrived = counters.arrived.saturating_add(queue.arrived);
+        counters.started = counters.started.saturating_add(queue.started);
+        counters.started_late = counters.started_late.saturating_add(queue.started_late);
+        let jobs = queue.waiting.iter().map(|w| w.jobs);
+        self.waiting = jobs.fold(self.waiting, u64::saturating_add);
+    }
+}
+
+fn current<T>(reading: &Reading<T>, part: Part, now: Timestamp) -> Result<&T, Hold> {
+    match reading {
+        Reading::Unknown { why } => Err(Hold::Unknown { part, why: why.clone() }),
+        Reading::Known { at, .. } if at.since(now) > SKEW => Err(Hold::Future { part }),
+        Reading::Known { at, .. } if now.since(*at) > STALE_AFTER => {
+            Err(Hold::Stale { part, age: now.since(*at) })
+        }
+        Reading::Known { value, .. } => Ok(value),
+    }
+}
+
+fn credible_instances(instances: &[Instance], now: Timestamp) -> Result<(), Hold> {
+    let absurd = |what| Err(Hold::Absurd { part: Part::Instances, what });
+    if instances.len() > MOST_INSTANCES {
+        return absurd("too many of them");
+    }
+    if instances.iter().any(|instance| instance.launched_at.since(now) > SKEW) {
+        return absurd("one was launched in the future");
+    }
+    let names: BTreeSet<_> = instances.iter().map(|instance| &instance.name).collect();
+    if names.len() < instances.len() {
+        return absurd("two have the same name");
+    }
+    Ok(())
+}
+
+fn credible_queue(queue: &Queue) -> Result<(), Hold> {
+    let absurd = |what| Err(Hold::Absurd { part: Part::Queues, what });
+    let waiting = queue.waiting.iter().map(|w| w.jobs).fold(0, u64::saturating_add);
+    if waiting > MOST_JOBS || queue.running > MOST_JOBS {
+        return absurd("too many jobs");
+    }
+    let sums = [queue.service_seconds, queue.service_squares];
+    if sums.iter().any(|sum| !sum.is_finite() || *sum < 0.0) {
+        return absurd("service times are not numbers");
+    }
+    Ok(())
+}

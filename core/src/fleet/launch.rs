@@ -1,0 +1,144 @@
+//! From a shortage to launches, within what may be bought.
+
+use std::collections::BTreeMap;
+
+use crate::ids::OfferingName;
+
+use super::caps::Allowance;
+use super::check::Scaling;
+use super::memory::PoolMemory;
+use super::number::ceil;
+use super::plan::Step;
+use super::pool::Context;
+use super::provision::{self, Candidate, Mode};
+use super::report::{LaunchReason, Note};
+use super::roster::Roster;
+use super::snapshot::{Instance, Reading};
+use super::spot;
+use super::want::Want;
+
+/// What is wanted and what is there, in workers of speed 1.
+#[derive(Debug)]
+pub(crate) struct Shortage<'a> {
+    pub(crate) want: &'a Want,
+    /// Ready or booting, and not leaving.
+    pub(crate) staying: f64,
+    /// Of those, what is to be replaced.
+    pub(crate) marked: f64,
+    /// Instances that leave.
+    pub(crate) leaving: usize,
+    /// Throughput that is left over for jobs that may wait.
+    pub(crate) bulk: f64,
+    /// Whether the promise is expected to be broken with what is there.
+    pub(crate) broken: bool,
+    pub(crate) waiting: u64,
+}
+
+/// Launches that meet the shortage, as far as the allowance and the pool's bound go.
+pub(crate) fn steps(
+    context: &Context<'_>,
+    memory: &PoolMemory,
+    (shortage, candidates): (&Shortage<'_>, &[Candidate<'_>]),
+    allowance: &mut Allowance,
+    notes: &mut Vec<Note>,
+) -> Vec<Step> {
+    let scaling = &context.policy.scaling;
+    let instances: &[Instance] = match context.observed.map(|observed| &observed.instances) {
+        Some(Reading::Known { value, .. }) => value,
+        Some(Reading::Unknown { .. }) | None => &[],
+    };
+    let roster = Roster::new(instances, scaling);
+    let mut counts = roster.counts();
+    let missing = f64::from(shortage.want.prompt) - (shortage.staying - shortage.marked);
+    let missing = (missing + spares(memory, &counts, context)).max(0.0);
+    let refused = provision::refused_lately(scaling, &memory.risks, context.now);
+    let bridging = refused > 0 && shortage.broken;
+    let on_demand: Vec<Candidate<'_>> =
+        candidates.iter().filter(|candidate| !candidate.is_spot()).cloned().collect();
+    let offered = if bridging && !on_demand.is_empty() { &on_demand[..] } else { candidates };
+    let prompt = provision::cover(missing, Mode::Prompt, offered, &mut counts);
+    let bulk_missing = (shortage.want.bulk - shortage.bulk).max(0.0);
+    let bulk = provision::cover(bulk_missing, Mode::Bulk, candidates, &mut counts);
+    match missing {
+        missing if missing <= 0.0 && bulk.is_empty() => {
+            notes.push(Note::Enough { wanted: shortage.want.prompt, have: shortage.staying });
+        }
+        missing if prompt.is_empty() && missing > 0.0 => {
+            notes.push(Note::NothingAvailable { shortage: missing });
+        }
+        _ => {}
+    }
+    let reason = reason(shortage, bridging.then_some(refused));
+    let mut room = scaling.max.saturating_sub(u32::try_from(instances.len()).unwrap_or(u32::MAX));
+    let mut steps = Vec::new();
+    let bulk_reason = LaunchReason::Bulk { seconds: shortage.want.bulk_work };
+    for (launches, reason) in [(prompt, reason), (bulk, bulk_reason)] {
+        for (offering, count) in within(launches, scaling, (&mut room, allowance), notes) {
+            let (pool, reason) = (context.name.clone(), reason.clone());
+            steps.push(Step::Launch { pool, offering, count, reason });
+        }
+    }
+    steps
+}
+
+/// What of `launches` the pool's `room` and the allowance permit, one of each offering in turn, so that a bound
+/// does not undo the spread.
+fn within(
+    mut launches: BTreeMap<OfferingName, u32>,
+    scaling: &Scaling,
+    (room, allowance): (&mut u32, &mut Allowance),
+    notes: &mut Vec<Note>,
+) -> BTreeMap<OfferingName, u32> {
+    let wanted: u32 = launches.values().sum();
+    let mut taken: BTreeMap<OfferingName, u32> = BTreeMap::new();
+    let mut total = 0;
+    while launches.values().any(|left| *left > 0) {
+        for (offering, left) in launches.iter_mut().filter(|(_, left)| **left > 0) {
+            if *room == 0 {
+                notes.push(Note::Bounded { wanted, bound: total });
+                return taken;
+            }
+            if let (0, cap) = allowance.take(1, provision::price_of(scaling, offering)) {
+                notes.extend(cap.map(|cap| Note::Capped { cap, wanted, allowed: total }));
+                return taken;
+            }
+            *left -= 1;
+            *room -= 1;
+            total += 1;
+            *taken.entry(offering.clone()).or_default() += 1;
+        }
+    }
+    taken
+}
+
+fn reason(shortage: &Shortage<'_>, refused: Option<u32>) -> LaunchReason {
+    let wanted = shortage.want.prompt;
+    if let Some(refused) = refused {
+        LaunchReason::Bridge { refused }
+    } else if shortage.want.for_backlog {
+        LaunchReason::Backlog { waiting: shortage.waiting, wanted }
+    } else if f64::from(wanted) > shortage.staying && shortage.leaving == 0 {
+        LaunchReason::Load { wanted, have: shortage.staying }
+    } else if shortage.marked > 0.0 || shortage.leaving > 0 {
+        let marked = ceil(shortage.marked);
+        let leaving = u32::try_from(shortage.leaving).unwrap_or(u32::MAX);
+        LaunchReason::Replacement { of: marked.saturating_add(leaving) }
+    } else {
+        LaunchReason::Load { wanted, have: shortage.staying }
+    }
+}
+
+/// Workers beyond what is wanted, against the losses that are expected while a replacement boots.
+fn spares(memory: &PoolMemory, counts: &BTreeMap<OfferingName, u32>, context: &Context<'_>) -> f64 {
+    let scaling = &context.policy.scaling;
+    let boot = memory.boot.or(scaling.boot).as_secs_f64() / 3600.0;
+    let lost = |(name, count): (&OfferingName, &u32)| {
+        let risk = memory.risks.get(name).copied().unwrap_or_default();
+        let spot = scaling
+            .offerings
+            .get(name)
+            .is_some_and(|offering| offering.capacity == super::spec::CapacityType::Spot);
+        if spot { f64::from(*count) * risk.losses_per_hour() * boot } else { 0.0 }
+    };
+    f64::from(spot::spares(counts.iter().map(lost).sum()))
+}

@@ -1,0 +1,299 @@
+//! One pool's plan: look, expect, want, buy, give up.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::ids::PoolName;
+use crate::time::Timestamp;
+
+use super::caps::Allowance;
+use super::demand::{News, Terms};
+use super::disrupt::emptiness::Balance;
+use super::disrupt::{self, Marks, Scene};
+use super::input::{self, Hold, Input};
+use super::launch::{self, Shortage};
+use super::memory::{Counters, PoolMemory};
+use super::number::{duration, real};
+use super::plan::Step;
+use super::policy::PoolPolicy;
+use super::provision;
+use super::report::{Findings, Note, RemoveReason};
+use super::roster::{Member, Roster};
+use super::snapshot::{InstanceState, PoolSnapshot};
+use super::wait::{self, Situation};
+use super::want::{self, Want};
+
+/// What a pool's plan is made from, besides its memory and what may be bought.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) name: &'a PoolName,
+    pub(crate) policy: &'a PoolPolicy,
+    pub(crate) observed: Option<&'a PoolSnapshot>,
+    pub(crate) now: Timestamp,
+}
+
+/// Plans for one pool, or says what it waits for; then the memory is as it was.
+pub(crate) fn plan(
+    context: &Context<'_>,
+    memory: &mut PoolMemory,
+    allowance: &mut Allowance,
+) -> Result<(Vec<Step>, Findings), Hold> {
+    let Context { policy, now, .. } = *context;
+    forward(memory, now)?;
+    let boot = memory.boot.or(policy.scaling.boot);
+    let input = input::read(context.observed, policy, boot, now)?;
+    let terms = terms(policy, boot);
+    let roster = Roster::new(input.instances, &policy.scaling);
+    let mut notes = observe(context, memory, (&input, &roster), &terms);
+
+    let outlook = memory.demand.outlook(&terms);
+    let (dead, dead_note) = disrupt::liveness::dead(&roster, boot, now);
+    notes.extend(dead_note);
+    let interrupted = disrupt::interruption::drains(&roster, now);
+    let mut gone: Vec<usize> = dead.iter().map(|(at, _)| *at).collect();
+    let ready = capacity(&roster, &gone, |member| member.instance.works());
+    let booting = capacity(&roster, &gone, |member| !member.instance.works());
+
+    let want = want::want(policy, &input, memory, (&outlook, &terms), (ready, now));
+    notes.extend(want.notes.iter().cloned());
+    let (candidates, paused) = provision::candidates(&policy.scaling, &memory.risks, boot, now);
+    notes.extend(paused);
+    let scene = Scene {
+        roster: &roster,
+        candidates: &candidates,
+        expire_after: policy.scaling.expire_after,
+        boot,
+        now,
+    };
+    let marks = disrupt::marks(&scene, &gone);
+    notes.extend(marks.notes.iter().cloned());
+
+    let situation = situation(&roster, &gone, (&input, memory), &terms, now);
+    let prediction = wait::predict(&outlook, &situation);
+    let shortage = Shortage {
+        want: &want,
+        staying: ready + booting,
+        marked: capacity_of(&roster, &marks),
+        leaving: roster.members.iter().filter(|m| m.instance.leaving()).count() + dead.len(),
+        bulk: bulk_capacity(&roster, &gone, &want),
+        broken: prediction.kept < terms.objective,
+        waiting: input.waiting,
+    };
+    let mut steps = launch::steps(context, memory, (&shortage, &candidates), allowance, &mut notes);
+
+    let removal = Removal { roster: &roster, want: &want, marks: &marks, dead, interrupted };
+    steps.extend(removal.steps(context, &mut gone, &mut notes));
+    memory.planned_at = Some(now);
+    let service = memory.demand.service.mean();
+    let findings = Findings {
+        load: outlook.load,
+        deviation: outlook.deviation(),
+        margin: outlook.margin,
+        late_share: memory.demand.margin.late_share(),
+        service: duration(service),
+        boot,
+        wanted: want.prompt,
+        ready,
+        booting,
+        waiting: input.waiting,
+        prediction,
+        notes,
+    };
+    Ok((steps, findings))
+}
+
+/// Time that is planned twice would be learned twice. A small step back does no harm, and after a large one the old
+/// time was the wrong one.
+fn forward(memory: &PoolMemory, now: Timestamp) -> Result<(), Hold> {
+    let by = memory.planned_at.map_or(Duration::ZERO, |before| before.since(now));
+    let harmful = by > Duration::from_secs(1) && by < input::STALE_AFTER;
+    if harmful { Err(Hold::ClockWentBack { by }) } else { Ok(()) }
+}
+
+/// The shortest wait and the strictest objective of the classes that are staffed for; of all, if all are bulk.
+fn terms(policy: &PoolPolicy, boot: Duration) -> Terms {
+    let prompt = |class: &&super::check::Class| !PoolPolicy::is_bulk(class, boot);
+    let classes: Vec<_> = policy.classes.values().filter(prompt).collect();
+    let classes = if classes.is_empty() { policy.classes.values().collect() } else { classes };
+    let max_wait = classes.iter().map(|class| class.max_wait).min();
+    let objective = classes.iter().map(|class| class.objective).max_by(f64::total_cmp);
+    Terms {
+        max_wait: max_wait.unwrap_or(Duration::from_mins(1)),
+        objective: objective.unwrap_or(0.99),
+        boot,
+    }
+}
+
+/// Brings the memory up to date with what was observed.
+fn observe(
+    context: &Context<'_>,
+    memory: &mut PoolMemory,
+    (input, roster): (&Input<'_>, &Roster<'_>),
+    terms: &Terms,
+) -> Vec<Note> {
+    let now = context.now;
+    let elapsed = memory.planned_at.map_or(Duration::ZERO, |before| now.since(before));
+    let counts = roster.counts();
+    if let Some(observed) = context.observed {
+        for (name, market) in &observed.markets {
+            let live = counts.get(name).copied().unwrap_or(0);
+            let risk = memory.risks.entry(name.clone()).or_default();
+            risk.observe(*market, u64::from(live), elapsed, now);
+        }
+    }
+    memory.boot.observe(roster.members.iter().filter_map(|member| match member.instance.state {
+        InstanceState::Ready { ready_at, .. } => Some((member.instance.launched_at, ready_at)),
+        InstanceState::Booting | InstanceState::Draining { .. } => None,
+    }));
+    let mut notes = Vec::new();
+    let cold = !roster.members.iter().any(|member| member.instance.works());
+    let before = memory.counters.replace(input.counters);
+    let (news, finished) =
+        news(before, &input.counters, News { cold, ..News::default() }, &mut notes);
+    memory.demand.service.observe(finished.0, finished.1, finished.2);
+    memory.demand.observe(news, terms, now);
+    for member in roster.members.iter().filter(|member| member.offering.is_none()) {
+        notes.push(Note::UnknownOffering { instance: member.instance.name.clone() });
+    }
+    notes
+}
+
+/// What `nothing_new` becomes with what happened since the last look: arrivals and starts, and (jobs, seconds, squares) of what finished.
+fn news(
+    before: Option<Counters>,
+    now: &Counters,
+    nothing_new: News,
+    notes: &mut Vec<Note>,
+) -> (News, (f64, f64, f64)) {
+    let nothing = (nothing_new, (0.0, 0.0, 0.0));
+    let Some(before) = before else { return nothing };
+    let reset = now.arrived < before.arrived
+        || now.started < before.started
+        || now.started_late < before.started_late
+        || now.finished < before.finished;
+    if reset {
+        notes.push(Note::CounterReset);
+        return nothing;
+    }
+    let news = News {
+        arrived: now.arrived - before.arrived,
+        started: now.started - before.started,
+        started_late: now.started_late - before.started_late,
+        ..nothing_new
+    };
+    let finished = (
+        real(now.finished - before.finished),
+        now.service_seconds - before.service_seconds,
+        now.service_squares - before.service_squares,
+    );
+    (news, finished)
+}
+
+fn capacity(roster: &Roster<'_>, gone: &[usize], counts: impl Fn(&Member<'_>) -> bool) -> f64 {
+    roster.staying(gone).filter(|(_, m)| counts(m)).map(|(_, m)| m.speed()).sum()
+}
+
+fn capacity_of(roster: &Roster<'_>, marks: &Marks) -> f64 {
+    let marked = marks.replace.iter().filter_map(|(at, _)| roster.members.get(*at));
+    marked.map(Member::speed).sum()
+}
+
+/// What the workers can do for jobs that may wait, besides what is wanted of them for the others.
+fn bulk_capacity(roster: &Roster<'_>, gone: &[usize], want: &Want) -> f64 {
+    let prompt = capacity(roster, gone, |_| true);
+    let bulk: f64 = roster.staying(gone).map(|(_, member)| member.bulk_speed()).sum();
+    if prompt > 0.0 { bulk * (1.0 - f64::from(want.prompt) / prompt).max(0.0) } else { 0.0 }
+}
+
+fn situation(
+    roster: &Roster<'_>,
+    gone: &[usize],
+    (input, memory): (&Input<'_>, &PoolMemory),
+    terms: &Terms,
+    now: Timestamp,
+) -> Situation {
+    let mut capacity: BTreeMap<u64, f64> = BTreeMap::new();
+    for (_, member) in roster.staying(gone) {
+        let wait = match member.instance.state {
+            InstanceState::Booting => terms.boot.saturating_sub(member.age(now)).as_secs(),
+            InstanceState::Ready { .. } | InstanceState::Draining { .. } => 0,
+        };
+        *capacity.entry(wait).or_default() += member.speed();
+    }
+    let service = memory.demand.service.mean();
+    Situation {
+        capacity: capacity.into_iter().map(|(from, workers)| (real(from), workers)).collect(),
+        backlog: wait::work(input.waiting, service),
+        service,
+        max_wait: terms.max_wait.as_secs_f64(),
+        horizon: terms.boot.as_secs_f64() + 120.0,
+    }
+}
+
+/// What is taken out.
+struct Removal<'a> {
+    roster: &'a Roster<'a>,
+    want: &'a Want,
+    marks: &'a Marks,
+    dead: Vec<(usize, RemoveReason)>,
+    interrupted: Vec<(usize, RemoveReason, Timestamp)>,
+}
+
+impl Removal<'_> {
+    fn steps(
+        &self,
+        context: &Context<'_>,
+        gone: &mut Vec<usize>,
+        notes: &mut Vec<Note>,
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (at, reason) in &self.dead {
+            steps.extend(self.terminate(context, *at, *reason));
+        }
+        for (at, reason, deadline) in &self.interrupted {
+            steps.extend(self.drain(context, *at, (*reason, *deadline)));
+        }
+        let wanted = f64::from(self.want.prompt) + self.want.bulk;
+        let marked: Vec<usize> = self.marks.replace.iter().map(|(at, _)| *at).collect();
+        let mut others = gone.clone();
+        others.extend(&marked);
+        // A marked instance goes once the others do without it, whether or not it is busy.
+        let mut ready = capacity(self.roster, gone, |m| m.instance.works());
+        let mut successors = capacity(self.roster, &others, |m| m.instance.works());
+        for (at, reason) in &self.marks.replace {
+            let Some(member) = self.roster.members.get(*at) else { continue };
+            let speed = if member.instance.works() { member.speed() } else { 0.0 };
+            if successors < member.speed() || ready - speed < wanted - 1e-9 {
+                continue;
+            }
+            ready -= speed;
+            successors -= member.speed();
+            gone.push(*at);
+            let deadline = context.now.after(disrupt::liveness::DRAIN);
+            steps.extend(self.drain(context, *at, (*reason, deadline)));
+        }
+        let have = capacity(self.roster, gone, |_| true);
+        let balance = Balance { wanted, have };
+        let (empty, note) = disrupt::emptiness::removals(self.roster, gone, balance, context.now);
+        notes.extend(note);
+        for (at, reason) in empty {
+            steps.extend(self.terminate(context, at, reason));
+        }
+        steps
+    }
+
+    fn terminate(&self, context: &Context<'_>, at: usize, reason: RemoveReason) -> Option<Step> {
+        let instance = self.roster.members.get(at)?.instance.name.clone();
+        Some(Step::Terminate { pool: context.name.clone(), instance, reason })
+    }
+
+    fn drain(
+        &self,
+        context: &Context<'_>,
+        at: usize,
+        (reason, deadline): (RemoveReason, Timestamp),
+    ) -> Option<Step> {
+        let instance = self.roster.members.get(at)?.instance.name.clone();
+        Some(Step::Drain { pool: context.name.clone(), instance, deadline, reason })
+    }
+}

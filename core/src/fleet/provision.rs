@@ -1,0 +1,214 @@
+//! What to launch: the cheapest offerings that cover a shortage, the losses that are expected of them
+//! included, spread over those that do not fail together.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::ids::OfferingName;
+use crate::money::Money;
+use crate::time::Timestamp;
+
+use super::check::{Offering, Scaling};
+use super::number::ceil;
+use super::report::Note;
+use super::spec::CapacityType;
+use super::spot::Risk;
+
+/// Spot offerings that cost at most this much more than the cheapest are spread over.
+const SPREAD: f64 = 1.25;
+/// A launch refused within this time tells that spot capacity is short.
+const REFUSED_LATELY: Duration = Duration::from_mins(1);
+/// What an interruption costs besides a boot: work that is done twice.
+const REWORK: Duration = Duration::from_mins(1);
+/// Launches in one plan for one pool.
+const MOST_LAUNCHES: usize = 10_000;
+
+/// An offering that may be tried now.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) name: &'a OfferingName,
+    pub(crate) offering: &'a Offering,
+    /// Dollars an hour, with what its interruptions cost.
+    pub(crate) price: f64,
+}
+
+/// Which speed counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Jobs are to start at once.
+    Prompt,
+    /// Jobs may wait and be batched.
+    Bulk,
+}
+
+impl Candidate<'_> {
+    pub(crate) fn speed(&self, mode: Mode) -> f64 {
+        match mode {
+            Mode::Prompt => self.offering.speed,
+            Mode::Bulk => self.offering.bulk_speed,
+        }
+    }
+
+    pub(crate) fn is_spot(&self) -> bool {
+        self.offering.capacity == CapacityType::Spot
+    }
+
+    /// Dollars an hour for covering `shortage` with it alone.
+    fn cost(&self, shortage: f64, mode: Mode) -> f64 {
+        self.price * f64::from(ceil(shortage / self.speed(mode)).max(1))
+    }
+}
+
+/// The offerings that may be tried, and notes on those that may not.
+pub(crate) fn candidates<'a>(
+    scaling: &'a Scaling,
+    risks: &BTreeMap<OfferingName, Risk>,
+    boot: Duration,
+    now: Timestamp,
+) -> (Vec<Candidate<'a>>, Vec<Note>) {
+    let (mut candidates, mut notes) = (Vec::new(), Vec::new());
+    for (name, offering) in &scaling.offerings {
+        let risk = risks.get(name).copied().unwrap_or_default();
+        if let Some(until) = risk.paused(now) {
+            notes.push(Note::Paused { offering: name.clone(), until });
+            continue;
+        }
+        let lost = match offering.capacity {
+            CapacityType::Spot => risk.losses_per_hour() * (boot + REWORK).as_secs_f64() / 3600.0,
+            CapacityType::OnDemand => 0.0,
+        };
+        let price = offering.price.hour().dollars() * (1.0 + lost);
+        candidates.push(Candidate { name, offering, price });
+    }
+    (candidates, notes)
+}
+
+/// Spot offerings that refused a launch lately.
+pub(crate) fn refused_lately(
+    scaling: &Scaling,
+    risks: &BTreeMap<OfferingName, Risk>,
+    now: Timestamp,
+) -> u32 {
+    let refused = |(name, offering): &(&OfferingName, &Offering)| {
+        offering.capacity == CapacityType::Spot
+            && risks.get(*name).is_some_and(|risk| risk.refused_within(now, REFUSED_LATELY))
+    };
+    scaling.offerings.iter().filter(refused).fold(0, |sum, _| sum + 1)
+}
+
+/// Launches that cover `shortage` workers of speed 1: each the cheapest for what is left, of equals the one
+/// with the fewest instances so far. `counts` is brought up to date.
+pub(crate) fn cover(
+    mut shortage: f64,
+    mode: Mode,
+    candidates: &[Candidate<'_>],
+    counts: &mut BTreeMap<OfferingName, u32>,
+) -> BTreeMap<OfferingName, u32> {
+    let mut launches: BTreeMap<OfferingName, u32> = BTreeMap::new();
+    for _ in 0..MOST_LAUNCHES {
+        if shortage <= 1e-9 {
+            break;
+        }
+        let Some(chosen) = choose(shortage, mode, candidates, counts) else { break };
+        shortage -= chosen.speed(mode);
+        *counts.entry(chosen.name.clone()).or_default() += 1;
+        *launches.entry(chosen.name.clone()).or_default() += 1;
+    }
+    launches
+}
+
+fn choose<'a, 'b>(
+    shortage: f64,
+    mode: Mode,
+    candidates: &'b [Candidate<'a>],
+    counts: &BTreeMap<OfferingName, u32>,
+) -> Option<&'b Candidate<'a>> {
+    let costs = candidates.iter().map(|candidate| candidate.cost(shortage, mode));
+    let best = costs.min_by(f64::total_cmp)?;
+    let near = candidates.iter().filter(|candidate| {
+        let limit = if candidate.is_spot() { best * SPREAD } else { best };
+        candidate.cost(shortage, mode) <= limit
+    });
+    let held = |candidate: &Candidate<'_>| counts.get(candidate.name).copied().unwrap_or(0);
+    near.min_by(|a, b| {
+        let cost = |c: &Candidate<'_>| c.cost(shortage, mode);
+        held(a).cmp(&held(b)).then(cost(a).total_cmp(&cost(b))).then(a.name.cmp(b.name))
+    })
+}
+
+/// Price of one launch of an offering.
+pub(crate) fn price_of(scaling: &Scaling, name: &OfferingName) -> Money {
+    scaling.offerings.get(name).map_or(Money::ZERO, |offering| offering.price.hour())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::HourlyPrice;
+
+    fn offering(zone: &str, capacity: CapacityType, dollars: f64, speed: f64) -> Offering {
+        Offering {
+            instance_type: "g5.xlarge".to_owned(),
+            zone: zone.to_owned(),
+            capacity,
+            price: HourlyPrice::new(Money::from_dollars(dollars).unwrap()),
+            speed,
+            bulk_speed: speed * if speed > 1.0 { 4.0 } else { 1.0 },
+        }
+    }
+
+    fn launched(shortage: f64, mode: Mode, offerings: &[(&str, Offering)]) -> Vec<(String, u32)> {
+        let names: Vec<OfferingName> =
+            offerings.iter().map(|(name, _)| OfferingName::new(name).unwrap()).collect();
+        let candidates: Vec<Candidate<'_>> = names
+            .iter()
+            .zip(offerings)
+            .map(|(name, (_, offering))| Candidate {
+                name,
+                offering,
+                price: offering.price.hour().dollars(),
+            })
+            .collect();
+        let launches = cover(shortage, mode, &candidates, &mut BTreeMap::new());
+        launches.into_iter().map(|(name, n)| (name.to_string(), n)).collect()
+    }
+
+    #[test]
+    fn spot_comes_first_and_is_spread_over_zones_of_like_price() {
+        let offerings = [
+            ("a", offering("a", CapacityType::Spot, 0.40, 1.0)),
+            ("b", offering("b", CapacityType::Spot, 0.45, 1.0)),
+            ("c", offering("c", CapacityType::Spot, 0.90, 1.0)),
+            ("d", offering("a", CapacityType::OnDemand, 1.0, 1.0)),
+        ];
+        let launches = launched(4.0, Mode::Prompt, &offerings);
+        assert_eq!(launches, [("a".to_owned(), 2), ("b".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_large_type_is_bought_only_when_it_is_used() {
+        let offerings = [
+            ("large", offering("a", CapacityType::OnDemand, 3.0, 4.0)),
+            ("small", offering("a", CapacityType::OnDemand, 1.0, 1.0)),
+        ];
+        assert_eq!(launched(1.0, Mode::Prompt, &offerings), [("small".to_owned(), 1)]);
+        let launches = launched(9.0, Mode::Prompt, &offerings);
+        assert_eq!(launches, [("large".to_owned(), 2), ("small".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_bulk_backlog_goes_where_a_job_is_cheapest() {
+        let offerings = [
+            ("large", offering("a", CapacityType::OnDemand, 3.0, 2.0)),
+            ("small", offering("a", CapacityType::OnDemand, 1.0, 1.0)),
+        ];
+        assert_eq!(launched(8.0, Mode::Bulk, &offerings), [("large".to_owned(), 1)]);
+        assert_eq!(launched(8.0, Mode::Prompt, &offerings), [("small".to_owned(), 8)]);
+    }
+
+    #[test]
+    fn nothing_is_launched_without_a_shortage_or_an_offering() {
+        assert!(launched(0.0, Mode::Prompt, &[]).is_empty());
+        assert!(launched(5.0, Mode::Prompt, &[]).is_empty());
+    }
+}

@@ -1,0 +1,205 @@
+//! Why the planner does what it does, and why not: data first, and sentences made from it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::ids::{InstanceName, OfferingName, PoolName};
+use crate::time::Timestamp;
+use crate::units::HumanDuration;
+
+use super::caps::Cap;
+use super::demand::quiet::BreakEven;
+use super::input::Hold;
+use super::wait::Prediction;
+
+/// What was found and decided, per pool.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[must_use]
+pub struct Report {
+    pub pools: BTreeMap<PoolName, PoolReport>,
+}
+
+/// What was found and decided for one pool.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PoolReport {
+    /// Nothing is done until this is settled.
+    Held(Hold),
+    Planned(Box<Findings>),
+}
+
+/// The numbers behind a pool's plan, and what was not done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Findings {
+    /// Expected load over the next minutes, in workers of speed 1, and its standard deviation.
+    pub load: f64,
+    pub deviation: f64,
+    /// Deviations above the load that are staffed for.
+    pub margin: f64,
+    /// Share of jobs that were late of those that started lately.
+    pub late_share: f64,
+    /// Measured mean service time, and the time from launch to work.
+    pub service: Duration,
+    pub boot: Duration,
+    /// Capacity in workers of speed 1.
+    pub wanted: u32,
+    pub ready: f64,
+    pub booting: f64,
+    pub waiting: u64,
+    pub prediction: Prediction,
+    pub notes: Vec<Note>,
+}
+
+/// Why capacity is added.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LaunchReason {
+    /// Fewer workers than are wanted for the load that is expected.
+    Load { wanted: u32, have: f64 },
+    /// Jobs wait that the present workers cannot start in time.
+    Backlog { waiting: u64, wanted: u32 },
+    /// Spot capacity was refused, so on-demand bridges.
+    Bridge { refused: u32 },
+    /// What is about to be lost or replaced needs a successor.
+    Replacement { of: u32 },
+    /// A backlog that may wait is worked off where it is cheapest.
+    Bulk { seconds: f64 },
+}
+
+/// Why an instance is taken out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RemoveReason {
+    /// More workers than are wanted, and it is idle.
+    Empty { wanted: u32, have: f64 },
+    /// More workers than are wanted, and it is not ready yet.
+    CalledOff { wanted: u32, have: f64 },
+    /// The provider takes it back.
+    Interrupted { lost_at: Option<Timestamp> },
+    /// It never became ready, or was silent for this long.
+    Dead { silent: Duration },
+    /// A cheaper one has taken its place.
+    Cheaper,
+    /// It runs an old configuration, and a new one has taken its place.
+    Outdated,
+    /// It is older than it may be, and a new one has taken its place.
+    Expired { age: Duration },
+    /// It was to be empty by now.
+    DrainOverdue { since: Timestamp },
+}
+
+/// Why something was not done, or what else an operator should know.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    /// As many as are wanted are there.
+    Enough { wanted: u32, have: f64 },
+    /// The want is that of a moment ago, in case the load comes back.
+    HeldWant { now: u32, held: u32 },
+    /// The last worker of a silent pool: kept or given up.
+    Silence(BreakEven),
+    /// Wanted more than a bound of the pool.
+    Bounded { wanted: u32, bound: u32 },
+    /// Launches that a cap forbids.
+    Capped { cap: Cap, wanted: u32, allowed: u32 },
+    /// An offering is not tried.
+    Paused { offering: OfferingName, until: Timestamp },
+    /// Nothing can be bought at the moment.
+    NothingAvailable { shortage: f64 },
+    /// More than are wanted, but they are busy or have just been paid for.
+    Surplus { busy: u32, paid: u32 },
+    /// To be replaced later, as others are being replaced.
+    Waits { instance: InstanceName, behind: u32 },
+    /// A counter shrank, so that what happened since is not known.
+    CounterReset,
+    /// An instance of an offering that the fleet file does not name.
+    UnknownOffering { instance: InstanceName },
+    /// More dead than may be removed at a time without an operator.
+    MassRemoval { dead: u32, allowed: u32 },
+}
+
+fn time(duration: Duration) -> HumanDuration {
+    HumanDuration::new(Duration::from_secs(duration.as_secs()))
+}
+
+impl fmt::Display for LaunchReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load { wanted, have } => {
+                write!(f, "the expected load needs {wanted} workers and there are {have:.1}")
+            }
+            Self::Backlog { waiting, wanted } => {
+                write!(f, "{waiting} jobs wait; starting them in time needs {wanted} workers")
+            }
+            Self::Bridge { refused } => {
+                write!(f, "{refused} spot offerings refused lately, so on-demand bridges")
+            }
+            Self::Replacement { of } => write!(f, "{of} instances leave and need successors"),
+            Self::Bulk { seconds } => {
+                write!(f, "{seconds:.0} s of work may wait and are cheapest here")
+            }
+        }
+    }
+}
+
+impl fmt::Display for RemoveReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty { wanted, have } => {
+                write!(f, "idle; {wanted} workers are wanted and there are {have:.1}")
+            }
+            Self::CalledOff { wanted, have } => {
+                write!(f, "not ready yet; {wanted} workers are wanted and there are {have:.1}")
+            }
+            Self::Interrupted { lost_at: Some(at) } => {
+                write!(f, "the provider takes it back at {at}")
+            }
+            Self::Interrupted { lost_at: None } => {
+                f.write_str("the provider is likely to take it back")
+            }
+            Self::Dead { silent } => write!(f, "no sign of life for {}", time(*silent)),
+            Self::Cheaper => f.write_str("a cheaper one has taken its place"),
+            Self::Outdated => f.write_str("one with the present configuration has taken its place"),
+            Self::Expired { age } => write!(f, "{} old, and a new one is there", time(*age)),
+            Self::DrainOverdue { since } => write!(f, "draining since {since}, longer than it may"),
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enough { wanted, have } => {
+                write!(f, "{wanted} workers are wanted and there are {have:.1}")
+            }
+            Self::HeldWant { now, held } => {
+                write!(f, "{now} would do now; {held} are kept in case the load comes back")
+            }
+            Self::Silence(BreakEven { idle, cold_start }) => write!(
+                f,
+                "no jobs: idling is expected to cost {idle:.0} s of a worker, a cold start {cold_start:.0} s"
+            ),
+            Self::Bounded { wanted, bound } => {
+                write!(f, "{wanted} workers are wanted, the pool's bound is {bound}")
+            }
+            Self::Capped { cap, wanted, allowed } => {
+                write!(f, "{wanted} launches are wanted, {cap} allows {allowed}")
+            }
+            Self::Paused { offering, until } => write!(f, "{offering} is not tried until {until}"),
+            Self::NothingAvailable { shortage } => {
+                write!(f, "{shortage:.1} workers are missing and no offering can be tried")
+            }
+            Self::Surplus { busy, paid } => {
+                write!(f, "more than are wanted: {busy} are busy, {paid} are paid for already")
+            }
+            Self::Waits { instance, behind } => {
+                write!(f, "{instance} is to be replaced, behind {behind} others")
+            }
+            Self::CounterReset => f.write_str("a counter was reset; the time since is not known"),
+            Self::UnknownOffering { instance } => {
+                write!(f, "{instance} is of an offering that the fleet file does not name")
+            }
+            Self::MassRemoval { dead, allowed } => write!(
+                f,
+                "{dead} instances give no sign of life; only {allowed} are removed without an operator"
+            ),
+        }
+    }
+}

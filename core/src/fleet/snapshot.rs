@@ -1,0 +1,123 @@
+//! What was observed, and when: the planner's input.
+//!
+//! A reading that could not be taken is [`Reading::Unknown`], never zero.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::ids::{ClassName, InstanceName, ModelName, OfferingName, PoolName};
+use crate::time::Timestamp;
+
+/// One dated set of observations.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Snapshot {
+    pub pools: BTreeMap<PoolName, PoolSnapshot>,
+}
+
+/// Something that was read at a time, or could not be read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reading<T> {
+    Known { at: Timestamp, value: T },
+    Unknown { why: String },
+}
+
+/// What is known of a pool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolSnapshot {
+    pub queues: Reading<Vec<Queue>>,
+    pub instances: Reading<Vec<Instance>>,
+    /// Totals per offering; one that is missing has not been used.
+    pub markets: BTreeMap<OfferingName, Market>,
+}
+
+/// The jobs of one class and model. Totals only grow; one that shrinks was reset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queue {
+    pub class: ClassName,
+    pub model: ModelName,
+    /// By age; in any order.
+    pub waiting: Vec<Waiting>,
+    pub running: u64,
+    pub arrived: u64,
+    pub started: u64,
+    /// Of those that started, how many had waited longer than their class allows.
+    pub started_late: u64,
+    pub finished: u64,
+    /// Sum of the service times of finished jobs, in seconds on a worker of speed 1.
+    pub service_seconds: f64,
+    /// Sum of their squares.
+    pub service_squares: f64,
+}
+
+/// Jobs that wait and are about this old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    pub age: Duration,
+    pub jobs: u64,
+}
+
+/// Totals of an offering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Market {
+    pub launched: u64,
+    /// Launches refused for want of capacity.
+    pub refused: u64,
+    /// Instances that the provider took back.
+    pub interrupted: u64,
+}
+
+/// A machine that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub name: InstanceName,
+    pub offering: OfferingName,
+    pub state: InstanceState,
+    pub launched_at: Timestamp,
+    /// When it last gave a sign of life; before it is ready, when it was launched.
+    pub seen_at: Timestamp,
+    pub notice: Option<Notice>,
+    /// Runs another image or configuration than new ones do.
+    pub outdated: bool,
+}
+
+/// Where an instance is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceState {
+    /// Asked for, and not ready yet.
+    Booting,
+    /// May be given work, and runs this many jobs. `idle_since` is set when it runs none.
+    Ready { ready_at: Timestamp, running: u32, idle_since: Option<Timestamp> },
+    /// Takes no new work.
+    Draining { running: u32, since: Timestamp },
+}
+
+/// What the provider announced about an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// It is taken back at this time.
+    Interruption { lost_at: Timestamp },
+    /// It is likely to be taken back.
+    Rebalance,
+}
+
+impl Instance {
+    /// Jobs that it runs.
+    pub const fn running(&self) -> u32 {
+        match self.state {
+            InstanceState::Booting => 0,
+            InstanceState::Ready { running, .. } | InstanceState::Draining { running, .. } => {
+                running
+            }
+        }
+    }
+
+    /// Whether it is on its way out, by our decision or the provider's.
+    pub const fn leaving(&self) -> bool {
+        matches!(self.state, InstanceState::Draining { .. }) || self.notice.is_some()
+    }
+
+    /// Whether it is ready and may be given work for long.
+    pub const fn works(&self) -> bool {
+        matches!(self.state, InstanceState::Ready { .. }) && self.notice.is_none()
+    }
+}

@@ -1,0 +1,79 @@
+//! What may be bought for a pool, and how much may be spent.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::HumanDuration;
+
+/// How an instance is paid for.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum CapacityType {
+    /// Cheap, and taken back when the provider needs it.
+    Spot,
+    #[default]
+    OnDemand,
+}
+
+impl CapacityType {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Spot => "spot",
+            Self::OnDemand => "on-demand",
+        }
+    }
+}
+
+/// Something that could be launched for a pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct OfferingSpec {
+    pub instance_type: String,
+    pub zone: String,
+    #[serde(default)]
+    pub capacity: CapacityType,
+    /// Dollars an hour.
+    pub price: f64,
+    /// Jobs per second, over those of the pool's reference worker, when each starts as soon as it can.
+    #[serde(default = "one")]
+    pub speed: f64,
+    /// The same when batches are as large as they can be. Left out: `speed`.
+    pub bulk_speed: Option<f64>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Bounds on what is bought. What is left out is not bounded.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct BudgetSpec {
+    /// Most instances over all pools.
+    pub max_instances: Option<u32>,
+    /// Most launches in any ten minutes.
+    pub max_launches: Option<u32>,
+    /// Most dollars an hour, for what runs at a time.
+    pub per_hour: Option<f64>,
+    /// Most dollars a day (UTC).
+    pub per_day: Option<f64>,
+    /// Most dollars a month (UTC).
+    pub per_month: Option<f64>,
+}
+
+/// How a pool grows and shrinks; part of its table.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ScalingSpec {
+    /// Fewest instances.
+    pub min: u32,
+    /// Most instances. Left out: only the budget bounds them.
+    pub max: Option<u32>,
+    /// Workers beyond those that are needed, kept ready.
+    pub warm: u32,
+    /// How long a launch takes to become a worker, until that has been measured.
+    pub boot: Option<HumanDuration>,
+    /// Age at which an instance is replaced. Left out: never.
+    pub expire_after: Option<HumanDuration>,
+}

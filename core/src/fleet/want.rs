@@ -1,0 +1,134 @@
+//! How many workers a pool wants now, and why not more or fewer.
+
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+use super::demand::quiet::{self, Trade};
+use super::demand::{Outlook, Terms};
+use super::input::Input;
+use super::memory::PoolMemory;
+use super::number::{ceil, real};
+use super::policy::PoolPolicy;
+use super::report::Note;
+
+/// A want is held for this share of a boot and this long, in case the load comes back.
+const HOLD_BOOTS: f64 = 1.3;
+const HOLD: Duration = Duration::from_secs(30);
+/// How much of a backlog is met with more workers; the rest is worked off by those that are there.
+const BACKLOG_SHARE: f64 = 0.5;
+/// A load below this is none.
+const NO_LOAD: f64 = 1e-3;
+
+/// What is wanted, in workers of speed 1.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Want {
+    /// For classes whose jobs start soon.
+    pub(crate) prompt: u32,
+    /// Whether the backlog, not the forecast, decided that.
+    pub(crate) for_backlog: bool,
+    /// Throughput wanted for classes whose jobs may wait, and their work in seconds.
+    pub(crate) bulk: f64,
+    pub(crate) bulk_work: f64,
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Decides what is wanted. `ready` is the capacity that works now.
+pub(crate) fn want(
+    policy: &PoolPolicy,
+    input: &Input<'_>,
+    memory: &mut PoolMemory,
+    (outlook, terms): (&Outlook, &Terms),
+    (ready, now): (f64, Timestamp),
+) -> Want {
+    let mut notes = Vec::new();
+    let service = memory.demand.service.mean();
+    let base = ceil(outlook.workers()).max(u32::from(outlook.load > NO_LOAD));
+    let base = quiet_floor(policy, input, memory, (base, terms), &mut notes);
+
+    let mut for_now = base;
+    if input.waiting > 0 {
+        let boot = terms.boot.as_secs_f64();
+        let backlog = super::wait::work(input.waiting, service);
+        // What is still waiting when a launch of now is ready, met within a wait from then on.
+        let left = (backlog + (outlook.load - ready) * boot).max(0.0);
+        let window = terms.max_wait.as_secs_f64() + service;
+        for_now = for_now.max(ceil(outlook.workers() + BACKLOG_SHARE * left / window)).max(1);
+    }
+    let span = terms.boot.mul_f64(HOLD_BOOTS).saturating_add(HOLD);
+    let held = memory.wants.held(now, for_now, span);
+    if held > for_now {
+        notes.push(Note::HeldWant { now: for_now, held });
+    }
+    let wanted = held.saturating_add(policy.scaling.warm);
+    let bounded = wanted.clamp(policy.scaling.min.min(policy.scaling.max), policy.scaling.max);
+    if bounded != wanted {
+        notes.push(Note::Bounded { wanted, bound: bounded });
+    }
+    let (bulk, bulk_work) = bulk(&input.bulk, service, terms.boot.as_secs_f64());
+    Want { prompt: bounded, for_backlog: for_now > base, bulk, bulk_work, notes }
+}
+
+/// The last worker of a silent pool goes if that is expected to be cheaper and every class allows it.
+fn quiet_floor(
+    policy: &PoolPolicy,
+    input: &Input<'_>,
+    memory: &PoolMemory,
+    (base, terms): (u32, &Terms),
+    notes: &mut Vec<Note>,
+) -> u32 {
+    let may_be_cold = policy.classes.values().all(|class| class.cold_start);
+    let floor = base.max(1);
+    if base > 1 || !may_be_cold || input.waiting > 0 || input.running > 0 {
+        return floor;
+    }
+    let trade = Trade {
+        boot: terms.boot,
+        max_wait: terms.max_wait,
+        service: memory.demand.service.mean(),
+        allowed: 1.0 - terms.objective,
+    };
+    match quiet::break_even(&memory.demand.history, &trade) {
+        Some(break_even) => {
+            notes.push(Note::Silence(break_even));
+            if break_even.favors_none() { 0 } else { floor }
+        }
+        // A pool that has never had a job needs no worker; one whose silence is short keeps it.
+        None if memory.demand.history.is_untouched() => 0,
+        None => floor,
+    }
+}
+
+/// The throughput that finishes every job which may wait by its time, and all their work: the steepest line
+/// from the end of a boot to the work due by each time.
+fn bulk(due: &[(f64, u64)], service: f64, boot: f64) -> (f64, f64) {
+    let mut due = due.to_vec();
+    due.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut work, mut rate) = (0.0, 0.0_f64);
+    for (seconds, jobs) in due {
+        work += real(jobs) * service;
+        // What cannot be in time any more is given one boot's time, lest it want infinitely many.
+        rate = rate.max(work / (seconds - boot).max(boot.max(60.0)));
+    }
+    (rate, work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bulk_backlog_needs_the_steepest_of_its_deadlines() {
+        let (rate, work) = bulk(&[(3780.0, 100), (780.0, 30)], 10.0, 180.0);
+        assert!((work - 1300.0).abs() < 1e-9);
+        // 300 s of work within 600 s, or 1300 s within 3600 s.
+        assert!((rate - 0.5).abs() < 1e-9, "{rate}");
+    }
+
+    #[test]
+    fn what_is_late_already_does_not_want_infinitely_many() {
+        let (rate, _) = bulk(&[(-5.0, 10)], 18.0, 180.0);
+        assert!((rate - 1.0).abs() < 1e-9, "{rate}");
+        assert!(bulk(&[], 1.0, 180.0).0 == 0.0);
+    }
+}
