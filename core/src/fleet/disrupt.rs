@@ -25,7 +25,6 @@ pub(crate) struct Scene<'a> {
     pub(crate) candidates: &'a [Candidate<'a>],
     /// Age at which an instance is replaced.
     pub(crate) expire_after: Option<std::time::Duration>,
-    pub(crate) boot: std::time::Duration,
     pub(crate) now: Timestamp,
 }
 
@@ -36,8 +35,8 @@ pub(crate) struct Marks {
     pub(crate) notes: Vec<Note>,
 }
 
-/// Share of a pool's instances that may be replaced at a time; at least one.
-const REPLACED_AT_A_TIME: usize = 4;
+/// One in so many of a pool's instances may be replaced at a time; at least one.
+const REPLACED_AT_A_TIME: usize = 2;
 
 /// Marks what is to be replaced, the most urgent reasons first, as far as the disruption budget goes.
 pub(crate) fn marks(scene: &Scene<'_>, gone: &[usize]) -> Marks {

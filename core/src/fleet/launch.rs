@@ -9,11 +9,13 @@ use super::check::Scaling;
 use super::memory::PoolMemory;
 use super::number::ceil;
 use super::plan::Step;
+use super::policy::PoolPolicy;
 use super::pool::Context;
 use super::provision::{self, Candidate, Mode};
 use super::report::{LaunchReason, Note};
 use super::roster::Roster;
 use super::snapshot::{Instance, Reading};
+use super::spec::CapacityType;
 use super::spot;
 use super::want::Want;
 
@@ -21,6 +23,8 @@ use super::want::Want;
 #[derive(Debug)]
 pub(crate) struct Shortage<'a> {
     pub(crate) want: &'a Want,
+    /// Workers beyond that, against losses.
+    pub(crate) spares: u32,
     /// Ready or booting, and not leaving.
     pub(crate) staying: f64,
     /// Of those, what is to be replaced.
@@ -49,14 +53,21 @@ pub(crate) fn steps(
     };
     let roster = Roster::new(instances, scaling);
     let mut counts = roster.counts();
-    let missing = f64::from(shortage.want.prompt) - (shortage.staying - shortage.marked);
-    let missing = (missing + spares(memory, &counts, context)).max(0.0);
+    let wanted = f64::from(shortage.want.prompt.saturating_add(shortage.spares));
+    let missing = (wanted - shortage.staying).max(0.0);
     let refused = provision::refused_lately(scaling, &memory.risks, context.now);
-    let bridging = refused > 0 && shortage.broken;
+    let bridging = shortage.broken && refused > 0;
     let on_demand: Vec<Candidate<'_>> =
         candidates.iter().filter(|candidate| !candidate.is_spot()).cloned().collect();
     let offered = if bridging && !on_demand.is_empty() { &on_demand[..] } else { candidates };
-    let prompt = provision::cover(missing, Mode::Prompt, offered, &mut counts);
+    let mut prompt = provision::cover(missing, Mode::Prompt, offered, &mut counts);
+    // Successors can wait, so they are not bought where only a bridge is to be had.
+    let successors = (wanted - missing - (shortage.staying - shortage.marked)).max(0.0);
+    if !bridging {
+        for (name, count) in provision::cover(successors, Mode::Prompt, candidates, &mut counts) {
+            *prompt.entry(name).or_default() += count;
+        }
+    }
     let bulk_missing = (shortage.want.bulk - shortage.bulk).max(0.0);
     let bulk = provision::cover(bulk_missing, Mode::Bulk, candidates, &mut counts);
     match missing {
@@ -129,16 +140,17 @@ fn reason(shortage: &Shortage<'_>, refused: Option<u32>) -> LaunchReason {
 }
 
 /// Workers beyond what is wanted, against the losses that are expected while a replacement boots.
-fn spares(memory: &PoolMemory, counts: &BTreeMap<OfferingName, u32>, context: &Context<'_>) -> f64 {
-    let scaling = &context.policy.scaling;
-    let boot = memory.boot.or(scaling.boot).as_secs_f64() / 3600.0;
+pub(crate) fn spares(
+    memory: &PoolMemory,
+    counts: &BTreeMap<OfferingName, u32>,
+    policy: &PoolPolicy,
+) -> u32 {
+    let boot = memory.boot.or(policy.scaling.boot).as_secs_f64() / 3600.0;
     let lost = |(name, count): (&OfferingName, &u32)| {
         let risk = memory.risks.get(name).copied().unwrap_or_default();
-        let spot = scaling
-            .offerings
-            .get(name)
-            .is_some_and(|offering| offering.capacity == super::spec::CapacityType::Spot);
+        let offering = policy.scaling.offerings.get(name);
+        let spot = offering.is_some_and(|offering| offering.capacity == CapacityType::Spot);
         if spot { f64::from(*count) * risk.losses_per_hour() * boot } else { 0.0 }
     };
-    f64::from(spot::spares(counts.iter().map(lost).sum()))
+    spot::spares(counts.iter().map(lost).sum())
 }

@@ -62,7 +62,6 @@ pub(crate) fn plan(
         roster: &roster,
         candidates: &candidates,
         expire_after: policy.scaling.expire_after,
-        boot,
         now,
     };
     let marks = disrupt::marks(&scene, &gone);
@@ -70,8 +69,10 @@ pub(crate) fn plan(
 
     let situation = situation(&roster, &gone, (&input, memory), &terms, now);
     let prediction = wait::predict(&outlook, &situation);
+    let spares = launch::spares(memory, &roster.counts(), policy);
     let shortage = Shortage {
         want: &want,
+        spares,
         staying: ready + booting,
         marked: capacity_of(&roster, &marks),
         leaving: roster.members.iter().filter(|m| m.instance.leaving()).count() + dead.len(),
@@ -81,7 +82,8 @@ pub(crate) fn plan(
     };
     let mut steps = launch::steps(context, memory, (&shortage, &candidates), allowance, &mut notes);
 
-    let removal = Removal { roster: &roster, want: &want, marks: &marks, dead, interrupted };
+    let removal =
+        Removal { roster: &roster, want: &want, spares, marks: &marks, dead, interrupted };
     steps.extend(removal.steps(context, &mut gone, &mut notes));
     memory.planned_at = Some(now);
     let service = memory.demand.service.mean();
@@ -234,6 +236,7 @@ fn situation(
 struct Removal<'a> {
     roster: &'a Roster<'a>,
     want: &'a Want,
+    spares: u32,
     marks: &'a Marks,
     dead: Vec<(usize, RemoveReason)>,
     interrupted: Vec<(usize, RemoveReason, Timestamp)>,
@@ -272,9 +275,11 @@ impl Removal<'_> {
             let deadline = context.now.after(disrupt::liveness::DRAIN);
             steps.extend(self.drain(context, *at, (*reason, deadline)));
         }
-        let have = capacity(self.roster, gone, |_| true);
-        let balance = Balance { wanted, have };
-        let (empty, note) = disrupt::emptiness::removals(self.roster, gone, balance, context.now);
+        // Successors are not left over while what they replace is still there.
+        let have = capacity(self.roster, &others, |_| true);
+        let balance = Balance { wanted: wanted + f64::from(self.spares), have };
+        let (empty, note) =
+            disrupt::emptiness::removals(self.roster, &others, balance, context.now);
         notes.extend(note);
         for (at, reason) in empty {
             steps.extend(self.terminate(context, at, reason));

@@ -16,7 +16,7 @@ const PRIOR_LOSSES: f64 = 0.05;
 const PRIOR_HOURS: f64 = 1.0;
 /// A refused launch is not repeated for this long, doubled by each further refusal, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_mins(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(16);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// After an interruption more of the same kind are likely.
 const PAUSE_AFTER_LOSS: Duration = Duration::from_mins(3);
 

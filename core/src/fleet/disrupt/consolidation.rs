@@ -9,11 +9,9 @@ use super::Scene;
 /// swing a little move nothing.
 const SHARE: f64 = 0.8;
 
-/// Whether an instance is to be replaced by something cheaper. One that was launched just now is let be.
+/// Whether an instance is to be replaced by something cheaper. That one is still booting does not matter: it
+/// bridges until its successor is ready.
 pub(crate) fn marks(scene: &Scene<'_>, member: &Member<'_>) -> Option<RemoveReason> {
-    if member.age(scene.now) < scene.boot {
-        return None;
-    }
     let limit = member.unit_price() * SHARE;
     // A larger type that would stand half empty is not cheaper: compare what covers this one's work.
     let cost = |candidate: &crate::fleet::provision::Candidate<'_>| {

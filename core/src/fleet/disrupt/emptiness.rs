@@ -27,7 +27,10 @@ pub(crate) fn removals(
     balance: Balance,
     now: Timestamp,
 ) -> (Vec<(usize, RemoveReason)>, Option<Note>) {
-    let (mut removed, mut have) = called_off(roster, gone, balance);
+    let mut removed = called_off(roster, gone, balance);
+    // Only what is ready can be given up for something that is ready.
+    let booting: f64 = booting(roster, gone).map(|(_, member)| member.speed()).sum();
+    let mut have = balance.have - booting;
     let mut idle: Vec<(usize, &Member<'_>, Timestamp)> = roster
         .staying(gone)
         .filter_map(|(at, member)| member.idle_since().map(|since| (at, member, since)))
@@ -53,23 +56,30 @@ pub(crate) fn removals(
     (removed, note)
 }
 
-/// Boots that are not wanted any more, and what is left without them.
-fn called_off(
-    roster: &Roster<'_>,
-    gone: &[usize],
-    balance: Balance,
-) -> (Vec<(usize, RemoveReason)>, f64) {
-    let mut booting: Vec<(usize, &Member<'_>)> = roster
-        .staying(gone)
-        .filter(|(_, member)| matches!(member.instance.state, InstanceState::Booting))
-        .collect();
-    booting.sort_by_key(|(_, member)| Reverse(member.instance.launched_at));
+fn booting<'a>(
+    roster: &'a Roster<'a>,
+    gone: &'a [usize],
+) -> impl Iterator<Item = (usize, &'a Member<'a>)> {
+    let boots = |(_, member): &(usize, &Member<'_>)| {
+        matches!(member.instance.state, InstanceState::Booting)
+    };
+    roster.staying(gone).filter(boots)
+}
+
+/// Boots that are not wanted any more. One that is cheaper than a worker at hand is let be: it takes that one's
+/// place when it is ready.
+fn called_off(roster: &Roster<'_>, gone: &[usize], balance: Balance) -> Vec<(usize, RemoveReason)> {
+    let ready = roster.staying(gone).filter(|(_, member)| member.instance.works());
+    let dearest = ready.map(|(_, member)| member.unit_price()).fold(0.0, f64::max);
+    let mut boots: Vec<(usize, &Member<'_>)> =
+        booting(roster, gone).filter(|(_, member)| member.unit_price() >= dearest).collect();
+    boots.sort_by_key(|(_, member)| Reverse(member.instance.launched_at));
     let (mut removed, mut have) = (Vec::new(), balance.have);
-    for (at, member) in booting {
+    for (at, member) in boots {
         if have - member.speed() >= balance.wanted - 1e-9 {
             removed.push((at, RemoveReason::CalledOff { wanted: ceil(balance.wanted), have }));
             have -= member.speed();
         }
     }
-    (removed, have)
+    removed
 }
