@@ -11,17 +11,19 @@ JOBS ?= 5000
 KILLS ?= 60
 SECONDS ?= 180
 SEED ?= 1
+# Recorded traces are used, not shipped: some licenses allow study only.
+TRACES ?= ../shared/traces
 CARGO ?= cargo
 # The lock file is part of what is tested.
 LOCKED ?= --locked
 # Seeds of `make sim`.
 SEEDS ?= 20000
 
-.PHONY: help build demo test sim lint fmt deny each-alone bench chaos model deps clean
+.PHONY: help build demo test sim lint fmt deny each-alone bench bench-autoscaler traces-check chaos model deps clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
-		printf '  make %-12s %s\n' "$$name" "$$what"; done
+		printf '  make %-16s %s\n' "$$name" "$$what"; done
 
 # Built by themselves: with the tests' crate beside them they would get its features, crash points above all.
 PROGRAMS := -p stoker-cli -p stoker-coordinator -p stoker-worker -p stoker-engine-api -p stoker-engine
@@ -58,6 +60,13 @@ bench: ## measure this machine, what Stoker is compared with, and Stoker, in one
 chaos: deps ## kill, freeze and cut off a fleet under load, and check that the promise holds (JOBS, KILLS, SECONDS, SEED, BROKER)
 	$(CARGO) build $(LOCKED) --workspace --bins
 	@CARGO='$(CARGO)' scripts/chaos.sh --jobs '$(JOBS)' --kills '$(KILLS)' --seconds '$(SECONDS)' --seed '$(SEED)' --broker '$(BROKER)'
+
+bench-autoscaler: ## every scaling policy on every recorded trace, into docs/autoscaling (TRACES=folder)
+	$(CARGO) run --release $(LOCKED) -p stoker-sim -- fleet bench '$(TRACES)' docs/autoscaling
+
+traces-check: ## whether the recorded traces are there, and the simulator agrees with another one
+	$(CARGO) run --release $(LOCKED) -p stoker-sim -- fleet traces '$(TRACES)'
+	$(CARGO) run --release $(LOCKED) -p stoker-sim -- fleet cross-check '$(TRACES)'
 
 model: ## fetch the model of demo and tests into .cache/models, once
 	@scripts/deps.sh build

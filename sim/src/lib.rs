@@ -3,4 +3,5 @@
 //! Nothing here is a service, and nothing here decides: what is simulated is the code of
 //! `stoker-core` that the services run.
 
+pub mod fleet;
 pub mod protocol;

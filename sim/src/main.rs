@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stoker_sim::fleet::cli::FleetArgs;
 use stoker_sim::protocol::cli::{ProtocolArgs, SabotageArgs};
 
 /// Simulations of Stoker's rules.
@@ -16,12 +17,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Fleet(FleetArgs),
     Protocol(ProtocolArgs),
     Sabotage(SabotageArgs),
 }
 
 fn main() -> ExitCode {
     let verdict = match Arguments::parse().command {
+        Command::Fleet(arguments) => arguments.run(),
         Command::Protocol(arguments) => arguments.run(),
         Command::Sabotage(arguments) => arguments.run(),
     };

@@ -74,6 +74,9 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "pulp", homes: &[ENGINE] },
     Home { dependency: "tokenizers", homes: &[ENGINE] },
     Home { dependency: "hf-hub", homes: &[WORKER] },
+    Home { dependency: "clarabel", homes: &[SIM] },
+    Home { dependency: "rand_chacha", homes: &[SIM] },
+    Home { dependency: "rand_distr", homes: &[SIM] },
     Home { dependency: "clap_complete", homes: &[CLI] },
     Home { dependency: "indicatif", homes: &[CLI] },
     Home { dependency: "comfy-table", homes: &[CLI] },
@@ -108,7 +111,7 @@ pub(crate) const FREE_OF: &[FreeOf] = &[
     },
     FreeOf {
         package: SIM,
-        forbidden: &["tokio", "tracing", "mio", "socket2"],
+        forbidden: &["tokio", "tonic", "tracing", "mio", "socket2", "aws-*"],
         because: "a simulation has its own time, and the same story for the same seed",
     },
     FreeOf { package: COORDINATOR, forbidden: &["aws-*", "cudarc", "candle-*"], because: NO_CLOUD },

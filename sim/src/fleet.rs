@@ -1,0 +1,22 @@
+//! The autoscaler's world: traces in, kept promises and cost out.
+//!
+//! It runs the planner of `stoker-core`, the one that production runs, and the published policies of others
+//! against the same jobs, prices and losses. It is deterministic: the same inputs and seed give the same result.
+
+pub mod baseline;
+pub mod bench;
+pub mod bound;
+pub mod cases;
+pub mod clairvoyant;
+pub mod cli;
+pub mod job;
+pub mod market;
+pub mod planner;
+pub mod plot;
+pub mod policy;
+pub mod score;
+pub mod speed;
+pub mod suite;
+pub mod synthetic;
+pub mod trace;
+pub mod world;

@@ -1,0 +1,191 @@
+//! The benchmark: every policy on every trace, as a page with tables and plots.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use crate::fleet::baseline::fixed::Static;
+use crate::fleet::baseline::skyserve::SkyServe;
+use crate::fleet::bound;
+use crate::fleet::job::{HOUR_MS, Workload, seconds};
+use crate::fleet::market::Offering;
+use crate::fleet::planner::Stoker;
+use crate::fleet::plot::{self, Labels, Point};
+use crate::fleet::score::Outcome;
+use crate::fleet::suite::Comparison;
+use crate::fleet::trace::{self, Table};
+use crate::fleet::world::{self, Setup};
+
+use crate::fleet::cases::{self, Case};
+use crate::fleet::speed;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// The simulator against another one's numbers: four instances on the `GenTD26` trace gave a mean wait of 1.0 s, a 99th
+/// percentile of 19.6 s, 99.7 % within 60 s and 1344 hours.
+pub fn cross_check(folder: &Path) -> Result<String> {
+    let outcome = world::run(&Setup::simple(60, 180), &cases::gentd26(folder)?, &mut Static(4));
+    let line = format!(
+        "{}: mean wait {:.1} s, p99 {:.1} s, {:.1} % within 60 s, {:.0} GPU-h",
+        outcome.policy,
+        outcome.mean_wait,
+        outcome.p99,
+        outcome.attainment * 100.0,
+        outcome.hours()
+    );
+    let near = |value: f64, expected: f64, by: f64| (value - expected).abs() <= by;
+    let agrees = near(outcome.mean_wait, 1.0, 0.05)
+        && near(outcome.p99, 19.6, 0.3)
+        && near(outcome.attainment, 0.997, 0.0005)
+        && near(outcome.hours(), 1344.0, 0.5);
+    if agrees { Ok(line) } else { Err(format!("the simulator is off: {line}").into()) }
+}
+
+/// Runs all of it and writes `results.md` and plots into the folder `output`.
+pub fn write(folder: &Path, output: &Path) -> Result<String> {
+    fs::create_dir_all(output)?;
+    let mut page = String::from("# Results of the autoscaler's benchmark\n\n");
+    page.push_str("Written by `make bench-autoscaler`; [autoscaling.md](../autoscaling.md) says what it means.\n\n");
+    writeln!(page, "Cross-check: {}.\n\nSpeed: {}.\n", cross_check(folder)?, speed::report())?;
+    let cases = cases::all(folder)?;
+    let mut summary = String::from(
+        "| trace | Stoker | best other that keeps 99 % | perfect foresight | fluid bound |\n|---|---|---|---|---|\n",
+    );
+    let mut tables = String::new();
+    for case in &cases {
+        compare(case, output, (&mut summary, &mut tables))?;
+    }
+    writeln!(page, "## Wait 60 s, boot 180 s, on-demand\n\n{summary}")?;
+    writeln!(page, "## Other boots and waits\n\n{}", variants(&cases)?)?;
+    writeln!(page, "## Parts of the traces\n\n{}", parts(&cases)?)?;
+    writeln!(page, "## With spot\n\n{}", spot(folder, &cases)?)?;
+    writeln!(page, "## A rough world\n\n{}", rough(&cases)?)?;
+    page.push_str(&tables);
+    let path = output.join("results.md");
+    fs::write(&path, page.trim_end().to_owned() + "\n")?;
+    Ok(format!("wrote {}", path.display()))
+}
+
+fn brief(outcome: &Outcome) -> String {
+    format!("{:.2} % for {:.0}", outcome.attainment * 100.0, outcome.hours())
+}
+
+fn ours(setup: &Setup, workload: &Workload) -> Outcome {
+    world::run(setup, workload, &mut Stoker::new(setup))
+}
+
+fn compare(
+    case: &Case,
+    output: &Path,
+    (summary, tables): (&mut String, &mut String),
+) -> Result<()> {
+    let (setup, workload) = (Setup::simple(60, 180), &case.workload);
+    let comparison = Comparison::run(&setup, workload);
+    let bound = bound::lower_bound(&setup, workload, 60)?;
+    let best = comparison.best_other(0.99);
+    let best = best.map_or_else(|| "none".to_owned(), |o| format!("{} ({})", brief(o), o.policy));
+    let mine = comparison.ours().map_or(String::new(), brief);
+    let foresight = comparison.clairvoyant.hours;
+    writeln!(summary, "| {} | {mine} | {best} | {foresight:.0} | {bound:.0} |", workload.name)?;
+    let days = seconds(workload.end) / 86_400.0;
+    writeln!(tables, "## {}\n\n{}, {} jobs.\n", workload.name, case.note, workload.jobs.len())?;
+    let slug = workload.name.to_lowercase().replace(',', "").replace(' ', "-");
+    let points: Vec<Point> = comparison
+        .outcomes
+        .iter()
+        .map(|o| Point {
+            name: o.policy.clone(),
+            x: o.hours(),
+            y: o.attainment,
+            ours: o.policy == "Stoker",
+        })
+        .collect();
+    let labels = Labels { title: &workload.name, x: "GPU-hours", y: "jobs started within 60 s" };
+    fs::write(output.join(format!("{slug}.svg")), plot::scatter(&labels, &points, 0.99))?;
+    writeln!(tables, "![cost and kept promises]({slug}.svg)\n")?;
+    writeln!(tables, "{}", comparison.table(days))?;
+    Ok(())
+}
+
+/// Boots of 60, 180 and 420 s and waits of 30, 60 and 300 s.
+fn variants(cases: &[Case]) -> Result<String> {
+    let mut table = String::from(
+        "Share of jobs in time, for GPU-hours, over those of perfect foresight.\n\n| trace | wait 30 s | wait 300 s | boot 60 s | boot 420 s |\n|---|---|---|---|---|\n",
+    );
+    for Case { workload, .. } in cases {
+        write!(table, "| {} |", workload.name)?;
+        for (wait, boot) in [(30, 180), (300, 180), (60, 60), (60, 420)] {
+            let setup = Setup::simple(wait, boot);
+            let outcome = ours(&setup, workload);
+            let foresight = crate::fleet::clairvoyant::schedule(&setup, workload).hours;
+            write!(table, " {}, {:.2} |", brief(&outcome), outcome.hours() / foresight)?;
+        }
+        table.push('\n');
+    }
+    Ok(table)
+}
+
+/// The halves of each trace of several days, each from an empty memory.
+fn parts(cases: &[Case]) -> Result<String> {
+    let mut table = String::from("| trace | first half | second half |\n|---|---|---|\n");
+    let setup = Setup::simple(60, 180);
+    for Case { workload, .. } in cases.iter().filter(|c| c.workload.end >= 48 * HOUR_MS) {
+        let middle = workload.end / 2;
+        let halves = [workload.part(0, middle), workload.part(middle, workload.end)];
+        let [first, second] = halves.map(|half| brief(&ours(&setup, &half)));
+        writeln!(table, "| {} | {first} | {second} |", workload.name)?;
+    }
+    Ok(table)
+}
+
+fn spot(folder: &Path, cases: &[Case]) -> Result<String> {
+    let mut table = String::from(
+        "On-demand costs 1 an hour, spot 1/2.45; capacity as recorded, two minutes of notice.\n\n| capacity | trace | on-demand only | with spot | cost ratio | SpotHedge (rate 0.7/S, one extra) |\n|---|---|---|---|---|---|\n",
+    );
+    for (file, name) in [
+        ("spot/aws_p3.2xlarge_3zone_upto16_2023-08.csv", "3 zones, up to 16"),
+        ("spot/aws_p3.2xlarge_9zone_0or1_2023-02.csv", "9 zones, 0 or 1"),
+    ] {
+        let zones = Table::read(&folder.join(file))?;
+        for Case { workload, .. } in cases.iter().take(3) {
+            let only = ours(&Setup::simple(60, 180), workload);
+            let mut setup = Setup::simple(60, 180);
+            for zone in zones.names().iter().skip(1) {
+                let capacity = trace::capacity(&zones, zone, workload.end)?;
+                setup.offerings.push(Offering::spot(zone, 1.0 / 2.45, Some(capacity)));
+            }
+            let mixed = ours(&setup, workload);
+            let rate = 0.7 / workload.mean_service();
+            let hedge = world::run(&setup, workload, &mut SkyServe::new(rate, 1, 1));
+            let cost = |o: &Outcome| o.usage.cost / only.usage.cost;
+            writeln!(
+                table,
+                "| {name} | {} | {:.2} % for {:.0} | {:.2} % for {:.0} | {:.3} | {:.2} %, {:.3} |",
+                workload.name,
+                only.attainment * 100.0,
+                only.usage.cost,
+                mixed.attainment * 100.0,
+                mixed.usage.cost,
+                cost(&mixed),
+                hedge.attainment * 100.0,
+                cost(&hedge),
+            )?;
+        }
+    }
+    Ok(table)
+}
+
+/// Boots that vary, and launches that fail.
+fn rough(cases: &[Case]) -> Result<String> {
+    let mut table = String::from(
+        "Boots lognormal with sigma 0.25 around 180 s, 3 % of launches refused.\n\n| trace | kept, for GPU-hours |\n|---|---|\n",
+    );
+    let mut setup = Setup::simple(60, 180);
+    setup.boot.sigma = 0.25;
+    setup.boot.failures = 0.03;
+    for Case { workload, .. } in cases {
+        writeln!(table, "| {} | {} |", workload.name, brief(&ours(&setup, workload)))?;
+    }
+    Ok(table)
+}

@@ -1,0 +1,218 @@
+//! Stoker's own planner in the simulated world: the code that production runs, fed with what it would observe.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stoker_core::fleet::{
+    self, CapacityType, Class, Instance, InstanceState, Market, Memory, Notice, PoolPolicy,
+    PoolSnapshot, Queue, Reading, Report, Scaling, Snapshot, Step, Waiting,
+};
+use stoker_core::ids::{ClassName, InstanceName, ModelName, OfferingName, PoolName};
+use stoker_core::money::{HourlyPrice, Money};
+use stoker_core::time::Timestamp;
+
+use crate::fleet::job::Millis;
+use crate::fleet::policy::{Orders, Policy, View};
+use crate::fleet::world::Setup;
+use crate::fleet::world::instance::{Instance as Machine, Phase};
+
+/// The planner with its memory.
+#[derive(Debug)]
+pub struct Stoker {
+    policy: fleet::Policy,
+    memory: Memory,
+    pool: PoolName,
+    model: ModelName,
+    classes: Vec<ClassName>,
+    offerings: Vec<OfferingName>,
+    /// The last report, for whoever wants to know why.
+    pub report: Report,
+    /// Steps of the last plan.
+    pub steps: Vec<Step>,
+}
+
+/// A name that the numbers of a simulation make.
+fn name<T, E: std::fmt::Debug>(text: &str, new: impl Fn(&str) -> Result<T, E>) -> T {
+    new(text).expect("letters, digits and dashes are a name")
+}
+
+fn duration(millis: Millis) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// Simulations start at midnight of a Monday.
+fn timestamp(millis: Millis) -> Timestamp {
+    const MONDAY: Millis = 4 * 24 * 3_600_000;
+    Timestamp::from_unix_millis(MONDAY + millis)
+}
+
+impl Stoker {
+    /// The default configuration: all it is told are the classes and the offerings of the setup.
+    pub fn new(setup: &Setup) -> Self {
+        let class_name = |index: usize| name(&format!("c{index}"), ClassName::new);
+        let classes: Vec<ClassName> = (0..setup.classes.len()).map(class_name).collect();
+        let offering_name = |index: usize| name(&format!("o{index}"), OfferingName::new);
+        let offerings: Vec<OfferingName> = (0..setup.offerings.len()).map(offering_name).collect();
+        let class = |class: &crate::fleet::job::Class| Class {
+            max_wait: duration(class.max_wait),
+            objective: class.objective,
+            cold_start: true,
+        };
+        let offering = |offering: &crate::fleet::market::Offering| fleet::Offering {
+            instance_type: "gpu".to_owned(),
+            zone: offering.zone.clone(),
+            capacity: if offering.spot { CapacityType::Spot } else { CapacityType::OnDemand },
+            price: HourlyPrice::new(Money::from_dollars(offering.price).unwrap_or(Money::MAX)),
+            speed: offering.speed,
+            bulk_speed: offering.speed * f64::from(offering.batch)
+                / (1.0 + offering.batch_growth * f64::from(offering.batch - 1)),
+        };
+        let scaling = Scaling {
+            min: 0,
+            max: u32::try_from(setup.max_instances).unwrap_or(u32::MAX),
+            warm: 0,
+            boot: duration(setup.boot.mean),
+            expire_after: None,
+            offerings: offerings
+                .iter()
+                .cloned()
+                .zip(setup.offerings.iter().map(offering))
+                .collect(),
+        };
+        let pool_policy = PoolPolicy {
+            classes: classes.iter().cloned().zip(setup.classes.iter().map(class)).collect(),
+            scaling,
+        };
+        let pool = name("pool", PoolName::new);
+        let pools = BTreeMap::from([(pool.clone(), pool_policy)]);
+        Self {
+            policy: fleet::Policy { pools, ..fleet::Policy::default() },
+            memory: Memory::default(),
+            pool,
+            model: name("model", ModelName::new),
+            classes,
+            offerings,
+            report: Report::default(),
+            steps: Vec::new(),
+        }
+    }
+
+    fn snapshot(&self, view: &View<'_>) -> Snapshot {
+        let at = timestamp(view.now);
+        let markets = self.offerings.iter().cloned().zip(view.tallies.iter().map(|tally| Market {
+            launched: tally.launched as u64,
+            refused: tally.refused as u64,
+            interrupted: tally.interrupted as u64,
+        }));
+        let instances = view.instances.iter().map(|machine| self.instance(machine, at)).collect();
+        let pool = PoolSnapshot {
+            queues: Reading::Known { at, value: self.queues(view) },
+            instances: Reading::Known { at, value: instances },
+            markets: markets.collect(),
+        };
+        Snapshot { pools: BTreeMap::from([(self.pool.clone(), pool)]) }
+    }
+
+    fn queues(&self, view: &View<'_>) -> Vec<Queue> {
+        let mut queues: Vec<Queue> = self
+            .classes
+            .iter()
+            .enumerate()
+            .map(|(index, class)| Queue {
+                class: class.clone(),
+                model: self.model.clone(),
+                waiting: Vec::new(),
+                running: 0,
+                arrived: view.totals.arrived[index] as u64,
+                started: view.totals.started[index] as u64,
+                started_late: view.totals.started_late[index] as u64,
+                finished: 0,
+                service_seconds: 0.0,
+                service_squares: 0.0,
+            })
+            .collect();
+        for (at, class) in &view.waiting {
+            // Ages to the second, as a store would group them.
+            let age = duration((view.now - at) / 1000 * 1000);
+            match queues[*class].waiting.last_mut() {
+                Some(last) if last.age == age => last.jobs += 1,
+                _ => queues[*class].waiting.push(Waiting { age, jobs: 1 }),
+            }
+        }
+        if let Some(first) = queues.first_mut() {
+            // The world counts finished and running jobs over all classes, which is all that the planner needs.
+            first.running = view.running as u64;
+            first.finished = view.totals.finished as u64;
+            first.service_seconds = view.totals.service;
+            first.service_squares = view.totals.service_squares;
+        }
+        queues
+    }
+
+    fn instance(&self, machine: &Machine, now: Timestamp) -> Instance {
+        let running = u32::try_from(machine.running.len()).unwrap_or(u32::MAX);
+        let state = match machine.phase {
+            Phase::Booting => InstanceState::Booting,
+            _ if machine.draining => InstanceState::Draining { running, since: now },
+            Phase::Idle | Phase::Busy | Phase::Gone => InstanceState::Ready {
+                ready_at: timestamp(machine.ready_at),
+                running,
+                idle_since: (running == 0).then(|| timestamp(machine.idle_since)),
+            },
+        };
+        Instance {
+            name: name(&format!("i-{}", machine.id), InstanceName::new),
+            offering: self.offerings[machine.offering].clone(),
+            state,
+            launched_at: timestamp(machine.launched),
+            seen_at: now,
+            notice: machine
+                .doomed_at
+                .map(|lost_at| Notice::Interruption { lost_at: timestamp(lost_at) }),
+            outdated: false,
+        }
+    }
+
+    fn index_of(&self, offering: &OfferingName) -> Option<usize> {
+        self.offerings.iter().position(|name| name == offering)
+    }
+}
+
+fn id_of(instance: &InstanceName) -> Option<usize> {
+    instance.as_str().strip_prefix("i-")?.parse().ok()
+}
+
+impl Policy for Stoker {
+    fn name(&self) -> String {
+        "Stoker".to_owned()
+    }
+
+    fn interval(&self) -> Millis {
+        Millis::try_from(fleet::INTERVAL.as_millis()).unwrap_or(15_000)
+    }
+
+    fn reacts_to_notices(&self) -> bool {
+        true
+    }
+
+    fn act(&mut self, view: &View<'_>, orders: &mut Orders) {
+        let snapshot = self.snapshot(view);
+        let memory = std::mem::take(&mut self.memory);
+        let planned = fleet::plan(&self.policy, &snapshot, memory, timestamp(view.now));
+        self.memory = planned.memory;
+        self.report = planned.report;
+        self.steps = planned.plan.steps;
+        for step in &self.steps {
+            match step {
+                Step::Launch { offering, count, .. } => {
+                    if let Some(index) = self.index_of(offering) {
+                        orders.launch(index, *count as usize);
+                    }
+                }
+                Step::Drain { instance, .. } | Step::Terminate { instance, .. } => {
+                    orders.drains.extend(id_of(instance));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What a run came to: kept promises, waits, cost.
+
+use serde::Serialize;
+
+use crate::fleet::job::{Millis, Workload, count, seconds};
+use crate::fleet::world::Setup;
+
+/// What was used and paid.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Usage {
+    /// Billed hours per offering.
+    pub hours: Vec<f64>,
+    /// Dollars, at the prices of the offerings.
+    pub cost: f64,
+    pub launches: usize,
+    pub interrupted: usize,
+    /// Jobs that ran when their instance was lost.
+    pub cut_short: usize,
+    /// Jobs that were started again.
+    pub rerun: usize,
+    /// (time in ms, waiting jobs, instances), once per question to the policy.
+    #[serde(skip)]
+    pub samples: Vec<(Millis, usize, usize)>,
+}
+
+impl Usage {
+    pub fn new(offerings: usize) -> Self {
+        Self { hours: vec![0.0; offerings], ..Self::default() }
+    }
+
+    pub fn add(&mut self, offering: usize, hours: f64, price: f64) {
+        self.hours[offering] += hours;
+        self.cost += hours * price;
+    }
+
+    pub fn sample(&mut self, now: Millis, waiting: usize, instances: usize) {
+        self.samples.push((now, waiting, instances));
+    }
+}
+
+/// The result of one run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    pub policy: String,
+    pub workload: String,
+    pub jobs: usize,
+    /// Share of jobs that started within their class's wait.
+    pub attainment: f64,
+    pub mean_wait: f64,
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub usage: Usage,
+    /// First start of each job, by its index.
+    #[serde(skip)]
+    pub starts: Vec<Option<Millis>>,
+}
+
+impl Outcome {
+    /// Scores a run. A job that had not started at the end counts by how long it had waited then.
+    pub fn new(
+        policy: String,
+        setup: &Setup,
+        workload: &Workload,
+        (starts, usage): (Vec<Option<Millis>>, Usage),
+    ) -> Self {
+        let mut waits: Vec<Millis> = Vec::with_capacity(starts.len());
+        let mut kept = 0_usize;
+        for (job, start) in workload.jobs.iter().zip(&starts) {
+            let wait = start.unwrap_or(workload.end) - job.at;
+            kept += usize::from(wait <= setup.classes[job.class].max_wait);
+            waits.push(wait);
+        }
+        waits.sort_unstable();
+        let jobs = waits.len();
+        let total: Millis = waits.iter().sum();
+        Self {
+            policy,
+            workload: workload.name.clone(),
+            jobs,
+            attainment: if jobs == 0 { 1.0 } else { count(kept) / count(jobs) },
+            mean_wait: if jobs == 0 { 0.0 } else { seconds(total) / count(jobs) },
+            p50: quantile(&waits, 50),
+            p95: quantile(&waits, 95),
+            p99: quantile(&waits, 99),
+            usage,
+            starts,
+        }
+    }
+
+    /// Billed hours over all offerings.
+    pub fn hours(&self) -> f64 {
+        self.usage.hours.iter().sum()
+    }
+}
+
+fn quantile(sorted: &[Millis], percent: usize) -> f64 {
+    let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(rank).map_or(0.0, |wait| seconds(*wait))
+}
