@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{bench, cases, speed};
+use crate::verdict::Verdict;
 
 /// Simulates scaling policies on recorded traces.
 #[derive(Debug, Clone, Args)]
@@ -24,13 +25,6 @@ enum FleetCommand {
     Bench { folder: PathBuf, output: PathBuf },
     /// Time plans for a large fleet
     Speed,
-}
-
-/// Text for people, and whether all is well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    pub text: String,
-    pub is_well: bool,
 }
 
 impl FleetArgs {

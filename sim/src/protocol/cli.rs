@@ -11,6 +11,7 @@ use super::run::{Outcome, run};
 use super::sabotage::Sabotage;
 use super::setup::Fault;
 use super::tally::Bite;
+use crate::verdict::Verdict;
 
 /// Simulates the job protocol under faults and checks its invariants.
 #[derive(Debug, Clone, Args)]
@@ -47,13 +48,6 @@ pub struct SabotageArgs {
     /// The first of them
     #[arg(long, default_value_t = 0)]
     from: u64,
-}
-
-/// Text for people, and whether all is well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    pub text: String,
-    pub is_well: bool,
 }
 
 fn fault(name: &str) -> Result<Fault, String> {
