@@ -34,7 +34,7 @@ build: ## the programs, optimized, in target/release
 demo: ## embed a real corpus on a fleet on this machine and kill a worker (BROKER=embedded|rabbitmq)
 	@CARGO='$(CARGO)' scripts/demo.sh '$(BROKER)'
 
-test: deps model ## unit, property, contract and end-to-end tests, on a private RabbitMQ
+test: deps model ## unit, property, contract and end-to-end tests, on a private RabbitMQ and Postgres
 	@CARGO='$(CARGO)' scripts/test.sh
 
 sim: ## simulate the job protocol under faults, then seeded bugs that must be found (SEEDS=20000)

@@ -2,10 +2,10 @@
 # Installs what a build or the tests need from the system and what is missing of it:
 #
 #   scripts/deps.sh build     a C compiler for the bundled SQLite, Python with venv to fetch the model
-#   scripts/deps.sh test      that, and RabbitMQ for the contract and end-to-end tests
+#   scripts/deps.sh test      that, and RabbitMQ and Postgres for the contract and end-to-end tests
 #
 # As root or with passwordless sudo it runs apt-get; otherwise it prints the command to run and fails.
-# A RabbitMQ that it installs is neither started nor enabled: tests and demo run nodes of their own.
+# Servers that it installs are neither started nor enabled: tests and demo run servers of their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,6 +16,10 @@ say() { echo "deps: $*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
 has_rabbitmq() { [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || has rabbitmq-server; }
+
+has_postgres() {
+    has initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || [[ -n ${STOKER_POSTGRES_BIN:-} ]]
+}
 
 # Debian's python3-venv brings the ensurepip that an environment with pip is made of.
 has_python() { has python3 && python3 -c 'import venv, ensurepip' >/dev/null 2>&1; }
@@ -28,7 +32,10 @@ has_pip() { has python3 && python3 -m pip --version >/dev/null 2>&1; }
 missing() {
     has cc || echo gcc libc6-dev
     has_model || has_pip || has_python || echo python3 python3-venv
-    [[ $1 == build ]] || has_rabbitmq || echo rabbitmq-server
+    [[ $1 == build ]] && return
+    has_rabbitmq || echo rabbitmq-server
+    has_postgres || echo postgresql
+    has openssl || echo openssl
 }
 
 check_cargo() {
@@ -65,23 +72,24 @@ apt_install() {
 
 # Packages enable their services for the next start of the machine; nobody asked for these.
 disable_services() {
-    as_root update-rc.d rabbitmq-server disable >/dev/null 2>&1 || true
+    as_root update-rc.d "$1" disable >/dev/null 2>&1 || true
     if has systemctl; then
         as_root systemctl disable "$@" >/dev/null 2>&1 || true
     fi
 }
 
 install_packages() {
-    local services=(rabbitmq-server.service)
+    local erlang=()
     # An Erlang that was here before has its own users.
-    has epmd || services+=(epmd.service epmd.socket)
+    has epmd || erlang+=(epmd.service epmd.socket)
     say "installing: $*"
     forbid_service_start
     # The package lists of a fresh machine are empty or old; update them only when that shows.
     apt_install "$@" || { as_root apt-get -q update && apt_install "$@"; }
     restore_service_start
     trap - EXIT
-    [[ " $* " != *" rabbitmq-server "* ]] || disable_services "${services[@]}"
+    [[ " $* " != *" rabbitmq-server "* ]] || disable_services rabbitmq-server "${erlang[@]}"
+    [[ " $* " != *" postgresql "* ]] || disable_services postgresql
 }
 
 main() {
@@ -98,8 +106,7 @@ main() {
     if has apt-get; then
         say "and they cannot be installed without a password. Run this, then try again:"
         say "    sudo apt-get update && sudo apt-get install ${packages[*]}"
-        [[ " ${packages[*]} " != *" rabbitmq-server "* ]] ||
-            say "No service needs to run: 'sudo systemctl disable --now rabbitmq-server' is fine."
+        say "No service needs to run: 'sudo systemctl disable --now rabbitmq-server postgresql' is fine."
     else
         say "Those are Debian's names; install the same with this system's package manager, then try again."
     fi

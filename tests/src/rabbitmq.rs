@@ -1,25 +1,25 @@
 //! A private RabbitMQ node for tests: own ports, own data, loopback only, gone with its owner.
 //!
 //! It never talks to a broker or an Erlang port mapper that it did not start. Both of its
-//! processes run under a guard shell that waits for the end of its input: when this process goes,
-//! however it goes, the pipe closes and the guard kills its whole process group.
+//! processes run under a guard and end with this one.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
+use crate::guard::{AtEnd, Guarded};
+use crate::programs::tail;
+
 const START_DEADLINE: Duration = Duration::from_mins(5);
-const STOP_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Debian's folder of the scripts that do not switch users.
@@ -60,7 +60,7 @@ impl RabbitMqNode {
         let ports = free_ports()?;
         let mut mapper = base_command("epmd", &dir, ports);
         mapper.args(["-port", &ports.mapper.to_string(), "-address", "127.0.0.1"]);
-        let mapper = Guarded::spawn(&mapper, &dir, AtEnd::DeleteData)
+        let mapper = Guarded::spawn(&mapper, (&dir, LOG), AtEnd::DeleteData)
             .context("starting Erlang's port mapper; to install it: apt-get install erlang-base")?;
         let node = Self { scripts, dir, ports, server: Mutex::new(None), _mapper: mapper };
         node.restart()?;
@@ -111,7 +111,7 @@ impl RabbitMqNode {
         let mut server = self.server();
         drop(server.take());
         let command = self.command("rabbitmq-server");
-        let mut guarded = Guarded::spawn(&command, &self.dir, AtEnd::Nothing)
+        let mut guarded = Guarded::spawn(&command, (&self.dir, LOG), AtEnd::Nothing)
             .context("starting a RabbitMQ node")?;
         let deadline = Instant::now() + START_DEADLINE;
         while !self.speaks_amqp() {
@@ -166,11 +166,7 @@ impl RabbitMqNode {
 
     /// The last lines that the node printed.
     pub fn log_tail(&self) -> String {
-        const LINES: usize = 40;
-        let text = fs::read(self.dir.join(LOG)).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LINES)..].join("\n")
+        tail(&self.dir.join(LOG))
     }
 
     fn server(&self) -> MutexGuard<'_, Option<Guarded>> {
@@ -264,72 +260,4 @@ fn base_command(program: impl AsRef<std::ffi::OsStr>, dir: &Path, ports: Ports) 
         .env("RABBITMQ_ADVANCED_CONFIG_FILE", dir.join("none.config"))
         .env("RABBITMQ_CONF_ENV_FILE", dir.join("none.conf"));
     command
-}
-
-/// What a guard does before it kills its process group.
-#[derive(Debug, Clone, Copy)]
-enum AtEnd {
-    Nothing,
-    DeleteData,
-}
-
-impl AtEnd {
-    /// `$1` is the node's folder, the rest the command. The group also dies when the command ends.
-    const fn script(self) -> &'static str {
-        match self {
-            Self::Nothing => {
-                r#"shift; { "$@"; kill -KILL 0; } &
-                   read -r _; kill -KILL 0"#
-            }
-            // The node may be dying at this moment, and still be writing.
-            Self::DeleteData => {
-                r#"dir=$1; shift; { "$@"; kill -KILL 0; } &
-                   read -r _
-                   for pause in 0.1 0.2 0.4 0.8 1.6; do rm -rf -- "$dir" && break; sleep $pause; done
-                   kill -KILL 0"#
-            }
-        }
-    }
-}
-
-/// A command that runs as long as this value, and no longer than this process.
-#[derive(Debug)]
-struct Guarded {
-    shell: Child,
-}
-
-impl Guarded {
-    fn spawn(command: &Command, dir: &Path, at_end: AtEnd) -> anyhow::Result<Self> {
-        let log = OpenOptions::new().create(true).append(true).open(dir.join(LOG))?;
-        let mut shell = Command::new("/bin/sh");
-        shell
-            .args(["-c", at_end.script(), "guard"])
-            .arg(dir)
-            .arg(command.get_program())
-            .args(command.get_args())
-            .env_clear()
-            .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0);
-        Ok(Self { shell: shell.spawn()? })
-    }
-
-    fn has_ended(&mut self) -> anyhow::Result<bool> {
-        Ok(self.shell.try_wait().context("looking at a guarded process")?.is_some())
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        let deadline = Instant::now() + STOP_DEADLINE;
-        while Instant::now() < deadline {
-            if !matches!(self.shell.try_wait(), Ok(None)) {
-                return;
-            }
-            sleep(Duration::from_millis(5));
-        }
-    }
 }
