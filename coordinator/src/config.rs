@@ -13,10 +13,13 @@ use stoker_runtime::net::is_loopback;
 use stoker_runtime::secret::Secret;
 use stoker_runtime::telemetry::TelemetrySettings;
 
+use crate::store::postgres::{PostgresUrl, PostgresUrlError};
+
 const DEFAULT_PORT: u16 = 7070;
 const DEFAULT_FLEET: &str = "fleet.toml";
 const DEFAULT_DATA: &str = "./.stoker/data";
 const EMBEDDED: &str = "embedded";
+const SQLITE: &str = "sqlite";
 
 /// The settings as written. Everything that is left out has a default.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -30,9 +33,15 @@ pub struct Settings {
     #[arg(long, env = "STOKER_FLEET", value_name = "FILE")]
     pub fleet: Option<PathBuf>,
 
-    /// Directory that holds the jobs [default: ./.stoker/data]
+    /// Directory that holds the jobs, with the store `sqlite` [default: ./.stoker/data]
     #[arg(long, env = "STOKER_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+
+    /// Where jobs are kept: `sqlite`, or a Postgres for several coordinators,
+    /// `postgres://user:password@host/database`; use the variable for a URL with a password
+    /// [default: sqlite]
+    #[arg(long, env = "STOKER_STORE", value_name = "URL", hide_env_values = true)]
+    pub store: Option<Secret>,
 
     /// `embedded`, or the RabbitMQ that carries the queues, amqp(s)://user:password@host/vhost; use
     /// the variable for a URI with a password [default: embedded]
@@ -67,12 +76,30 @@ pub enum BrokerChoice {
     RabbitMq(BrokerUri),
 }
 
+/// Where jobs are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// In a file of this directory, for one coordinator.
+    Sqlite(PathBuf),
+    /// In a database that several coordinators may share.
+    Postgres(PostgresUrl),
+}
+
+impl std::fmt::Display for StoreChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(data) => write!(f, "{}", data.display()),
+            Self::Postgres(url) => write!(f, "{url}"),
+        }
+    }
+}
+
 /// Checked settings.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub listen: SocketAddr,
     pub fleet: Fleet,
-    pub data: PathBuf,
+    pub store: StoreChoice,
     pub broker: BrokerChoice,
     pub port_file: Option<PathBuf>,
 }
@@ -89,7 +116,13 @@ pub enum SettingsError {
     Exposed { listen: SocketAddr },
     #[error(transparent)]
     Fleet(#[from] FleetFileError),
-    /// The text never repeats the setting: it may be a URI with a password.
+    /// The text never repeats the setting: it may be a URL with a password.
+    #[error("the store (--store or STOKER_STORE) is neither `sqlite` nor a usable URL")]
+    Store {
+        #[source]
+        source: PostgresUrlError,
+    },
+    /// As above.
     #[error(
         "the broker (--broker or STOKER_BROKER_URI) is neither `embedded` nor a URI such as \
          amqp://user:password@host:5672/vhost"
@@ -108,6 +141,7 @@ impl Settings {
             listen: Some(self.listen()),
             fleet: Some(self.fleet.unwrap_or_else(|| DEFAULT_FLEET.into())),
             data: Some(self.data.unwrap_or_else(|| DEFAULT_DATA.into())),
+            store: Some(self.store.unwrap_or_else(|| Secret::new(SQLITE))),
             broker: Some(self.broker.unwrap_or_else(|| Secret::new(EMBEDDED))),
             insecure: Some(self.insecure.unwrap_or(false)),
             ..self
@@ -126,6 +160,15 @@ impl Settings {
         if self.broker.is_some() {
             table.insert("broker".to_owned(), broker.into());
         }
+        if let Some(store) = &self.store {
+            let shown = match store.expose() {
+                SQLITE => SQLITE.to_owned(),
+                url => {
+                    PostgresUrl::parse(url).map_or_else(|_| "***".to_owned(), |url| url.to_string())
+                }
+            };
+            table.insert("store".to_owned(), shown.into());
+        }
         toml::to_string_pretty(&table)
     }
 
@@ -137,15 +180,32 @@ impl Settings {
         }
         Ok(Config {
             listen,
+            store: self.store()?,
             broker: broker(self.broker.as_ref())?,
             fleet: load_fleet(&self.fleet.unwrap_or_else(|| DEFAULT_FLEET.into()))?,
-            data: self.data.unwrap_or_else(|| DEFAULT_DATA.into()),
             port_file: self.port_file,
         })
     }
 
+    /// Where jobs are kept.
+    ///
+    /// # Errors
+    /// [`SettingsError::Store`] when the setting is no usable URL.
+    pub fn store(&self) -> Result<StoreChoice, SettingsError> {
+        store(self.store.as_ref(), self.data.clone())
+    }
+
     fn listen(&self) -> SocketAddr {
         self.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)))
+    }
+}
+
+fn store(setting: Option<&Secret>, data: Option<PathBuf>) -> Result<StoreChoice, SettingsError> {
+    match setting.map(Secret::expose) {
+        None | Some(SQLITE) => Ok(StoreChoice::Sqlite(data.unwrap_or_else(|| DEFAULT_DATA.into()))),
+        Some(url) => PostgresUrl::parse(url)
+            .map(StoreChoice::Postgres)
+            .map_err(|source| SettingsError::Store { source }),
     }
 }
 
@@ -194,7 +254,7 @@ mod tests {
         let config = check(&[]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:7070");
         assert_eq!(config.broker, BrokerChoice::Embedded);
-        assert_eq!(config.data, Path::new("./.stoker/data"));
+        assert_eq!(config.store, StoreChoice::Sqlite("./.stoker/data".into()));
     }
 
     #[test]
@@ -219,6 +279,18 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_store_is_named_without_repeating_it() {
+        for bad in ["hunter2", "mysql://me:hunter2@host/db", "postgres://me:hunter2@db/s?sslmode=x"]
+        {
+            let error = check(&["--store", bad]).unwrap_err();
+            assert!(error.contains("STOKER_STORE") && !error.contains("hunter2"), "{error}");
+        }
+        let config = check(&["--store", "postgres://me:hunter2@db/stoker"]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!(config.store.to_string(), "postgres://me:***@db:5432/stoker");
+    }
+
+    #[test]
     fn a_missing_fleet_file_is_named() {
         let settings = Settings { fleet: Some("/no/such/fleet.toml".into()), ..flags(&[]) };
         let error = settings.check().unwrap_err().to_string();
@@ -227,13 +299,16 @@ mod tests {
 
     #[test]
     fn shown_settings_have_defaults_and_no_password() {
-        let shown = flags(&["--broker", "amqp://user:hunter2@mq/prod"]).with_defaults();
+        let (broker, store) = ("amqp://user:hunter2@mq/prod", "postgres://me:hunter2@db/stoker");
+        let shown = flags(&["--broker", broker, "--store", store]).with_defaults();
         let text = shown.shown().unwrap();
         assert!(text.contains("listen = \"127.0.0.1:7070\""), "{text}");
         assert!(text.contains("amqp://user:***@mq:5672/prod"), "{text}");
+        assert!(text.contains("postgres://me:***@db:5432/stoker"), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
         let text = flags(&[]).with_defaults().shown().unwrap();
         assert!(text.contains("broker = \"embedded\""), "{text}");
+        assert!(text.contains("store = \"sqlite\""), "{text}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Releases waiting jobs, a small window at a time: chooses, commits, and hands what is committed to
-//! the publisher.
+//! the publisher. Of several coordinators only the one that leads does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::serves;
 use crate::events::Events;
 use crate::registry::Registry;
-use crate::store::{JobStore, OutboxEntry, StoreError, WaitingTenant};
+use crate::store::{JobStore, OutboxEntry, Role, StoreError, WaitingTenant};
 use crate::throughput::Throughput;
 
 /// Jobs in one commit.
@@ -52,12 +52,21 @@ async fn release(
 ) {
     let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
     loop {
+        if !dispatcher.store.leads(Role::Dispatch) {
+            let leading = shutdown.run_until_cancelled(dispatcher.store.lead(Role::Dispatch)).await;
+            if leading.is_none() {
+                return;
+            }
+            // What another one released, and did not get to send.
+            dispatcher.events.outbox.notify_one();
+        }
         dispatcher.throughput.observe(dispatcher.clock.now(), &dispatcher.store.counts());
         let more = match fill_windows(&dispatcher, &rounds).await {
             Ok(more) => {
                 delays.reset();
                 more
             }
+            Err(StoreError::NotLeading) => true,
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,

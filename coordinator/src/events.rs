@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::metrics;
 use crate::registry::Registry;
-use crate::store::{Change, ChangeListener};
+use crate::store::{Change, ChangeListener, Origin};
 use crate::watch::Hub;
 
 /// Routes changes to the parts of the coordinator that act on them.
@@ -43,7 +43,15 @@ impl Events {
     /// What the store is to call with every committed change.
     pub fn listener(self: &Arc<Self>) -> ChangeListener {
         let events = Arc::clone(self);
-        Arc::new(move |changes: &[Change]| events.committed(changes))
+        Arc::new(move |changes: &[Change], origin| events.committed(changes, origin))
+    }
+
+    /// Other coordinators' changes may have been missed: everybody has to look.
+    pub fn missed(&self) {
+        self.hub.all_changed();
+        self.dispatcher.notify_one();
+        self.outbox.notify_one();
+        self.sweeper.notify_one();
     }
 
     /// The earliest time the sweeper was asked for since the last call.
@@ -51,9 +59,12 @@ impl Events {
         self.sweep_at.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn committed(&self, changes: &[Change]) {
+    fn committed(&self, changes: &[Change], origin: Origin) {
         crash::point("events.before");
-        metrics::changed(changes);
+        // Each coordinator counts its own, so that a sum over all counts each once.
+        if origin == Origin::Here {
+            metrics::changed(changes);
+        }
         let mut bells = Bells::default();
         for change in changes {
             bells = bells.and(Bells::of(change.from, change.to, &change.effects));
@@ -127,7 +138,7 @@ mod tests {
     /// Which of dispatcher, sweeper and outbox a change rings.
     fn rings(from: Option<StateKind>, to: StateKind, effects: Vec<Effect>) -> [bool; 3] {
         let (events, _, _) = events();
-        events.listener()(&[change(from, to, effects)]);
+        events.listener()(&[change(from, to, effects)], Origin::Here);
         [&events.dispatcher, &events.sweeper, &events.outbox]
             .map(|bell| bell.notified().now_or_never().is_some())
     }
@@ -149,8 +160,8 @@ mod tests {
             let effects = vec![Effect::WakeSweeper { at: at(millis) }];
             change(Some(StateKind::Leased), StateKind::RetryWait, effects)
         };
-        events.listener()(&[due(30), due(10)]);
-        events.listener()(&[due(20)]);
+        events.listener()(&[due(30), due(10)], Origin::Here);
+        events.listener()(&[due(20)], Origin::Here);
         assert!(events.sweeper.notified().now_or_never().is_some());
         assert_eq!(events.take_sweep_at(), Some(at(10)));
         assert_eq!(events.take_sweep_at(), None);
@@ -176,7 +187,10 @@ mod tests {
         let watcher = hub.subscribe(&[job]);
         let attempt = Attempt::FIRST;
         let effects = vec![Effect::StopAttempt { worker: id, attempt }];
-        events.listener()(&[change(Some(StateKind::Leased), StateKind::Expired, effects)]);
+        events.listener()(
+            &[change(Some(StateKind::Leased), StateKind::Expired, effects)],
+            Origin::Elsewhere,
+        );
         let reason = "the job's deadline passed";
         let stop = Command::StopAttempt { job, attempt, reason };
         assert_eq!(stream.commands.recv().await, Some(stop));

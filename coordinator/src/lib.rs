@@ -12,6 +12,7 @@ pub mod events;
 pub mod grpc;
 pub mod metrics;
 pub mod observe;
+pub mod peers;
 pub mod publisher;
 pub mod readiness;
 pub mod registry;

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-use stoker_coordinator::config::Settings;
+use clap::{Parser, Subcommand};
+use stoker_coordinator::config::{Settings, StoreChoice};
 use stoker_coordinator::run::run;
+use stoker_coordinator::store::postgres;
 use stoker_runtime::config::layered;
 use stoker_runtime::error::chain;
 use stoker_runtime::signals::{shutdown_on_signals, shutdown_on_stdin_eof};
@@ -34,6 +35,15 @@ struct Cli {
 
     #[command(flatten)]
     settings: Settings,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Copy all jobs from the directory of --data into the empty Postgres of --store, and exit
+    CopyStore,
 }
 
 /// How long the last tasks of the process may take to end.
@@ -57,6 +67,9 @@ async fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
         std::io::stdout().write_all(settings.shown()?.as_bytes())?;
         return Ok(());
     }
+    if let Some(Command::CopyStore) = cli.command {
+        return copy_store(settings).await;
+    }
     let guard = telemetry::init("stoker-coordinator", &settings.telemetry)?;
     let config = settings.check()?;
     let metrics = exporter::install()?;
@@ -77,4 +90,19 @@ async fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
         Some(failure) => Err(failure.into()),
         None => Ok(()),
     }
+}
+
+async fn copy_store(settings: Settings) -> Result<(), Box<dyn Error>> {
+    let data = settings.data.clone().unwrap_or_default();
+    let StoreChoice::Postgres(url) = settings.store()? else {
+        return Err("name the Postgres to copy to with --store or STOKER_STORE".into());
+    };
+    let copied = postgres::copy(&data, url).await?;
+    writeln!(
+        std::io::stdout(),
+        "copied {} jobs and {} parts of results; start the coordinators with the same --store",
+        copied.jobs,
+        copied.results
+    )?;
+    Ok(())
 }

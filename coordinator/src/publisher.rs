@@ -1,7 +1,8 @@
 //! Publishes the outbox: sends what is committed, and clears what the broker confirmed.
 //!
 //! A message that was not confirmed stays in the outbox and is sent again. A queue that does not take
-//! its messages is set aside and tried apart from the others, so that it holds up no other.
+//! its messages is set aside and tried apart from the others, so that it holds up no other. Of several
+//! coordinators the one that dispatches sends the outbox.
 
 mod aside;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::Events;
 use crate::metrics;
-use crate::store::{JobStore, Lane, LaneSet, OutboxEntry, StoreError};
+use crate::store::{JobStore, Lane, LaneSet, OutboxEntry, Role, StoreError};
 
 pub use self::aside::Aside;
 
@@ -72,6 +73,9 @@ impl OutboxPublisher {
 
     /// Sends a round of what the outbox holds for queues in good standing.
     async fn send_outbox(&self) -> Result<Sent, StoreError> {
+        if !self.store.leads(Role::Dispatch) {
+            return Ok(Sent::All);
+        }
         let entries = self.store.outbox(BATCH, LaneSet::AllBut(self.aside.lanes_aside())).await?;
         let full = entries.len() >= BATCH as usize;
         if !entries.is_empty() {
@@ -82,6 +86,11 @@ impl OutboxPublisher {
 
     /// Tries a queue that was set aside with a few of its messages.
     async fn try_queue(&self, lane: Lane) -> Result<(), StoreError> {
+        if !self.store.leads(Role::Dispatch) {
+            // Whoever leads finds out for itself.
+            self.aside.readmit(&lane);
+            return Ok(());
+        }
         let entries = self.store.outbox(TRIAL, LaneSet::Only(lane.clone())).await?;
         if entries.is_empty() || self.send(entries).await? == Outcome::Confirmed {
             if self.aside.readmit(&lane) {

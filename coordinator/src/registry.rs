@@ -1,6 +1,7 @@
 //! Who works for the fleet, as far as this coordinator has heard.
 //!
-//! In memory only: after a restart workers register again. Nothing here decides about a job;
+//! In memory only: after a restart workers register again. With several coordinators each knows the
+//! others' workers as well, a moment later (`peers`). Nothing here decides about a job;
 //! leases do, and they are in the store.
 
 mod table;
@@ -11,9 +12,9 @@ use std::time::Duration;
 use stoker_core::ids::{Attempt, JobId, ModelName, PoolName, WorkerId};
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
-use crate::store::Lane;
+use crate::store::{Lane, WorkerOrders};
 use table::Table;
 
 /// Commands that wait for one worker's stream. Stops beyond it are left to heartbeats.
@@ -146,19 +147,23 @@ pub struct RegistryFull;
 pub struct Registry {
     table: Mutex<Table>,
     clock: Arc<dyn Clock>,
+    changed: Notify,
 }
 
 impl Registry {
     /// A worker counts as lost after `lost_after` of silence.
     pub fn new(clock: Arc<dyn Clock>, lost_after: Duration) -> Arc<Self> {
-        Arc::new(Self { table: Mutex::new(Table::new(lost_after)), clock })
+        let table = Mutex::new(Table::new(lost_after));
+        Arc::new(Self { table, clock, changed: Notify::new() })
     }
 
     /// Takes a worker in, or takes it back with a new stream. What an operator has commanded
     /// earlier waits in the new stream.
     pub fn register(&self, registration: Registration) -> Result<CommandStream, RegistryFull> {
         let now = self.clock.now();
-        self.table().register(registration, now)
+        let registered = self.table().register(registration, now);
+        self.changed.notify_one();
+        registered
     }
 
     /// A stream ended. True when it was the worker's current one: then the worker is gone.
@@ -169,7 +174,11 @@ impl Registry {
     /// A worker called; `report` is what it said about itself, if it did.
     pub fn heard(&self, worker: WorkerId, report: Option<Report>) -> Heard {
         let now = self.clock.now();
-        self.table().heard(worker, report, now)
+        let heard = self.table().heard(worker, report, now);
+        if heard == (Heard::Known { gained_capacity: true }) {
+            self.changed.notify_one();
+        }
+        heard
     }
 
     /// Slots of the workers that are ready for work of this queue.
@@ -208,10 +217,37 @@ impl Registry {
         self.table().drain(worker, within, now)
     }
 
-    /// All workers, in the order of their ids.
+    /// All workers, in the order of their ids, those of other coordinators included.
     pub fn list(&self) -> Vec<WorkerView> {
         let now = self.clock.now();
         self.table().list(now)
+    }
+
+    /// Workers that have, or had last, their stream here.
+    pub fn own(&self) -> Vec<WorkerView> {
+        let now = self.clock.now();
+        self.table().own(now)
+    }
+
+    /// Takes in the workers of other coordinators, in the place of those that were known; true when
+    /// some of them can take work that could not before.
+    pub fn learn(&self, others: Vec<WorkerView>) -> bool {
+        let now = self.clock.now();
+        self.table().learn(others, now)
+    }
+
+    /// Carries out what operators have ordered a worker through any coordinator.
+    pub fn obey(&self, worker: WorkerId, orders: WorkerOrders) {
+        self.table().obey(worker, orders);
+    }
+
+    /// Waits until a worker comes or goes. Cancel-safe.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -20,16 +20,18 @@ use stoker_runtime::tasks::Tasks;
 use tokio::net::TcpListener;
 
 use crate::broker::Broker;
-use crate::config::Config;
+use crate::config::{BrokerChoice, Config, StoreChoice};
 use crate::context::{Context, lanes};
 use crate::dispatcher::Dispatcher;
 use crate::events::Events;
 use crate::grpc::server::{self, ServeError, Served};
 use crate::grpc::streams::StreamSlots;
 use crate::observe::observe;
+use crate::peers::Peers;
 use crate::publisher::OutboxPublisher;
 use crate::readiness::Readiness;
 use crate::registry::Registry;
+use crate::store::postgres::{Company, PostgresOptions, PostgresStore, StoreClock};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{JobStore, StoreError};
 use crate::sweeper::Sweeper;
@@ -68,11 +70,10 @@ pub enum RunError {
     Serve(#[from] ServeError),
 }
 
-/// The store's writer ended although nobody closed it: a commit failed in a way that leaves its
-/// outcome unknown, and only a new start finds out.
+/// See [`JobStore::failed`].
 #[derive(Debug, thiserror::Error)]
-#[error("the store's writer ended; the process must start anew to learn what is stored")]
-struct WriterEnded;
+#[error("the store has failed; the process must start anew to learn what is stored")]
+struct StoreFailed;
 
 /// Serves until `tasks` ends.
 pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Result<(), RunError> {
@@ -81,12 +82,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
     let registry = Registry::new(Arc::clone(&clock), fleet.job_policy.lease.ttl);
     let hub = Hub::new();
     let events = Events::new(Arc::clone(&registry), Arc::clone(&hub));
-    let options = SqliteOptions {
-        policy: fleet.job_policy.clone(),
-        clock: Arc::clone(&clock),
-        listener: events.listener(),
-    };
-    let store = open(config.data.clone(), options).await?;
+    let store = open_store(&config, &clock, &events).await?;
     let broker = start_broker(&config, &fleet).await?;
     if broker.embedded().is_some() {
         // What an earlier process held in memory is gone.
@@ -97,7 +93,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
     let (streams, background) = (tasks.child(), tasks.child());
     let context = Arc::new(Context {
         fleet,
-        store: Arc::clone(&store) as Arc<dyn JobStore>,
+        store: Arc::clone(&store),
         registry,
         hub,
         events,
@@ -111,7 +107,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
     });
     let readiness = Readiness::default();
     announce(&listener, &config, &context).await?;
-    start_background(&context, &store, &readiness, &background);
+    start_background(&context, &readiness, &background);
     metrics.run_upkeep(&background);
 
     let served = Served { context, readiness, metrics };
@@ -126,11 +122,40 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
     Ok(ended?)
 }
 
+async fn open_store(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    events: &Arc<Events>,
+) -> Result<Arc<dyn JobStore>, RunError> {
+    let (policy, listener) = (config.fleet.job_policy.clone(), events.listener());
+    match &config.store {
+        StoreChoice::Sqlite(data) => {
+            let options = SqliteOptions { policy, clock: Arc::clone(clock), listener };
+            open_sqlite(data.clone(), options).await
+        }
+        StoreChoice::Postgres(url) => {
+            let events = Arc::clone(events);
+            let company = match config.broker {
+                BrokerChoice::Embedded => Company::Alone,
+                BrokerChoice::RabbitMq(_) => Company::Others,
+            };
+            let options = PostgresOptions {
+                policy,
+                clock: StoreClock::Database,
+                company,
+                listener,
+                missed: Arc::new(move || events.missed()),
+            };
+            Ok(Arc::new(PostgresStore::open(url.clone(), options).await?))
+        }
+    }
+}
+
 /// Opens the store on a thread of its own: it checks the whole file.
-async fn open(data: PathBuf, options: SqliteOptions) -> Result<Arc<SqliteStore>, RunError> {
+async fn open_sqlite(data: PathBuf, options: SqliteOptions) -> Result<Arc<dyn JobStore>, RunError> {
     let open = move || {
         check_writable(&data)?;
-        Ok(Arc::new(SqliteStore::open(&data, options)?))
+        Ok(Arc::new(SqliteStore::open(&data, options)?) as Arc<dyn JobStore>)
     };
     tokio::task::spawn_blocking(open).await.unwrap_or(Err(RunError::StorePanicked))
 }
@@ -170,20 +195,21 @@ async fn start_broker(config: &Config, fleet: &Fleet) -> Result<Broker, RunError
     Ok(broker)
 }
 
-fn start_background(
-    context: &Arc<Context>,
-    store: &Arc<SqliteStore>,
-    readiness: &Readiness,
-    background: &Tasks,
-) {
+fn start_background(context: &Arc<Context>, readiness: &Readiness, background: &Tasks) {
     let shutdown = background.shutdown_token();
-    let (watched, stopped) = (Arc::clone(store), shutdown.clone());
-    background.spawn_critical("store-writer-watch", async move {
-        match stopped.run_until_cancelled(watched.writer_ended()).await {
-            Some(()) => Err(WriterEnded),
+    let (watched, stopped) = (Arc::clone(&context.store), shutdown.clone());
+    background.spawn_critical("store-watch", async move {
+        match stopped.run_until_cancelled(watched.failed()).await {
+            Some(()) => Err(StoreFailed),
             None => Ok(()),
         }
     });
+    Peers {
+        store: Arc::clone(&context.store),
+        registry: Arc::clone(&context.registry),
+        events: Arc::clone(&context.events),
+    }
+    .start(background);
     let rounds = OutboxPublisher {
         store: Arc::clone(&context.store),
         broker: context.broker.publisher(),
@@ -223,7 +249,7 @@ async fn announce(
         %address,
         fleet = %context.fleet.name,
         store = context.store.name(),
-        data = %config.data.display(),
+        at = %config.store,
         broker = context.broker.name(),
         "listening"
     );

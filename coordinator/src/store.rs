@@ -4,12 +4,20 @@
 //! loads each, applies `stoker_core::job::apply` and writes the outcome in one transaction, and
 //! answers only when that transaction is durable. Several verbs may share a commit.
 
-#[cfg(test)]
-pub(crate) mod contract;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod counts;
 mod error;
+mod filter;
+mod job_row;
+mod lanes;
+pub mod postgres;
 pub mod sqlite;
+mod tables;
+mod transit;
 mod types;
+mod verbs;
+mod waiting;
 
 use async_trait::async_trait;
 use stoker_core::ids::{JobId, TenantName, WorkerId};
@@ -18,12 +26,15 @@ use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
 
 pub use counts::{Counts, StateCounts};
-pub use error::StoreError;
+pub use error::{Cause, StoreError};
 pub use types::{
     AttemptRef, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome,
-    CompleteOutcome, Filter, Grant, HeartbeatOutcome, Lane, LaneSet, NewJob, OutboxEntry, Page,
-    Release, Retried, SettleOutcome, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
+    CompleteOutcome, Filter, Grant, HeartbeatOutcome, KnownWorker, Lane, LaneSet, NewJob, Origin,
+    OutboxEntry, Page, Release, Retried, Role, SettleOutcome, StoredPart, Submitted, Swept,
+    TenantScope, WaitingTenant, WorkerOrder, WorkerOrders, WorkerRow,
 };
+
+use types::data_bytes;
 
 /// Keeps jobs. Durable: what a verb answered survives the death of every process.
 ///
@@ -152,11 +163,31 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// How many failed jobs were neither retried nor discarded; more than `limit` count as `limit`.
     async fn dead_letters(&self, limit: u32) -> Result<u64, StoreError>;
 
-    /// Jobs by queue, tenant, class and state.
+    /// Whether this coordinator has a role now. Its verbs are `NotLeading` to all others.
+    fn leads(&self, role: Role) -> bool;
+
+    /// Waits until this coordinator has a role.
+    async fn lead(&self, role: Role);
+
+    /// Jobs by queue, tenant, class and state. Other coordinators' changes come in a moment later.
     fn counts(&self) -> Counts;
 
     /// Acceptance time of the job that waits longest: queued or dispatched, and never started.
     async fn oldest_waiting(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Tells the other coordinators of the workers that this one has, and learns of all; `None` when
+    /// there are no others.
+    async fn exchange_workers(
+        &self,
+        mine: Vec<WorkerRow>,
+    ) -> Result<Option<Vec<KnownWorker>>, StoreError>;
+
+    /// Leaves an order for a worker, wherever its stream is; false when no coordinator knows it.
+    async fn order_worker(&self, worker: WorkerId, order: WorkerOrder) -> Result<bool, StoreError>;
+
+    /// Returns when the store can be used no more and only a new start finds out what is stored: a
+    /// commit failed in a way that leaves its outcome unknown. Also after [`JobStore::close`].
+    async fn failed(&self);
 
     /// Free bytes where the store is; `None` when that is not known.
     fn free_disk(&self) -> Option<u64>;

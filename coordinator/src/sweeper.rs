@@ -1,5 +1,6 @@
 //! Applies what time brings: lease expiry, redispatch, retries, deadlines; and removes what has been
-//! kept long enough. When silence may be held against workers is [`Amnesty`]'s to say.
+//! kept long enough. When silence may be held against workers is [`Amnesty`]'s to say; a coordinator that
+//! begins to lead starts with a new one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::Events;
 use crate::metrics;
-use crate::store::{JobStore, Lane, StoreError};
+use crate::store::{JobStore, Lane, Role, StoreError};
 
 /// Jobs in one commit.
 const BATCH: u32 = 512;
@@ -56,6 +57,12 @@ async fn sweep(sweeper: Sweeper, shutdown: CancellationToken) {
     let mut amnesty = Amnesty::new(sweeper.fleet.job_policy.lease.ttl);
     let mut intact = Intact::default();
     loop {
+        if !sweeper.store.leads(Role::Sweep) {
+            if shutdown.run_until_cancelled(sweeper.store.lead(Role::Sweep)).await.is_none() {
+                return;
+            }
+            amnesty = Amnesty::new(sweeper.fleet.job_policy.lease.ttl);
+        }
         intact.refresh(&sweeper).await;
         let round = sweep_round(&sweeper, &mut amnesty, &intact).await;
         let pause = match round {
@@ -63,6 +70,7 @@ async fn sweep(sweeper: Sweeper, shutdown: CancellationToken) {
                 delays.reset();
                 pause
             }
+            Err(StoreError::NotLeading) => continue,
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -146,6 +154,11 @@ impl Intact {
 
 async fn retain(sweeper: Sweeper, shutdown: CancellationToken) {
     loop {
+        if !sweeper.store.leads(Role::Retention)
+            && shutdown.run_until_cancelled(sweeper.store.lead(Role::Retention)).await.is_none()
+        {
+            return;
+        }
         let removed = remove_old(&sweeper).await;
         let pause = if removed { Duration::from_millis(20) } else { RETENTION_TICK };
         tokio::select! {
@@ -163,6 +176,7 @@ async fn remove_old(sweeper: &Sweeper) -> bool {
     let expire = sweeper.store.expire_retention(results, jobs, BATCH / 4);
     match crash::around("retention", expire).await {
         Ok(removed) => removed > 0,
+        Err(StoreError::NotLeading) => false,
         Err(error) => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -60,6 +60,15 @@ impl Hub {
         }
     }
 
+    /// Has every watcher look at all of its jobs: changes may have been missed.
+    pub fn all_changed(&self) {
+        for (job, watchers) in &*self.watchers() {
+            for dirty in watchers {
+                dirty.add(*job);
+            }
+        }
+    }
+
     fn watchers(&self) -> MutexGuard<'_, BTreeMap<JobId, Vec<Arc<Dirty>>>> {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,6 +134,15 @@ mod tests {
         assert!(one.changed().now_or_never().is_none());
         hub.changed([job(2)]);
         assert_eq!(one.changed().await, BTreeSet::from([job(2)]));
+    }
+
+    #[tokio::test]
+    async fn after_missed_changes_everybody_looks() {
+        let hub = Hub::new();
+        let (one, two) = (hub.subscribe(&[job(1), job(2)]), hub.subscribe(&[job(3)]));
+        hub.all_changed();
+        assert_eq!(one.changed().await, BTreeSet::from([job(1), job(2)]));
+        assert_eq!(two.changed().await, BTreeSet::from([job(3)]));
     }
 
     #[tokio::test]

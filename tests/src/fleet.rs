@@ -60,12 +60,21 @@ pub struct Options {
     pub lanes: u32,
     /// Where the store is; `None` for a folder of the fleet's own.
     pub data: Option<PathBuf>,
+    /// Postgres' URL; `None` for `SQLite`.
+    pub store: Option<String>,
 }
 
 impl Options {
     /// An echo fleet on the embedded broker.
     pub fn echo(name: &str, delay: &str) -> Self {
-        Self { fleet: echo_fleet(name, delay), broker: None, slots: 8, lanes: 2, data: None }
+        Self {
+            fleet: echo_fleet(name, delay),
+            broker: None,
+            slots: 8,
+            lanes: 2,
+            data: None,
+            store: None,
+        }
     }
 }
 
@@ -73,10 +82,18 @@ impl Options {
 #[derive(Debug)]
 pub struct Fleet {
     options: Options,
-    coordinator: Option<Program>,
+    coordinators: Vec<Coordinator>,
+    /// The one that clients and new workers talk to.
+    spoken_to: usize,
     workers: Vec<Program>,
-    port: u16,
     folder: TempDir,
+}
+
+#[derive(Debug, Default)]
+struct Coordinator {
+    program: Option<Program>,
+    /// 0 before the first start.
+    port: u16,
 }
 
 impl Fleet {
@@ -87,9 +104,35 @@ impl Fleet {
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("stoker-fleet-").tempdir()?;
         std::fs::write(folder.path().join("fleet.toml"), &options.fleet)?;
-        let mut fleet = Self { options, coordinator: None, workers: Vec::new(), port: 0, folder };
+        let coordinators = vec![Coordinator::default()];
+        let mut fleet = Self { options, coordinators, spoken_to: 0, workers: Vec::new(), folder };
         fleet.start_coordinator().await?;
         Ok(fleet)
+    }
+
+    /// Starts one more coordinator with the same store, which must be Postgres; answers its number. The
+    /// first is 0.
+    ///
+    /// # Errors
+    /// As [`Fleet::start`].
+    pub async fn add_coordinator(&mut self) -> anyhow::Result<usize> {
+        let before = self.spoken_to;
+        self.coordinators.push(Coordinator::default());
+        self.spoken_to = self.coordinators.len() - 1;
+        self.start_coordinator().await?;
+        let number = std::mem::replace(&mut self.spoken_to, before);
+        Ok(number)
+    }
+
+    /// How many coordinators were started.
+    pub fn coordinators(&self) -> usize {
+        self.coordinators.len()
+    }
+
+    /// From now on clients and new workers talk to this coordinator, and it is the one that is killed,
+    /// started and asked.
+    pub fn talk_to(&mut self, coordinator: usize) {
+        self.spoken_to = coordinator;
     }
 
     /// Starts the coordinator (again), on the port it had.
@@ -108,16 +151,23 @@ impl Fleet {
         &mut self,
         environment: &[(&str, &str)],
     ) -> anyhow::Result<()> {
-        let port_file = self.folder.path().join("port");
+        let name = match self.spoken_to {
+            0 => "coordinator".to_owned(),
+            number => format!("coordinator-{number}"),
+        };
+        let port_file = self.folder.path().join(format!("port-of-{name}"));
         let _ = std::fs::remove_file(&port_file);
         let mut command = self.command("stoker-coordinator")?;
         command
-            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--listen", &format!("127.0.0.1:{}", self.coordinators[self.spoken_to].port)])
             .arg("--data")
             .arg(self.options.data.clone().unwrap_or_else(|| self.folder.path().join("data")))
             .args(["--port-file", &port_file.display().to_string()]);
         command.envs(environment.iter().copied());
-        let mut program = Program::start("coordinator", command, &self.log("coordinator"))?;
+        if let Some(url) = &self.options.store {
+            command.env("STOKER_STORE", url);
+        }
+        let mut program = Program::start(&name, command, &self.log(&name))?;
         let what = "the coordinator to listen";
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while !port_file.exists() {
@@ -129,9 +179,11 @@ impl Fleet {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        self.port =
-            std::fs::read_to_string(&port_file)?.trim().parse().context("reading the port")?;
-        let program = self.coordinator.insert(program);
+        let port = std::fs::read_to_string(&port_file)?.trim().parse();
+        let coordinator = &mut self.coordinators[self.spoken_to];
+        coordinator.port = port.context("reading the port")?;
+        let address = format!("http://127.0.0.1:{}", coordinator.port);
+        let program = coordinator.program.insert(program);
         let ended = async |program: &mut Program| loop {
             match program.ended() {
                 Ok(None) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -139,7 +191,6 @@ impl Fleet {
                 Err(error) => return format!("{error:#}"),
             }
         };
-        let address = format!("http://127.0.0.1:{}", self.port);
         let answers = poll::until(what, PATIENCE, || async {
             let channel = client::endpoint(&address)?.connect().await?;
             AdminServiceClient::new(channel).fleet_status(FleetStatusRequest {}).await?;
@@ -152,7 +203,8 @@ impl Fleet {
     }
 
     pub fn coordinator(&mut self) -> &mut Program {
-        self.coordinator.as_mut().expect("the coordinator was started")
+        let coordinator = &mut self.coordinators[self.spoken_to];
+        coordinator.program.as_mut().expect("the coordinator was started")
     }
 
     /// Starts a worker; answers its place among the workers.
@@ -228,12 +280,12 @@ impl Fleet {
     }
 
     pub fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.coordinators[self.spoken_to].port)
     }
 
     /// Where the coordinator listens.
     pub fn socket(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        (Ipv4Addr::LOCALHOST, self.coordinators[self.spoken_to].port).into()
     }
 
     pub fn folder(&self) -> &Path {
@@ -243,7 +295,16 @@ impl Fleet {
     /// # Errors
     /// When the coordinator cannot be reached.
     pub async fn jobs(&self) -> anyhow::Result<JobServiceClient<Channel>> {
-        let channel = client::endpoint(&self.address())?.connect().await?;
+        self.jobs_at(self.spoken_to).await
+    }
+
+    /// As [`Fleet::jobs`], of the coordinator with this number.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn jobs_at(&self, number: usize) -> anyhow::Result<JobServiceClient<Channel>> {
+        let address = format!("http://127.0.0.1:{}", self.coordinators[number].port);
+        let channel = client::endpoint(&address)?.connect().await?;
         Ok(JobServiceClient::new(channel).max_decoding_message_size(client::MAX_RESPONSE_BYTES))
     }
 

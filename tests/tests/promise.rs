@@ -4,9 +4,10 @@ use anyhow::Context as _;
 use stoker_proto::v1::{CancelRequest, Job, JobState, SubmitBatchRequest};
 use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job};
 use stoker_tests::poll;
+use stoker_tests::postgres::PostgresServer;
 use stoker_tests::rabbitmq::RabbitMqNode;
 
-/// Every story runs on both brokers.
+/// Every story runs on both brokers, and on both stores.
 macro_rules! stories {
     ($($name:ident: $delay:literal)*) => {$(
         mod $name {
@@ -22,6 +23,23 @@ macro_rules! stories {
             async fn rabbitmq() -> anyhow::Result<()> {
                 let broker = Some(RabbitMqNode::shared()?.uri());
                 let options = Options { broker, ..Options::echo(stringify!($name), $delay) };
+                super::$name(Fleet::start(options).await?).await
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn postgres() -> anyhow::Result<()> {
+                let store = Some(PostgresServer::shared()?.database()?);
+                let options = Options { store, ..Options::echo(stringify!($name), $delay) };
+                super::$name(Fleet::start(options).await?).await
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn postgres_and_rabbitmq() -> anyhow::Result<()> {
+                let broker = Some(RabbitMqNode::shared()?.uri());
+                let store = Some(PostgresServer::shared()?.database()?);
+                // Queues are named after the fleet, and the node is shared with the stories above.
+                let name = concat!(stringify!($name), "-pg");
+                let options = Options { broker, store, ..Options::echo(name, $delay) };
                 super::$name(Fleet::start(options).await?).await
             }
         }

@@ -6,6 +6,7 @@ mod view;
 
 use std::sync::Arc;
 
+use stoker_core::ids::WorkerId;
 use stoker_core::job::StateKind;
 use stoker_proto::convert;
 use stoker_proto::status::{self, Resource};
@@ -14,7 +15,8 @@ use stoker_proto::v1::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
 use crate::context::Context;
-use crate::registry::{Cordon, WorkerState};
+use crate::registry::{Cordon, Registry, WorkerState, WorkerView};
+use crate::store::WorkerOrder;
 
 use super::errors;
 
@@ -27,6 +29,24 @@ pub(super) struct Admin {
 impl Admin {
     pub(super) fn new(context: Arc<Context>) -> Self {
         Self { context }
+    }
+
+    /// Orders a worker, wherever its stream is, and answers what is known of it.
+    async fn order(
+        &self,
+        worker: WorkerId,
+        order: WorkerOrder,
+        here: impl FnOnce(&Registry) -> Option<WorkerView> + Send,
+    ) -> Result<WorkerView, Status> {
+        let elsewhere = self.context.store.order_worker(worker, order).await;
+        let elsewhere = elsewhere.map_err(errors::store)?;
+        let own = here(&self.context.registry);
+        if let Some(view) = own.filter(|view| view.state != WorkerState::Lost || !elsewhere) {
+            return Ok(view);
+        }
+        let known = self.context.registry.list().into_iter();
+        let mut known = known.filter(|view| view.registration.id == worker);
+        known.next().ok_or_else(|| status::not_found(Resource::Worker, worker))
     }
 
     async fn fleet_status(&self) -> Result<v1::FleetStatusResponse, Status> {
@@ -91,9 +111,12 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::CordonWorkerResponse>, Status> {
         let v1::CordonWorkerRequest { worker_id, cordoned } = request.into_inner();
         let worker = view::worker_id(&worker_id)?;
-        let cordon = if cordoned { Cordon::Set } else { Cordon::Lifted };
-        let view = self.context.registry.cordon(worker, cordon);
-        let view = view.ok_or_else(|| status::not_found(Resource::Worker, worker))?;
+        let (cordon, order) = if cordoned {
+            (Cordon::Set, WorkerOrder::Cordon)
+        } else {
+            (Cordon::Lifted, WorkerOrder::Uncordon)
+        };
+        let view = self.order(worker, order, |registry| registry.cordon(worker, cordon)).await?;
         tracing::info!(%worker, cordoned, "an operator set a worker's cordon");
         self.context.events.dispatcher.notify_one();
         Ok(Response::new(v1::CordonWorkerResponse { worker: Some(view::worker(view)) }))
@@ -109,8 +132,8 @@ impl AdminService for Admin {
             .map(|within| convert::duration(&within, "within"))
             .transpose()
             .map_err(|violation| status::invalid(&[violation]))?;
-        let view = self.context.registry.drain(worker, within);
-        let view = view.ok_or_else(|| status::not_found(Resource::Worker, worker))?;
+        let order = WorkerOrder::Drain(within);
+        let view = self.order(worker, order, |registry| registry.drain(worker, within)).await?;
         tracing::info!(%worker, ?within, "an operator drains a worker");
         Ok(Response::new(v1::DrainWorkerResponse { worker: Some(view::worker(view)) }))
     }

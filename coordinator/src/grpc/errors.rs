@@ -23,13 +23,14 @@ pub(super) fn store(error: StoreError) -> Status {
             "more calls wait for the store than it takes at once: send fewer, or larger batches",
             RETRY_OVERLOADED,
         ),
-        StoreError::Unavailable => status::unavailable(
+        StoreError::Unavailable | StoreError::NotLeading => status::unavailable(
             Reason::StoreUnavailable,
-            "the coordinator's store is closed: it is starting or ending; try again",
+            "the coordinator cannot use its store: the database is away, or the coordinator is \
+             starting or ending; try again",
             RETRY_STORE,
         ),
         StoreError::InDoubt(cause) => {
-            log(&cause, "the outcome of a commit is not known");
+            log(&*cause, "the outcome of a commit is not known");
             status::unavailable(
                 Reason::StoreUnavailable,
                 "whether the call took effect is not known: repeat it, which is safe (a submit: \
@@ -68,9 +69,10 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::store::Cause;
 
-    fn database() -> rusqlite::Error {
-        rusqlite::Error::InvalidParameterName("secret detail".to_owned())
+    fn database() -> Cause {
+        "secret detail".into()
     }
 
     #[test]

@@ -11,11 +11,13 @@ use super::{
     COMMAND_BACKLOG, Command, CommandStream, Cordon, FORGET_AFTER, Heard, MAX_WORKERS,
     Registration, RegistryFull, Report, StreamId, WorkerState, WorkerView,
 };
-use crate::store::Lane;
+use crate::store::{Lane, WorkerOrders};
 
 #[derive(Debug)]
 pub(super) struct Table {
     workers: BTreeMap<WorkerId, Entry>,
+    /// Of other coordinators, as they were told last.
+    others: BTreeMap<WorkerId, WorkerView>,
     lost_after: Duration,
     streams: u64,
 }
@@ -46,7 +48,7 @@ struct Stream {
 
 impl Table {
     pub(super) fn new(lost_after: Duration) -> Self {
-        Self { workers: BTreeMap::new(), lost_after, streams: 0 }
+        Self { workers: BTreeMap::new(), others: BTreeMap::new(), lost_after, streams: 0 }
     }
 
     pub(super) fn register(
@@ -124,12 +126,15 @@ impl Table {
     }
 
     pub(super) fn slots(&self, lane: &Lane, now: Timestamp) -> u32 {
-        self.serving(lane, WorkerState::Ready, now)
-            .fold(0, |slots, entry| slots.saturating_add(entry.registration.slots))
+        let own = self.serving(lane, WorkerState::Ready, now);
+        let own = own.map(|entry| entry.registration.slots);
+        let others = self.others_serving(lane, WorkerState::Ready, now);
+        own.chain(others.map(|view| view.registration.slots)).fold(0, u32::saturating_add)
     }
 
     pub(super) fn starting(&self, lane: &Lane, now: Timestamp) -> usize {
-        self.serving(lane, WorkerState::Starting, now).count()
+        let others = self.others_serving(lane, WorkerState::Starting, now).count();
+        self.serving(lane, WorkerState::Starting, now).count() + others
     }
 
     /// The workers of a queue that are in this state.
@@ -141,10 +146,50 @@ impl Table {
     ) -> impl Iterator<Item = &Entry> {
         let lost_after = self.lost_after;
         self.workers.values().filter(move |entry| {
-            entry.registration.pool == lane.pool
-                && entry.registration.models.contains(&lane.model)
-                && entry.state(now, lost_after) == state
+            serves(&entry.registration, lane) && entry.state(now, lost_after) == state
         })
+    }
+
+    fn others_serving(
+        &self,
+        lane: &Lane,
+        state: WorkerState,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &WorkerView> {
+        self.others
+            .values()
+            .filter(move |view| serves(&view.registration, lane) && self.other(view, now) == state)
+    }
+
+    /// The state of another coordinator's worker. One that has a stream here counts here.
+    fn other(&self, view: &WorkerView, now: Timestamp) -> WorkerState {
+        let id = view.registration.id;
+        let here = self.workers.get(&id).is_some_and(|entry| entry.stream.is_some());
+        let silent = now.since(view.last_seen_at) > self.lost_after;
+        if here || silent { WorkerState::Lost } else { view.state }
+    }
+
+    pub(super) fn learn(&mut self, others: Vec<WorkerView>, now: Timestamp) -> bool {
+        let slots = |table: &Self| -> u64 {
+            let ready = |view: &&WorkerView| table.other(view, now) == WorkerState::Ready;
+            table.others.values().filter(ready).map(|v| u64::from(v.registration.slots)).sum()
+        };
+        let before = slots(self);
+        self.others = others.into_iter().map(|view| (view.registration.id, view)).collect();
+        slots(self) > before
+    }
+
+    pub(super) fn obey(&mut self, worker: WorkerId, orders: WorkerOrders) {
+        let Some(entry) = self.workers.get_mut(&worker) else { return };
+        if entry.cordoned != orders.cordoned {
+            entry.cordoned = orders.cordoned;
+            let cordon = if orders.cordoned { Cordon::Set } else { Cordon::Lifted };
+            entry.command(Command::Cordon(cordon));
+        }
+        if let (None, Some(within)) = (entry.draining, orders.drain) {
+            entry.draining = Some(Drain { within });
+            entry.command(Command::Drain { within });
+        }
     }
 
     pub(super) fn stop_attempt(&mut self, worker: WorkerId, stop: Command) {
@@ -178,9 +223,22 @@ impl Table {
         Some(entry.view(now, self.lost_after))
     }
 
-    pub(super) fn list(&mut self, now: Timestamp) -> Vec<WorkerView> {
+    pub(super) fn own(&mut self, now: Timestamp) -> Vec<WorkerView> {
         self.forget(now);
         self.workers.values().map(|entry| entry.view(now, self.lost_after)).collect()
+    }
+
+    pub(super) fn list(&mut self, now: Timestamp) -> Vec<WorkerView> {
+        let mut all: BTreeMap<WorkerId, WorkerView> =
+            self.own(now).into_iter().map(|view| (view.registration.id, view)).collect();
+        for (id, view) in &self.others {
+            // A worker that went over to another coordinator is lost to this one.
+            let lost_here = all.get(id).is_none_or(|own| own.state == WorkerState::Lost);
+            if lost_here {
+                all.insert(*id, WorkerView { state: self.other(view, now), ..view.clone() });
+            }
+        }
+        all.into_values().collect()
     }
 
     fn forget(&mut self, now: Timestamp) {
@@ -190,6 +248,10 @@ impl Table {
                 || now.since(entry.last_seen_at) < FORGET_AFTER.max(lost_after)
         });
     }
+}
+
+fn serves(registration: &Registration, lane: &Lane) -> bool {
+    registration.pool == lane.pool && registration.models.contains(&lane.model)
 }
 
 impl Entry {

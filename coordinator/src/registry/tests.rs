@@ -143,3 +143,56 @@ fn the_number_of_workers_is_bounded_and_lost_ones_make_room() {
     assert!(table.register(Registration { id: id(0), ..one_more.clone() }, at(1)).is_ok());
     assert!(table.register(one_more, at(601)).is_ok(), "the silent ones were forgotten");
 }
+
+fn elsewhere(number: u8, state: WorkerState, seen: Timestamp) -> WorkerView {
+    WorkerView {
+        registration: registration(number, 8),
+        state,
+        busy_slots: 0,
+        utilization: 0.0,
+        resident_models: Vec::new(),
+        registered_at: at(0),
+        last_seen_at: seen,
+    }
+}
+
+#[test]
+fn workers_of_other_coordinators_count_until_they_are_silent() {
+    let mut table = Table::new(TTL);
+    let _own = table.register(registration(1, 4), at(0)).unwrap();
+    table.heard(worker(1), Some(report(WorkerState::Ready)), at(1));
+    assert!(table.learn(vec![elsewhere(2, WorkerState::Ready, at(1))], at(1)));
+    assert!(!table.learn(vec![elsewhere(2, WorkerState::Ready, at(2))], at(2)), "nothing new");
+    assert_eq!(table.slots(&lane("mini"), at(2)), 12);
+    assert_eq!(state_of(&mut table, 2, at(2)), WorkerState::Ready);
+    table.heard(worker(1), None, at(33));
+    assert_eq!(table.slots(&lane("mini"), at(33)), 4);
+    assert_eq!(state_of(&mut table, 2, at(33)), WorkerState::Lost);
+    assert_eq!(table.own(at(33)).len(), 1);
+}
+
+#[test]
+fn a_worker_counts_where_its_stream_is() {
+    let mut table = Table::new(TTL);
+    let stream = table.register(registration(1, 8), at(0)).unwrap();
+    table.heard(worker(1), Some(report(WorkerState::Ready)), at(1));
+    table.learn(vec![elsewhere(1, WorkerState::Ready, at(1))], at(1));
+    assert_eq!(table.slots(&lane("mini"), at(1)), 8, "once, though both tell of it");
+    table.stream_ended(worker(1), stream.id);
+    assert_eq!(table.slots(&lane("mini"), at(1)), 8);
+    assert_eq!(state_of(&mut table, 1, at(1)), WorkerState::Ready, "it went over");
+    assert_eq!(table.list(at(1)).len(), 1);
+}
+
+#[tokio::test]
+async fn orders_that_came_through_another_coordinator_are_passed_on_once() {
+    let mut table = Table::new(TTL);
+    let mut stream = table.register(registration(1, 8), at(0)).unwrap();
+    let orders = WorkerOrders { cordoned: true, drain: Some(None) };
+    table.obey(worker(1), orders);
+    table.obey(worker(1), orders);
+    assert_eq!(stream.commands.recv().await, Some(Command::Cordon(Cordon::Set)));
+    assert_eq!(stream.commands.recv().await, Some(Command::Drain { within: None }));
+    assert!(stream.commands.try_recv().is_err());
+    assert_eq!(state_of(&mut table, 1, at(0)), WorkerState::Draining);
+}

@@ -1,7 +1,11 @@
-//! The suite that every store passes.
+//! The suite that every store passes, as functions over a [`World`]; [`store_contract!`] makes tests.
 //!
 //! Each test is given an empty store and the clock that it reads.
+//!
+//! [`store_contract!`]: crate::store_contract
+#![expect(clippy::unwrap_used, reason = "tests, though another crate may run them")]
 
+mod suite;
 mod world;
 
 use std::time::Duration;
@@ -15,7 +19,7 @@ use stoker_core::request::{Idempotency, Labels};
 use stoker_runtime::clock::Clock as _;
 use stoker_runtime::ids;
 
-pub(crate) use self::world::{START, World, recording_listener, submit_one};
+pub use self::world::{START, World, recording_listener, submit_one};
 use self::world::{attempt_of, filter, lane, part, tenant};
 use super::{
     AttemptRef, Cancelled, Checkpoint, Claim, ClaimOutcome, CompleteOutcome, Filter,
@@ -23,7 +27,7 @@ use super::{
     TenantScope,
 };
 
-pub(crate) async fn a_job_goes_from_submit_to_result(world: World) {
+pub async fn a_job_goes_from_submit_to_result(world: World) {
     let job = world.submit_one(3).await;
     let grant = world.run(job).await;
     assert_eq!(grant.input, Bytes::from_static(b"input"));
@@ -38,7 +42,7 @@ pub(crate) async fn a_job_goes_from_submit_to_result(world: World) {
     assert_eq!(states, life);
 }
 
-pub(crate) async fn the_same_key_and_request_give_the_same_job(world: World) {
+pub async fn the_same_key_and_request_give_the_same_job(world: World) {
     let key = |digest| Some(Idempotency { key: "k".into(), request_digest: [digest; 32] });
     let first = NewJob { idempotency: key(1), ..world.new_job(1) };
     let again = NewJob { idempotency: key(1), ..world.new_job(1) };
@@ -57,7 +61,7 @@ pub(crate) async fn the_same_key_and_request_give_the_same_job(world: World) {
     assert!(world.store.submit(vec![stranger]).await.unwrap()[0].created);
 }
 
-pub(crate) async fn concurrent_submits_with_one_key_make_one_job(world: World) {
+pub async fn concurrent_submits_with_one_key_make_one_job(world: World) {
     let mut calls = Vec::new();
     for _ in 0..32 {
         let key = Idempotency { key: "k".into(), request_digest: [1; 32] };
@@ -69,7 +73,7 @@ pub(crate) async fn concurrent_submits_with_one_key_make_one_job(world: World) {
     assert!(submitted.iter().all(|jobs| jobs[0].job == submitted[0][0].job));
 }
 
-pub(crate) async fn tenants_do_not_see_each_other(world: World) {
+pub async fn tenants_do_not_see_each_other(world: World) {
     let job = world.submit_one(1).await;
     let stranger = TenantScope::Only(tenant("stranger"));
     assert!(world.store.get(stranger.clone(), job).await.unwrap().is_none());
@@ -81,7 +85,7 @@ pub(crate) async fn tenants_do_not_see_each_other(world: World) {
     assert!(page.jobs.is_empty());
 }
 
-pub(crate) async fn a_repeated_claim_gets_the_same_grant(world: World) {
+pub async fn a_repeated_claim_gets_the_same_grant(world: World) {
     let job = world.submit_one(1).await;
     let entry = world.store.dispatch(vec![job]).await.unwrap().pop().unwrap();
     let worker = ids::worker_id();
@@ -98,7 +102,7 @@ pub(crate) async fn a_repeated_claim_gets_the_same_grant(world: World) {
     assert!(matches!(world.claim(worker, unknown).await, ClaimOutcome::Unknown));
 }
 
-pub(crate) async fn a_claim_answer_that_is_full_defers_the_rest(world: World) {
+pub async fn a_claim_answer_that_is_full_defers_the_rest(world: World) {
     let jobs = [world.submit_one(1).await, world.submit_one(1).await];
     let entries = world.store.dispatch(jobs.to_vec()).await.unwrap();
     let claims = entries
@@ -115,7 +119,7 @@ pub(crate) async fn a_claim_answer_that_is_full_defers_the_rest(world: World) {
     assert!(matches!(outcomes[1], ClaimOutcome::Deferred));
 }
 
-pub(crate) async fn checkpoints_let_the_next_attempt_go_on(world: World) {
+pub async fn checkpoints_let_the_next_attempt_go_on(world: World) {
     let job = world.submit_one(10).await;
     let grant = world.run(job).await;
     let attempt = attempt_of(job, &grant);
@@ -139,14 +143,14 @@ pub(crate) async fn checkpoints_let_the_next_attempt_go_on(world: World) {
     assert_eq!(tail[0].first_item, 4, "the part that holds item 5 comes first");
 }
 
-pub(crate) async fn a_checkpoint_with_a_gap_is_refused(world: World) {
+pub async fn a_checkpoint_with_a_gap_is_refused(world: World) {
     let job = world.submit_one(10).await;
     let attempt = attempt_of(job, &world.run(job).await);
     assert_eq!(world.heartbeat(attempt, vec![part(2, 2, "gap")]).await, HeartbeatOutcome::Fenced);
     assert_eq!(world.heartbeat(attempt, vec![part(0, 11, "long")]).await, HeartbeatOutcome::Fenced);
 }
 
-pub(crate) async fn a_zombies_failure_changes_nothing_and_its_success_wins(world: World) {
+pub async fn a_zombies_failure_changes_nothing_and_its_success_wins(world: World) {
     let job = world.submit_one(4).await;
     let zombie = attempt_of(job, &world.run(job).await);
     world.heartbeat(zombie, vec![part(0, 2, "zombie-1")]).await;
@@ -169,7 +173,7 @@ pub(crate) async fn a_zombies_failure_changes_nothing_and_its_success_wins(world
     assert_eq!(record.result_bytes, 16);
 }
 
-pub(crate) async fn a_wrong_token_has_no_effect(world: World) {
+pub async fn a_wrong_token_has_no_effect(world: World) {
     let job = world.submit_one(1).await;
     let right = attempt_of(job, &world.run(job).await);
     let wrong = AttemptRef { token: ids::lease_token(), ..right };
@@ -180,7 +184,7 @@ pub(crate) async fn a_wrong_token_has_no_effect(world: World) {
     assert_eq!(world.state(job).await, StateKind::Leased);
 }
 
-pub(crate) async fn retries_are_delayed_and_end_as_a_dead_letter(world: World) {
+pub async fn retries_are_delayed_and_end_as_a_dead_letter(world: World) {
     let job = world.submit_one(1).await;
     for _ in 0..3 {
         let attempt = attempt_of(job, &world.run(job).await);
@@ -206,7 +210,7 @@ pub(crate) async fn retries_are_delayed_and_end_as_a_dead_letter(world: World) {
     assert_eq!(world.run(new_id).await.input, Bytes::from_static(b"input"));
 }
 
-pub(crate) async fn discarded_dead_letters_leave_the_list(world: World) {
+pub async fn discarded_dead_letters_leave_the_list(world: World) {
     let job = world.submit_one(1).await;
     let attempt = attempt_of(job, &world.run(job).await);
     world.fail(attempt, FailureKind::Permanent).await;
@@ -217,7 +221,7 @@ pub(crate) async fn discarded_dead_letters_leave_the_list(world: World) {
     assert_eq!(world.state(job).await, StateKind::Failed);
 }
 
-pub(crate) async fn releases_keep_the_checkpoint_and_cost_nothing(world: World) {
+pub async fn releases_keep_the_checkpoint_and_cost_nothing(world: World) {
     let job = world.submit_one(4).await;
     let attempt = attempt_of(job, &world.run(job).await);
     let checkpoint = Checkpoint { attempt, parts: vec![part(0, 2, "x")] };
@@ -229,7 +233,7 @@ pub(crate) async fn releases_keep_the_checkpoint_and_cost_nothing(world: World) 
     assert_eq!(world.run(job).await.first_item, 2);
 }
 
-pub(crate) async fn cancel_stops_what_waits_at_once_and_what_runs_in_time(world: World) {
+pub async fn cancel_stops_what_waits_at_once_and_what_runs_in_time(world: World) {
     let waiting = world.submit_one(1).await;
     let cancelled = world.store.cancel(TenantScope::All, waiting).await.unwrap();
     assert!(matches!(cancelled, Cancelled::Done(_)));
@@ -253,7 +257,7 @@ pub(crate) async fn cancel_stops_what_waits_at_once_and_what_runs_in_time(world:
     assert!(matches!(cancelled, Cancelled::EndedBefore(_)));
 }
 
-pub(crate) async fn deadlines_expire_jobs_in_any_state(world: World) {
+pub async fn deadlines_expire_jobs_in_any_state(world: World) {
     let deadline = world.clock.now().after(Duration::from_secs(20));
     let mut jobs = Vec::new();
     for _ in 0..2 {
@@ -270,7 +274,7 @@ pub(crate) async fn deadlines_expire_jobs_in_any_state(world: World) {
     assert_eq!(late, CompleteOutcome::Terminal);
 }
 
-pub(crate) async fn messages_stay_in_the_outbox_until_they_are_cleared(world: World) {
+pub async fn messages_stay_in_the_outbox_until_they_are_cleared(world: World) {
     let job = world.submit_one(1).await;
     let first = world.store.dispatch(vec![job]).await.unwrap();
     assert!(world.store.dispatch(vec![job]).await.unwrap().is_empty(), "dispatched once");
@@ -283,7 +287,7 @@ pub(crate) async fn messages_stay_in_the_outbox_until_they_are_cleared(world: Wo
     assert_eq!(world.outbox().await, first);
 }
 
-pub(crate) async fn a_broken_stream_gives_the_job_away_after_the_grace(world: World) {
+pub async fn a_broken_stream_gives_the_job_away_after_the_grace(world: World) {
     let job = world.submit_one(1).await;
     let entry = world.store.dispatch(vec![job]).await.unwrap().pop().unwrap();
     let worker = ids::worker_id();
@@ -298,7 +302,7 @@ pub(crate) async fn a_broken_stream_gives_the_job_away_after_the_grace(world: Wo
     assert_eq!(world.state(job).await, StateKind::Queued);
 }
 
-pub(crate) async fn amnesty_gives_every_lease_a_full_life(world: World) {
+pub async fn amnesty_gives_every_lease_a_full_life(world: World) {
     let job = world.submit_one(1).await;
     world.run(job).await;
     world.pass(29);
@@ -309,7 +313,7 @@ pub(crate) async fn amnesty_gives_every_lease_a_full_life(world: World) {
     assert_eq!(world.store.sweep(10, Vec::new()).await.unwrap().changed, 1);
 }
 
-pub(crate) async fn waiting_jobs_come_by_tenant_with_least_slack_first(world: World) {
+pub async fn waiting_jobs_come_by_tenant_with_least_slack_first(world: World) {
     let late = world.submit_one(1).await;
     let soon =
         NewJob { start_by: START, class: ClassName::new("fast").unwrap(), ..world.new_job(1) };
@@ -330,7 +334,7 @@ pub(crate) async fn waiting_jobs_come_by_tenant_with_least_slack_first(world: Wo
     assert_eq!(mine.in_flight, 1);
 }
 
-pub(crate) async fn the_oldest_wait_ends_with_the_first_start(world: World) {
+pub async fn the_oldest_wait_ends_with_the_first_start(world: World) {
     let oldest = || async { world.store.oldest_waiting(lane()).await.unwrap() };
     assert_eq!(oldest().await, None);
     let first = world.submit_one(1).await;
@@ -347,7 +351,7 @@ pub(crate) async fn the_oldest_wait_ends_with_the_first_start(world: World) {
     assert_eq!(oldest().await, None, "one that has started waits no more");
 }
 
-pub(crate) async fn messages_that_may_be_lost_are_published_again(world: World) {
+pub async fn messages_that_may_be_lost_are_published_again(world: World) {
     let (dispatched, running) = (world.submit_one(1).await, world.submit_one(1).await);
     world.submit_one(1).await;
     world.run(running).await;
@@ -358,7 +362,7 @@ pub(crate) async fn messages_that_may_be_lost_are_published_again(world: World) 
     assert_eq!(world.outbox().await, entries);
 }
 
-pub(crate) async fn an_intact_queue_is_not_sent_its_messages_again(world: World) {
+pub async fn an_intact_queue_is_not_sent_its_messages_again(world: World) {
     let job = world.submit_one(1).await;
     let entries = world.store.dispatch(vec![job]).await.unwrap();
     world.store.clear_outbox(entries.clone()).await.unwrap();
@@ -370,7 +374,7 @@ pub(crate) async fn an_intact_queue_is_not_sent_its_messages_again(world: World)
     assert_eq!(world.outbox().await, entries, "what was lost meanwhile is sent soon");
 }
 
-pub(crate) async fn the_outbox_is_read_by_queue(world: World) {
+pub async fn the_outbox_is_read_by_queue(world: World) {
     let other = Lane { model: ModelName::new("other").unwrap(), ..lane() };
     let here = world.submit_one(1).await;
     let there = world.submit(NewJob { lane: other.clone(), ..world.new_job(1) }).await;
@@ -384,7 +388,7 @@ pub(crate) async fn the_outbox_is_read_by_queue(world: World) {
     }
 }
 
-pub(crate) async fn a_repetition_is_known_by_all_its_keys(world: World) {
+pub async fn a_repetition_is_known_by_all_its_keys(world: World) {
     let key = |name: &str, digest| Idempotency { key: name.into(), request_digest: [digest; 32] };
     let new = |of| NewJob { idempotency: Some(of), ..world.new_job(1) };
     let jobs = [world.submit(new(key("a", 1))).await, world.submit(new(key("b", 1))).await];
@@ -397,7 +401,7 @@ pub(crate) async fn a_repetition_is_known_by_all_its_keys(world: World) {
     assert_eq!(repeated(tenant("stranger"), both).await, None);
 }
 
-pub(crate) async fn lists_are_paged_and_filtered(world: World) {
+pub async fn lists_are_paged_and_filtered(world: World) {
     let mut jobs = Vec::new();
     for number in 0..5 {
         let labels = Labels::from([("n".to_owned(), number.to_string())]);
@@ -426,7 +430,7 @@ pub(crate) async fn lists_are_paged_and_filtered(world: World) {
     assert_eq!(newest.jobs.len(), 2);
 }
 
-pub(crate) async fn retention_removes_results_first_and_jobs_later(world: World) {
+pub async fn retention_removes_results_first_and_jobs_later(world: World) {
     let key = Some(Idempotency { key: "k".into(), request_digest: [1; 32] });
     let job = world.submit(NewJob { idempotency: key.clone(), ..world.new_job(1) }).await;
     let attempt = attempt_of(job, &world.run(job).await);
@@ -445,7 +449,7 @@ pub(crate) async fn retention_removes_results_first_and_jobs_later(world: World)
     assert!(world.store.submit(vec![again]).await.unwrap()[0].created, "the key is free again");
 }
 
-pub(crate) async fn counts_follow_every_change(world: World) {
+pub async fn counts_follow_every_change(world: World) {
     let count = |state| world.store.counts().of_lane(&lane()).get(state);
     let job = world.submit_one(1).await;
     world.submit_one(1).await;

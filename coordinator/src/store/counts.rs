@@ -7,22 +7,22 @@ use stoker_core::job::StateKind;
 
 use super::types::Lane;
 
-/// Jobs by state.
+/// Jobs by state. With several coordinators a job may be seen to leave a state before it is seen to
+/// enter it, so a number can be below zero for a moment; it is shown as zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct StateCounts([u64; StateKind::ALL.len()]);
+pub struct StateCounts([i64; StateKind::ALL.len()]);
 
 impl StateCounts {
     pub fn get(&self, state: StateKind) -> u64 {
-        self.0[Self::index(state)]
+        u64::try_from(self.0[Self::index(state)]).unwrap_or(0)
     }
 
     pub(crate) fn add(&mut self, state: StateKind, jobs: u64) {
-        self.0[Self::index(state)] += jobs;
+        self.0[Self::index(state)] += i64::try_from(jobs).unwrap_or(i64::MAX);
     }
 
     pub(crate) fn remove(&mut self, state: StateKind, jobs: u64) {
-        let count = &mut self.0[Self::index(state)];
-        *count = count.saturating_sub(jobs);
+        self.0[Self::index(state)] -= i64::try_from(jobs).unwrap_or(i64::MAX);
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
@@ -38,7 +38,8 @@ impl StateCounts {
 
     /// Jobs that have not ended.
     pub fn open(&self) -> u64 {
-        self.0.iter().zip(StateKind::ALL).filter(|(_, s)| !s.is_terminal()).map(|(n, _)| n).sum()
+        let open = StateKind::ALL.into_iter().filter(|state| !state.is_terminal());
+        open.map(|state| self.get(state)).sum()
     }
 
     fn index(state: StateKind) -> usize {

@@ -1,20 +1,26 @@
 //! What can go wrong in a store.
 
+/// What a database's driver said.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why a verb has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Too much is waiting for the writer; nothing was changed.
     #[error("the store has more to write than it can take; try again shortly")]
     Overloaded,
-    /// The store is closed or its writer ended; nothing was changed.
+    /// The store is closed or cannot be reached; nothing was changed.
     #[error("the store is not available")]
     Unavailable,
+    /// Another coordinator has the part in which the verb may be called; nothing was changed.
+    #[error("another coordinator leads now")]
+    NotLeading,
     /// The disk is full; nothing was changed.
     #[error("the disk that holds the store is full: free some space")]
     DiskFull,
     /// The commit failed half way: it may or may not be durable.
     #[error("the outcome of a commit is not known")]
-    InDoubt(#[source] rusqlite::Error),
+    InDoubt(#[source] Cause),
     /// An idempotency key was used before with another request.
     #[error("the idempotency key was used before with a different request")]
     KeyReused {
@@ -29,7 +35,7 @@ pub enum StoreError {
     Database {
         doing: &'static str,
         #[source]
-        source: rusqlite::Error,
+        source: Cause,
     },
     #[error("{0}")]
     Open(String),
@@ -40,7 +46,7 @@ impl StoreError {
         move |source| match source.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => Self::DiskFull,
             None if is_unreadable(&source) => Self::Corrupt(format!("{doing}: {source}")),
-            _ => Self::Database { doing, source },
+            _ => Self::Database { doing, source: source.into() },
         }
     }
 }

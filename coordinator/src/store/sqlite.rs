@@ -5,18 +5,15 @@
 //! failure. Names repeat a million times, so a job row holds the number of its lane (tenant,
 //! class, pool and model) instead (`lanes`).
 
-mod claim;
-mod control;
 mod dispatch;
+pub(super) mod export;
 mod lanes;
 mod query;
 mod reader;
 mod retention;
 mod rows;
 mod schema;
-mod settle;
-mod submit;
-mod sweep;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -33,13 +30,14 @@ use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
 
-use self::lanes::SharedLanes;
 use self::reader::Readers;
 use self::writer::Writer;
+use super::lanes::SharedLanes;
 use super::{
     AttemptRef, Cancelled, ChangeListener, Checkpoint, Claim, ClaimOutcome, CompleteOutcome,
-    Counts, Filter, HeartbeatOutcome, JobStore, Lane, LaneSet, NewJob, OutboxEntry, Page, Release,
-    Retried, SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
+    Counts, Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, NewJob, OutboxEntry,
+    Page, Release, Retried, Role, SettleOutcome, StoreError, StoredPart, Submitted, Swept,
+    TenantScope, WaitingTenant, WorkerOrder, WorkerRow, data_bytes, verbs,
 };
 
 /// What a store needs besides its file.
@@ -83,18 +81,12 @@ impl SqliteStore {
         let lock = lock(directory)?;
         let file = directory.join("stoker.db");
         let connection = schema::open(&file)?;
-        let lanes = SharedLanes::load(&connection)?;
+        let lanes = lanes::load(&connection)?;
         let readers = Readers::open(&file)?;
         let clock = Arc::clone(&options.clock);
         let writer = Writer::start(connection, lanes.clone(), options)?;
         let directory = directory.to_owned();
         Ok(Self { directory, writer, readers, lanes, clock, _lock: lock })
-    }
-
-    /// Returns when the writer has ended: on [`JobStore::close`], or because a commit failed in a
-    /// way that leaves its outcome unknown. The process must not go on then.
-    pub async fn writer_ended(&self) {
-        self.writer.ended().await;
     }
 }
 
@@ -115,15 +107,11 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
     })
 }
 
-fn data_bytes<'a>(checkpoints: impl IntoIterator<Item = &'a Checkpoint>) -> usize {
-    checkpoints.into_iter().flat_map(|one| &one.parts).map(|part| part.data.len()).sum()
-}
-
 #[async_trait]
 impl JobStore for SqliteStore {
     async fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<Submitted>, StoreError> {
         let bytes = jobs.iter().map(|job| job.input.len()).sum();
-        self.writer.call_with(bytes, move |write| submit::submit(write, &jobs)).await
+        self.writer.call_with(bytes, move |write| verbs::submit(write, &jobs)).await
     }
 
     async fn repeated(
@@ -131,7 +119,7 @@ impl JobStore for SqliteStore {
         tenant: TenantName,
         keys: Vec<Idempotency>,
     ) -> Result<Option<Vec<JobId>>, StoreError> {
-        self.readers.call(move |db| submit::repeated(db, &tenant, &keys)).await
+        self.readers.call(move |db| query::repeated(db, &tenant, &keys)).await
     }
 
     async fn get(&self, scope: TenantScope, job: JobId) -> Result<Option<JobRecord>, StoreError> {
@@ -166,7 +154,7 @@ impl JobStore for SqliteStore {
     }
 
     async fn cancel(&self, scope: TenantScope, job: JobId) -> Result<Cancelled, StoreError> {
-        self.writer.call(move |write| control::cancel(write, &scope, job)).await
+        self.writer.call(move |write| verbs::cancel(write, &scope, job)).await
     }
 
     async fn retry(
@@ -175,11 +163,11 @@ impl JobStore for SqliteStore {
         job: JobId,
         new_id: JobId,
     ) -> Result<Retried, StoreError> {
-        self.writer.call(move |write| control::retry(write, &scope, job, new_id)).await
+        self.writer.call(move |write| verbs::retry(write, &scope, job, new_id)).await
     }
 
     async fn discard(&self, jobs: Vec<JobId>) -> Result<u32, StoreError> {
-        self.writer.call(move |write| control::discard(write, &jobs)).await
+        self.writer.call(move |write| verbs::discard(write, &jobs)).await
     }
 
     async fn waiting(&self, lane: Lane, heads: u32) -> Result<Vec<WaitingTenant>, StoreError> {
@@ -188,7 +176,7 @@ impl JobStore for SqliteStore {
     }
 
     async fn dispatch(&self, jobs: Vec<JobId>) -> Result<Vec<OutboxEntry>, StoreError> {
-        self.writer.call(move |write| dispatch::dispatch(write, &jobs)).await
+        self.writer.call(move |write| verbs::dispatch(write, &jobs)).await
     }
 
     async fn republish(&self) -> Result<u64, StoreError> {
@@ -205,7 +193,7 @@ impl JobStore for SqliteStore {
     }
 
     async fn clear_outbox(&self, entries: Vec<OutboxEntry>) -> Result<(), StoreError> {
-        self.writer.call(move |write| dispatch::clear_outbox(write, &entries)).await
+        self.writer.call(move |write| verbs::clear_outbox(write, &entries)).await
     }
 
     async fn claim(
@@ -214,7 +202,7 @@ impl JobStore for SqliteStore {
         claims: Vec<Claim>,
         max_bytes: usize,
     ) -> Result<Vec<ClaimOutcome>, StoreError> {
-        self.writer.call(move |write| claim::claim(write, worker, &claims, max_bytes)).await
+        self.writer.call(move |write| verbs::claim(write, worker, &claims, max_bytes)).await
     }
 
     async fn heartbeat(
@@ -222,7 +210,7 @@ impl JobStore for SqliteStore {
         progress: Vec<Checkpoint>,
     ) -> Result<Vec<HeartbeatOutcome>, StoreError> {
         let bytes = data_bytes(&progress);
-        self.writer.call_with(bytes, move |write| settle::heartbeat(write, &progress)).await
+        self.writer.call_with(bytes, move |write| verbs::heartbeat(write, &progress)).await
     }
 
     async fn complete(
@@ -230,35 +218,37 @@ impl JobStore for SqliteStore {
         completions: Vec<Checkpoint>,
     ) -> Result<Vec<CompleteOutcome>, StoreError> {
         let bytes = data_bytes(&completions);
-        self.writer.call_with(bytes, move |write| settle::complete(write, &completions)).await
+        self.writer.call_with(bytes, move |write| verbs::complete(write, &completions)).await
     }
 
     async fn fail(
         &self,
         failures: Vec<(AttemptRef, AttemptError)>,
     ) -> Result<Vec<SettleOutcome>, StoreError> {
-        self.writer.call(move |write| settle::fail(write, &failures)).await
+        self.writer.call(move |write| verbs::fail(write, &failures)).await
     }
 
     async fn release(&self, releases: Vec<Release>) -> Result<Vec<SettleOutcome>, StoreError> {
         let bytes = data_bytes(releases.iter().map(|release| &release.checkpoint));
-        self.writer.call_with(bytes, move |write| settle::release(write, &releases)).await
+        self.writer.call_with(bytes, move |write| verbs::release(write, &releases)).await
     }
 
     async fn disconnect(&self, worker: WorkerId) -> Result<(), StoreError> {
-        self.writer.call(move |write| sweep::disconnect(write, worker)).await
+        self.writer.call(move |write| verbs::disconnect(write, worker)).await
     }
 
     async fn grant_amnesty(&self) -> Result<u64, StoreError> {
-        self.writer.call(sweep::grant_amnesty).await
+        self.writer.call(|write| verbs::grant_amnesty(write)).await
     }
 
     async fn sweep(&self, limit: u32, intact: Vec<Lane>) -> Result<Swept, StoreError> {
         // A writer that was held up must not take its own lateness for that of workers, whose
         // heartbeats may be waiting behind this call.
         let asked_at = self.clock.now();
-        let work = sweep::Sweep { asked_at, limit, intact };
-        self.writer.call(move |write| sweep::sweep(write, &work)).await
+        let work = verbs::Sweep { asked_at, limit, intact };
+        let changed = self.writer.call(move |write| verbs::sweep(write, &work)).await?;
+        let next_due = self.readers.call(dispatch::next_due).await?;
+        Ok(Swept { changed, next_due })
     }
 
     async fn expire_retention(
@@ -276,6 +266,12 @@ impl JobStore for SqliteStore {
         self.readers.call(move |db| query::dead_letters(db, limit)).await
     }
 
+    fn leads(&self, _: Role) -> bool {
+        true
+    }
+
+    async fn lead(&self, _: Role) {}
+
     fn counts(&self) -> Counts {
         self.lanes.counts()
     }
@@ -283,6 +279,21 @@ impl JobStore for SqliteStore {
     async fn oldest_waiting(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError> {
         let lanes = self.lanes.clone();
         self.readers.call(move |db| dispatch::oldest_waiting(db, &lanes, &lane)).await
+    }
+
+    async fn exchange_workers(
+        &self,
+        _: Vec<WorkerRow>,
+    ) -> Result<Option<Vec<KnownWorker>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn order_worker(&self, _: WorkerId, _: WorkerOrder) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn failed(&self) {
+        self.writer.ended().await;
     }
 
     fn free_disk(&self) -> Option<u64> {

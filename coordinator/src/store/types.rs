@@ -1,10 +1,11 @@
 //! What goes into and comes out of a store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use stoker_core::ids::{
-    Attempt, ClaimId, ClassName, DispatchSeq, JobId, LeaseToken, ModelName, TenantName,
+    Attempt, ClaimId, ClassName, DispatchSeq, JobId, LeaseToken, ModelName, TenantName, WorkerId,
 };
 use stoker_core::job::{ClaimRefusal, Effect, JobRecord, ReleaseReason, StateKind};
 use stoker_core::request::{Idempotency, Labels, Task};
@@ -194,6 +195,11 @@ pub struct Checkpoint {
     pub parts: Vec<StoredPart>,
 }
 
+/// Bytes of results that calls bring.
+pub(super) fn data_bytes<'a>(checkpoints: impl IntoIterator<Item = &'a Checkpoint>) -> usize {
+    checkpoints.into_iter().flat_map(|one| &one.parts).map(|part| part.data.len()).sum()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeartbeatOutcome {
     Continue,
@@ -243,8 +249,77 @@ pub struct Change {
     pub to: StateKind,
     pub effects: Vec<Effect>,
     /// How long the job waited, when this change was its first start.
-    pub waited: Option<std::time::Duration>,
+    pub waited: Option<Duration>,
 }
 
-/// Told of changes once they are durable, in commit order. Must return at once.
-pub type ChangeListener = Arc<dyn Fn(&[Change]) + Send + Sync>;
+/// A worker, as the coordinator that has its stream knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerRow {
+    pub id: WorkerId,
+    /// What is known of it, opaque to the store.
+    pub about: String,
+    /// How long ago it was last heard.
+    pub silent_for: Duration,
+}
+
+/// A worker of any coordinator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownWorker {
+    pub row: WorkerRow,
+    /// Who has its stream.
+    pub home: Origin,
+    pub orders: WorkerOrders,
+}
+
+/// What operators have ordered a worker so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WorkerOrders {
+    pub cordoned: bool,
+    /// As [`WorkerOrder::Drain`].
+    pub drain: Option<Option<Duration>>,
+}
+
+/// What an operator orders a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerOrder {
+    Cordon,
+    Uncordon,
+    /// Within this time; `None`: the worker's own grace.
+    Drain(Option<Duration>),
+}
+
+/// A part that only one coordinator has at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Releases what waits, and publishes it.
+    Dispatch,
+    /// Applies what time brings.
+    Sweep,
+    /// Removes what has been kept long enough.
+    Retention,
+}
+
+impl Role {
+    pub const ALL: [Self; 3] = [Self::Dispatch, Self::Sweep, Self::Retention];
+
+    /// As it is stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dispatch => "dispatch",
+            Self::Sweep => "sweep",
+            Self::Retention => "retention",
+        }
+    }
+}
+
+/// Which coordinator made a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Here,
+    /// Another one, with the same store. Such a change does not tell how long the job waited.
+    Elsewhere,
+}
+
+/// Told of changes once they are durable. Those of one job come in commit order, as far as one
+/// coordinator made them. Must return at once.
+pub type ChangeListener = Arc<dyn Fn(&[Change], Origin) + Send + Sync>;

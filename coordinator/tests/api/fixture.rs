@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use stoker_coordinator::config::{BrokerChoice, Config};
+use stoker_coordinator::config::{BrokerChoice, Config, StoreChoice};
 use stoker_coordinator::run::{RunError, run};
 use stoker_proto::client::endpoint;
 use stoker_proto::status::{Explained, explain};
@@ -129,7 +129,7 @@ pub(crate) fn config(folder: &TempDir, more: &str, broker: BrokerChoice) -> Conf
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         fleet: load_fleet(&path).unwrap(),
-        data: folder.path().join("data"),
+        store: StoreChoice::Sqlite(folder.path().join("data")),
         broker,
         port_file: None,
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stoker_coordinator::config::{BrokerChoice, Config};
+use stoker_coordinator::config::{BrokerChoice, Config, StoreChoice};
 use stoker_coordinator::run::{RunError, run};
 use stoker_proto::status::{Reason, explain};
 use stoker_proto::v1;
@@ -100,7 +100,11 @@ async fn a_data_directory_has_one_coordinator() {
     let coordinator = Coordinator::start("").await;
     let folder = tempfile::tempdir().unwrap();
     let data = coordinator.folder().join("data");
-    let error = start(Config { data, ..config(&folder, "", BrokerChoice::Embedded) }).await;
+    let error = start(Config {
+        store: StoreChoice::Sqlite(data),
+        ..config(&folder, "", BrokerChoice::Embedded)
+    })
+    .await;
     assert!(error.to_string().contains("another coordinator uses it"), "{error}");
 }
 
@@ -109,7 +113,11 @@ async fn a_data_directory_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
     let data = folder.path().join("file").join("data");
-    let error = start(Config { data, ..config(&folder, "", BrokerChoice::Embedded) }).await;
+    let error = start(Config {
+        store: StoreChoice::Sqlite(data),
+        ..config(&folder, "", BrokerChoice::Embedded)
+    })
+    .await;
     assert!(error.to_string().contains("--data") && error.to_string().contains("file/data"));
 }
 

@@ -69,6 +69,8 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "tracing-opentelemetry", homes: &[RUNTIME] },
     Home { dependency: "metrics-exporter-prometheus", homes: &[RUNTIME] },
     Home { dependency: "rusqlite", homes: &[COORDINATOR, TESTS] },
+    Home { dependency: "tokio-postgres*", homes: &[COORDINATOR, TESTS] },
+    Home { dependency: "deadpool-postgres", homes: &[COORDINATOR] },
     Home { dependency: "candle-*", homes: &[ENGINE] },
     Home { dependency: "gemm*", homes: &[ENGINE] },
     Home { dependency: "pulp", homes: &[ENGINE] },

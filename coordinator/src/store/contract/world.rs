@@ -19,31 +19,32 @@ use crate::store::{
 };
 
 /// A store to test, with its surroundings.
-pub(crate) struct World {
-    pub(crate) store: Arc<dyn JobStore>,
-    pub(crate) clock: ManualClock,
-    pub(crate) changes: Arc<Mutex<Vec<Change>>>,
+#[derive(Debug)]
+pub struct World {
+    pub store: Arc<dyn JobStore>,
+    pub clock: ManualClock,
+    pub changes: Arc<Mutex<Vec<Change>>>,
 }
 
 /// A listener that keeps what it is told.
-pub(crate) fn recording_listener() -> (ChangeListener, Arc<Mutex<Vec<Change>>>) {
+pub fn recording_listener() -> (ChangeListener, Arc<Mutex<Vec<Change>>>) {
     let changes: Arc<Mutex<Vec<Change>>> = Arc::default();
     let sink = Arc::clone(&changes);
-    (Arc::new(move |new: &[Change]| sink.lock().unwrap().extend_from_slice(new)), changes)
+    (Arc::new(move |new: &[Change], _| sink.lock().unwrap().extend_from_slice(new)), changes)
 }
 
-pub(crate) const START: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
+pub const START: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
 
-pub(crate) fn tenant(name: &str) -> TenantName {
+pub(super) fn tenant(name: &str) -> TenantName {
     TenantName::new(name).unwrap()
 }
 
-pub(crate) fn lane() -> Lane {
+pub(super) fn lane() -> Lane {
     Lane { pool: PoolName::new("default").unwrap(), model: ModelName::new("mini").unwrap() }
 }
 
 impl World {
-    pub(crate) fn new_job(&self, items: u32) -> NewJob {
+    pub fn new_job(&self, items: u32) -> NewJob {
         let now = self.clock.now();
         NewJob {
             id: ids::job_id(now),
@@ -62,25 +63,25 @@ impl World {
         }
     }
 
-    pub(crate) async fn submit(&self, job: NewJob) -> JobId {
+    pub async fn submit(&self, job: NewJob) -> JobId {
         self.store.submit(vec![job]).await.unwrap()[0].job
     }
 
-    pub(crate) async fn submit_one(&self, items: u32) -> JobId {
+    pub async fn submit_one(&self, items: u32) -> JobId {
         self.submit(self.new_job(items)).await
     }
 
-    pub(crate) async fn state(&self, job: JobId) -> StateKind {
+    pub async fn state(&self, job: JobId) -> StateKind {
         let record = self.store.get(TenantScope::All, job).await.unwrap().unwrap();
         record.job.state.kind()
     }
 
-    pub(crate) async fn claim(&self, worker: WorkerId, claim: Claim) -> ClaimOutcome {
+    pub async fn claim(&self, worker: WorkerId, claim: Claim) -> ClaimOutcome {
         self.store.claim(worker, vec![claim], usize::MAX).await.unwrap().pop().unwrap()
     }
 
     /// Dispatches and claims a queued job.
-    pub(crate) async fn run(&self, job: JobId) -> Grant {
+    pub async fn run(&self, job: JobId) -> Grant {
         let entries = self.store.dispatch(vec![job]).await.unwrap();
         assert_eq!(entries.len(), 1, "the job was queued");
         let claim =
@@ -92,50 +93,42 @@ impl World {
     }
 
     /// Some of what waits for a confirm.
-    pub(crate) async fn outbox(&self) -> Vec<OutboxEntry> {
+    pub async fn outbox(&self) -> Vec<OutboxEntry> {
         self.store.outbox(10, LaneSet::AllBut(Vec::new())).await.unwrap()
     }
 
-    pub(crate) async fn complete(
-        &self,
-        attempt: AttemptRef,
-        parts: Vec<StoredPart>,
-    ) -> CompleteOutcome {
+    pub async fn complete(&self, attempt: AttemptRef, parts: Vec<StoredPart>) -> CompleteOutcome {
         self.store.complete(vec![Checkpoint { attempt, parts }]).await.unwrap()[0]
     }
 
-    pub(crate) async fn heartbeat(
-        &self,
-        attempt: AttemptRef,
-        parts: Vec<StoredPart>,
-    ) -> HeartbeatOutcome {
+    pub async fn heartbeat(&self, attempt: AttemptRef, parts: Vec<StoredPart>) -> HeartbeatOutcome {
         self.store.heartbeat(vec![Checkpoint { attempt, parts }]).await.unwrap()[0]
     }
 
-    pub(crate) async fn fail(&self, attempt: AttemptRef, kind: FailureKind) -> SettleOutcome {
+    pub async fn fail(&self, attempt: AttemptRef, kind: FailureKind) -> SettleOutcome {
         let error = AttemptError { kind, code: "E".into(), message: "broke".into() };
         self.store.fail(vec![(attempt, error)]).await.unwrap()[0]
     }
 
-    pub(crate) fn pass(&self, seconds: u64) {
+    pub fn pass(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
 }
 
 /// Submits an ordinary job.
-pub(crate) async fn submit_one(world: &World) -> JobId {
+pub async fn submit_one(world: &World) -> JobId {
     world.submit_one(1).await
 }
 
-pub(crate) fn attempt_of(job: JobId, grant: &Grant) -> AttemptRef {
+pub(super) fn attempt_of(job: JobId, grant: &Grant) -> AttemptRef {
     AttemptRef { job, attempt: grant.attempt, token: grant.token }
 }
 
-pub(crate) fn part(first_item: u32, items: u32, text: &'static str) -> StoredPart {
+pub(super) fn part(first_item: u32, items: u32, text: &'static str) -> StoredPart {
     StoredPart { first_item, items, data: Bytes::from_static(text.as_bytes()) }
 }
 
-pub(crate) fn filter() -> Filter {
+pub(super) fn filter() -> Filter {
     Filter {
         scope: TenantScope::All,
         states: Vec::new(),

@@ -1,14 +1,15 @@
-//! What waits, and its way into the outbox.
+//! Reading what waits for a worker, for a timer, or for the broker.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use stoker_core::ids::{DispatchSeq, JobId};
-use stoker_core::job::{Event, StateKind};
+use stoker_core::job::StateKind;
 use stoker_core::time::Timestamp;
 
-use crate::store::{Lane, LaneSet, OutboxEntry, StoreError, WaitingTenant};
+use crate::store::job_row::StoredJob;
+use crate::store::lanes::{LaneEntry, LaneId, SharedLanes};
+use crate::store::{Lane, LaneSet, OutboxEntry, StoreError, WaitingTenant, verbs, waiting};
 
-use super::lanes::{LaneId, SharedLanes};
-use super::rows::{COLUMNS, StoredJob, optional_time, time};
+use super::rows::{self, COLUMNS, optional_time, time};
 use super::writer::Write;
 
 pub(super) fn waiting(
@@ -17,29 +18,16 @@ pub(super) fn waiting(
     lane: &Lane,
     heads: u32,
 ) -> Result<Vec<WaitingTenant>, StoreError> {
-    let mut tenants: Vec<WaitingTenant> = Vec::new();
-    for (id, names, counts) in lanes.matching(|names| names.lane == *lane) {
-        let index = tenants.iter().position(|tenant| tenant.tenant == names.tenant);
-        let index = index.unwrap_or_else(|| {
-            let tenant = names.tenant.clone();
-            tenants.push(WaitingTenant { tenant, in_flight: 0, heads: Vec::new() });
-            tenants.len() - 1
-        });
-        let tenant = &mut tenants[index];
-        let in_flight = u32::try_from(counts.in_flight()).unwrap_or(u32::MAX);
-        tenant.in_flight = tenant.in_flight.saturating_add(in_flight);
-        if counts.get(StateKind::Queued) > 0 {
-            let first =
-                first_waiting(db, id, heads).map_err(StoreError::database("reading what waits"))?;
-            tenant.heads.extend(first);
-        }
+    let mut found = Vec::new();
+    for entry in lanes.matching(|names| names.lane == *lane) {
+        let first = match entry.counts.get(StateKind::Queued) {
+            0 => Vec::new(),
+            _ => first_waiting(db, entry.id, heads)
+                .map_err(StoreError::database("reading what waits"))?,
+        };
+        found.push((entry, first));
     }
-    for tenant in &mut tenants {
-        tenant.heads.sort_by_key(|(job, start_by)| (*start_by, *job));
-        tenant.heads.truncate(heads as usize);
-    }
-    tenants.retain(|tenant| !tenant.heads.is_empty() || tenant.in_flight > 0);
-    Ok(tenants)
+    Ok(waiting::by_tenant(found, heads))
 }
 
 fn first_waiting(
@@ -61,7 +49,7 @@ pub(super) fn oldest_waiting(
     lane: &Lane,
 ) -> Result<Option<Timestamp>, StoreError> {
     let mut oldest: Option<Timestamp> = None;
-    for (id, _, counts) in lanes.matching(|names| names.lane == *lane) {
+    for LaneEntry { id, names: _, counts } in lanes.matching(|names| names.lane == *lane) {
         if counts.get(StateKind::Queued) + counts.get(StateKind::Dispatched) > 0 {
             let of_lane =
                 oldest_of(db, id).map_err(StoreError::database("reading what waits longest"))?;
@@ -90,20 +78,6 @@ fn oldest_of(db: &Connection, lane: LaneId) -> rusqlite::Result<Option<Timestamp
     Ok(queued.into_iter().chain(dispatched).min())
 }
 
-pub(super) fn dispatch(
-    write: &mut Write<'_>,
-    jobs: &[JobId],
-) -> Result<Vec<OutboxEntry>, StoreError> {
-    let mut entries = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let Some(mut stored) = StoredJob::load(write.db, *job)? else { continue };
-        if stored.transit(write, &Event::DispatchChosen)?.is_ok() {
-            entries.push(put_into_outbox(write, &stored)?);
-        }
-    }
-    Ok(entries)
-}
-
 pub(super) fn republish(write: &mut Write<'_>) -> Result<u64, StoreError> {
     let jobs = write
         .db
@@ -116,47 +90,24 @@ pub(super) fn republish(write: &mut Write<'_>) -> Result<u64, StoreError> {
     Ok(jobs as u64)
 }
 
-/// Notes that the job's last dispatch is to be published.
-pub(super) fn put_into_outbox(
-    write: &Write<'_>,
-    stored: &StoredJob,
-) -> Result<OutboxEntry, StoreError> {
-    let (job, seq) = (stored.job.id, stored.job.dispatch_seq);
-    write
-        .db
-        .prepare_cached("INSERT OR REPLACE INTO outbox (job, seq) VALUES (?, ?)")
-        .and_then(|mut statement| statement.execute(params![job.as_bytes(), seq.number()]))
-        .map_err(StoreError::database("writing the outbox"))?;
-    entry(write.lanes, stored, seq)
-}
-
-fn entry(
-    lanes: &SharedLanes,
-    stored: &StoredJob,
-    seq: DispatchSeq,
-) -> Result<OutboxEntry, StoreError> {
-    let lane = stored.names(lanes)?.lane.clone();
-    Ok(OutboxEntry { job: stored.job.id, seq, lane, trace: stored.trace() })
-}
-
 pub(super) fn outbox(
     db: &Connection,
     lanes: &SharedLanes,
     limit: u32,
     of: &LaneSet,
 ) -> Result<Vec<OutboxEntry>, StoreError> {
-    let wanted = lanes.ids(|names| of.contains(&names.lane));
+    let wanted = lanes.condition(|names| of.contains(&names.lane));
     let read = || {
         db.prepare_cached(&format!(
             "SELECT {COLUMNS}, seq FROM outbox CROSS JOIN jobs ON job = id{wanted} LIMIT ?"
         ))?
-        .query_map([limit], |row| Ok((StoredJob::read(row)?, DispatchSeq::new(row.get("seq")?))))?
+        .query_map([limit], |row| Ok((rows::read(row)?, DispatchSeq::new(row.get("seq")?))))?
         .collect::<rusqlite::Result<Vec<_>>>()
     };
     read()
         .map_err(StoreError::database("reading the outbox"))?
-        .iter()
-        .map(|(stored, seq)| entry(lanes, stored, *seq))
+        .into_iter()
+        .map(|(row, seq)| verbs::entry(lanes, &StoredJob::from_columns(row)?, seq))
         .collect()
 }
 
@@ -166,17 +117,9 @@ pub(super) fn outbox_len(db: &Connection) -> Result<u64, StoreError> {
         .map_err(StoreError::database("counting the outbox"))
 }
 
-pub(super) fn clear_outbox(
-    write: &mut Write<'_>,
-    entries: &[OutboxEntry],
-) -> Result<(), StoreError> {
-    let clear = || {
-        let mut statement =
-            write.db.prepare_cached("DELETE FROM outbox WHERE job = ? AND seq = ?")?;
-        for entry in entries {
-            statement.execute(params![entry.job.as_bytes(), entry.seq.number()])?;
-        }
-        Ok(())
-    };
-    clear().map_err(StoreError::database("clearing the outbox"))
+/// When the next timer is due.
+pub(super) fn next_due(db: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    db.prepare_cached("SELECT min(due_at) FROM jobs WHERE due_at IS NOT NULL")
+        .and_then(|mut statement| statement.query_row([], |row| optional_time(row, 0)))
+        .map_err(StoreError::database("reading when something is due"))
 }

@@ -1,24 +1,20 @@
 //! Reading jobs, results and attempts.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
-use stoker_core::ids::{Attempt, JobId, WorkerId};
+use stoker_core::ids::{Attempt, JobId, TenantName, WorkerId};
 use stoker_core::job::{AttemptOutcome, AttemptRecord, JobRecord};
 
+use stoker_core::request::Idempotency;
+
+use crate::store::filter::{SCAN_LIMIT, id_bounds, matches};
+use crate::store::job_row::StoredJob;
+use crate::store::lanes::SharedLanes;
 use crate::store::{Filter, Page, StoreError, StoredPart, TenantScope};
 
-use super::lanes::{LaneId, SharedLanes};
-use super::rows::{COLUMNS, StoredJob, number, optional_time, time};
-
-/// Rows that one page looks at; a page that found little by then is short and says where to go on.
-const SCAN_LIMIT: usize = 20_000;
-
-/// No call takes longer to be committed.
-const LONGEST_CALL: Duration = Duration::from_mins(1);
+use super::rows::{self, COLUMNS, number, optional_time, time};
 
 pub(super) fn get_many(
     db: &Connection,
@@ -28,7 +24,7 @@ pub(super) fn get_many(
 ) -> Result<Vec<JobRecord>, StoreError> {
     let mut found = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let Some(stored) = StoredJob::load(db, *job)? else { continue };
+        let Some(stored) = rows::load(db, *job)? else { continue };
         let record = stored.record(lanes)?;
         if scope.contains(&record.tenant) {
             found.push(record);
@@ -42,15 +38,6 @@ pub(super) fn list(
     lanes: &SharedLanes,
     filter: &Filter,
 ) -> Result<Page, StoreError> {
-    let wanted: BTreeSet<LaneId> = lanes
-        .matching(|names| {
-            filter.scope.contains(&names.tenant)
-                && filter.model.as_ref().is_none_or(|model| *model == names.lane.model)
-                && filter.class.as_ref().is_none_or(|class| *class == names.class)
-        })
-        .into_iter()
-        .map(|(id, _, _)| id)
-        .collect();
     let mut statement = db.prepare(&sql(filter)).map_err(StoreError::database("listing jobs"))?;
     let mut rows = statement.query([]).map_err(StoreError::database("listing jobs"))?;
     let mut page = Page { jobs: Vec::new(), next: None };
@@ -59,11 +46,12 @@ pub(super) fn list(
         if page.jobs.len() >= filter.limit as usize || scanned >= SCAN_LIMIT {
             return Ok(page);
         }
-        let stored = StoredJob::read(row).map_err(StoreError::database("reading a listed job"))?;
+        let row = rows::read(row).map_err(StoreError::database("reading a listed job"))?;
+        let stored = StoredJob::from_columns(row)?;
         scanned += 1;
         page.next = Some(stored.job.id);
-        if wanted.contains(&stored.lane) && matches(&stored, filter)? {
-            page.jobs.push(stored.record(lanes)?);
+        if let Some(record) = matches(&stored, lanes, filter)? {
+            page.jobs.push(record);
         }
     }
     page.next = None;
@@ -77,19 +65,11 @@ fn sql(filter: &Filter) -> String {
     if filter.only_dead_letters {
         sql = format!("SELECT {COLUMNS} FROM jobs INDEXED BY jobs_failed WHERE state = 6");
     }
-    let mut bound = |comparison: &str, id: JobId| {
-        let _ = write!(sql, " AND id {comparison} x'{}'", id.as_uuid().simple());
-    };
-    if let Some(before) = filter.before {
-        bound("<", before);
-    }
-    // An id begins with the time at which it was made, which is at most a call's time earlier than
-    // that of the acceptance.
-    if let Some(before) = filter.accepted_before {
-        bound("<", JobId::first_of(before));
-    }
-    if let Some(after) = filter.accepted_after {
-        bound(">=", JobId::first_of(after.before(LONGEST_CALL)));
+    let (from, below) = id_bounds(filter);
+    for (comparison, id) in [(">=", from), ("<", below)] {
+        if let Some(id) = id {
+            let _ = write!(sql, " AND id {comparison} x'{}'", id.as_uuid().simple());
+        }
     }
     sql.push_str(" ORDER BY id DESC");
     sql
@@ -105,29 +85,20 @@ pub(super) fn dead_letters(db: &Connection, limit: u32) -> Result<u64, StoreErro
     .map_err(StoreError::database("counting dead letters"))
 }
 
-fn matches(stored: &StoredJob, filter: &Filter) -> Result<bool, StoreError> {
-    let accepted_at = stored.job.accepted_at;
-    if filter.accepted_after.is_some_and(|after| accepted_at < after)
-        || filter.accepted_before.is_some_and(|before| accepted_at >= before)
-    {
-        return Ok(false);
+/// The jobs of these keys; `None` unless each was used before by the same request.
+pub(super) fn repeated(
+    db: &Connection,
+    tenant: &TenantName,
+    keys: &[Idempotency],
+) -> Result<Option<Vec<JobId>>, StoreError> {
+    let mut jobs = Vec::with_capacity(keys.len());
+    for key in keys {
+        match rows::key_owner(db, tenant, &key.key)? {
+            Some(owner) if owner.digest == key.request_digest => jobs.push(owner.job),
+            Some(_) | None => return Ok(None),
+        }
     }
-    if filter.only_dead_letters && (stored.discarded || stored.retried_as.is_some()) {
-        return Ok(false);
-    }
-    if !filter.states.is_empty() && !filter.states.contains(&stored.job.state.kind()) {
-        return Ok(false);
-    }
-    if let Some(reason) = filter.failure
-        && stored.job.failure.as_ref().is_none_or(|failure| failure.reason != reason)
-    {
-        return Ok(false);
-    }
-    if filter.labels.is_empty() {
-        return Ok(true);
-    }
-    let labels = stored.labels()?;
-    Ok(filter.labels.iter().all(|(key, value)| labels.get(key) == Some(value)))
+    Ok(Some(jobs))
 }
 
 pub(super) fn results(

@@ -6,8 +6,8 @@ use stoker_core::job::StateKind;
 use stoker_core::time::Timestamp;
 
 use crate::store::StoreError;
+use crate::store::lanes::{Delta, LaneId};
 
-use super::lanes::{Delta, LaneId};
 use super::rows::number;
 use super::writer::Write;
 

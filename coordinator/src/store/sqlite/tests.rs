@@ -20,48 +20,15 @@ fn open(directory: &Path) -> Result<World, StoreError> {
     Ok(World { store, clock, changes })
 }
 
-macro_rules! contract {
-    ($($name:ident)*) => {$(
-        #[tokio::test]
-        async fn $name() {
-            let directory = tempfile::tempdir().unwrap();
-            contract::$name(open(directory.path()).unwrap()).await;
-        }
-    )*};
+fn world() -> std::future::Ready<(World, tempfile::TempDir)> {
+    let directory = tempfile::tempdir().unwrap();
+    std::future::ready((open(directory.path()).unwrap(), directory))
 }
 
-contract! {
-    a_job_goes_from_submit_to_result
-    the_same_key_and_request_give_the_same_job
-    concurrent_submits_with_one_key_make_one_job
-    tenants_do_not_see_each_other
-    a_repeated_claim_gets_the_same_grant
-    a_claim_answer_that_is_full_defers_the_rest
-    checkpoints_let_the_next_attempt_go_on
-    a_checkpoint_with_a_gap_is_refused
-    a_zombies_failure_changes_nothing_and_its_success_wins
-    a_wrong_token_has_no_effect
-    retries_are_delayed_and_end_as_a_dead_letter
-    discarded_dead_letters_leave_the_list
-    releases_keep_the_checkpoint_and_cost_nothing
-    cancel_stops_what_waits_at_once_and_what_runs_in_time
-    deadlines_expire_jobs_in_any_state
-    messages_stay_in_the_outbox_until_they_are_cleared
-    a_broken_stream_gives_the_job_away_after_the_grace
-    amnesty_gives_every_lease_a_full_life
-    waiting_jobs_come_by_tenant_with_least_slack_first
-    the_oldest_wait_ends_with_the_first_start
-    messages_that_may_be_lost_are_published_again
-    an_intact_queue_is_not_sent_its_messages_again
-    the_outbox_is_read_by_queue
-    a_repetition_is_known_by_all_its_keys
-    lists_are_paged_and_filtered
-    retention_removes_results_first_and_jobs_later
-    counts_follow_every_change
-}
+crate::store_contract!(world);
 
 fn message(result: Result<World, StoreError>) -> String {
-    result.err().expect("the store must not open").to_string()
+    result.expect_err("the store must not open").to_string()
 }
 
 #[tokio::test]

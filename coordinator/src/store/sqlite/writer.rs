@@ -14,10 +14,10 @@ use stoker_core::time::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::metrics;
-use crate::store::{Change, StoreError};
+use crate::store::lanes::{Delta, SharedLanes};
+use crate::store::{Change, Origin, StoreError};
 
 use super::SqliteOptions;
-use super::lanes::{Delta, SharedLanes};
 use super::schema;
 
 /// Calls that may wait for the writer; one more is refused.
@@ -39,7 +39,7 @@ pub(super) struct Write<'a> {
 
 impl Write<'_> {
     /// Notes a change, to be told of once it is durable.
-    pub(super) fn changed(&mut self, change: Change, delta: Delta) {
+    pub(super) fn note(&mut self, change: Change, delta: Delta) {
         self.changes.push(change);
         self.deltas.push(delta);
     }
@@ -245,7 +245,7 @@ impl WriterThread {
                 metrics::committed(calls, started.elapsed());
                 self.note_free_pages();
                 self.lanes.apply(&deltas);
-                (self.options.listener)(&changes);
+                (self.options.listener)(&changes, Origin::Here);
                 done.into_iter().for_each(Call::answer);
                 true
             }
@@ -273,7 +273,7 @@ impl WriterThread {
         }
         // After a failed sync nobody knows what is on the disk: only a restart reads the truth.
         tracing::error!(%error, "a commit failed and its outcome is not known; the store closes");
-        refuse_all(calls, || StoreError::InDoubt(copy(error)));
+        refuse_all(calls, || StoreError::InDoubt(copy(error).into()));
         false
     }
 }
