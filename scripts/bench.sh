@@ -8,8 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly CARGO=${CARGO:-cargo} RESULTS=.stoker/bench MODEL=.cache/models/all-minilm-l6-v2
-readonly names=(fsync-before raw-publish celery submit end-to-end end-to-end-rabbitmq queued recovery
-    sentence-transformers embedding embedding-fleet fsync-after)
+readonly names=(fsync-before raw-publish celery submit submit-postgres submit-postgres-2 end-to-end
+    end-to-end-rabbitmq end-to-end-postgres end-to-end-postgres-2 queued recovery sentence-transformers
+    embedding embedding-fleet fsync-after)
 readonly vectors=$RESULTS/expected.f32
 
 wanted=("$@")
@@ -49,8 +50,12 @@ measure() {
     raw-publish) bench raw-publish "$uri" ;;
     celery) benches/celery/run.sh "$uri" ;;
     submit) bench submit ;;
+    submit-postgres) bench --store postgres submit ;;
+    submit-postgres-2) bench --store postgres --coordinators 2 submit ;;
     end-to-end) bench end-to-end ;;
     end-to-end-rabbitmq) bench end-to-end "$uri" ;;
+    end-to-end-postgres) bench --store postgres end-to-end "$uri" ;;
+    end-to-end-postgres-2) bench --store postgres --coordinators 2 end-to-end "$uri" ;;
     queued) bench queued ;;
     recovery) bench recovery ;;
     sentence-transformers) sentence_transformers ;;

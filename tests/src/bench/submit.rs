@@ -11,7 +11,7 @@ use crate::fleet::{Fleet, echo_job};
 
 use super::sample::Sample;
 
-/// Connections that the clients share.
+/// Connections that the clients share, spread over the coordinators.
 const CONNECTIONS: usize = 4;
 
 /// A job whose text has this many bytes.
@@ -83,8 +83,8 @@ where
     Fut: Future<Output = anyhow::Result<()>> + Send,
 {
     let mut channels = Vec::new();
-    for _ in 0..CONNECTIONS.min(clients) {
-        channels.push(fleet.jobs().await?);
+    for number in 0..CONNECTIONS.min(clients) {
+        channels.push(fleet.jobs_at(number % fleet.coordinators()).await?);
     }
     let deadline = Instant::now() + duration;
     let running = (0..clients).map(|number| {
