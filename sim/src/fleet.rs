@@ -14,6 +14,7 @@ pub mod market;
 pub mod planner;
 pub mod plot;
 pub mod policy;
+pub mod run;
 pub mod score;
 pub mod speed;
 pub mod suite;

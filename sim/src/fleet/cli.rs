@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::run::RunArgs;
 use super::{bench, cases, speed};
 use crate::verdict::Verdict;
 
@@ -18,13 +19,21 @@ pub struct FleetArgs {
 #[derive(Debug, Clone, Subcommand)]
 enum FleetCommand {
     /// Say whether every trace is there and readable
-    Traces { folder: PathBuf },
+    Traces {
+        folder: PathBuf,
+    },
     /// Compare the simulator with another one's numbers
-    CrossCheck { folder: PathBuf },
+    CrossCheck {
+        folder: PathBuf,
+    },
     /// Run every policy on every trace, and write tables and plots
-    Bench { folder: PathBuf, output: PathBuf },
+    Bench {
+        folder: PathBuf,
+        output: PathBuf,
+    },
     /// Time plans for a large fleet
     Speed,
+    Run(RunArgs),
 }
 
 impl FleetArgs {
@@ -34,6 +43,7 @@ impl FleetArgs {
             FleetCommand::CrossCheck { folder } => bench::cross_check(folder),
             FleetCommand::Bench { folder, output } => bench::write(folder, output),
             FleetCommand::Speed => Ok(speed::report()),
+            FleetCommand::Run(arguments) => arguments.run(),
         };
         match result {
             Ok(text) => Verdict { text: text.trim_end().to_owned() + "\n", is_well: true },

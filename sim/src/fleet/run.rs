@@ -1,0 +1,113 @@
+//! One trace of your own: every policy on it, and a picture of ours.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::fleet::job::{Workload, count, seconds};
+use crate::fleet::planner::Stoker;
+use crate::fleet::plot::{self, Labels};
+use crate::fleet::score::Outcome;
+use crate::fleet::suite::Comparison;
+use crate::fleet::trace::{self, Service, Table, TraceError};
+use crate::fleet::world::{self, Setup};
+
+/// Runs every policy on a trace of your own.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// File with a line of names and the columns `t_s,service_s` (a row per job) or `t_s,count` (a row per interval)
+    trace: PathBuf,
+    /// Longest wait, in seconds
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(i64).range(1..=86_400))]
+    wait: i64,
+    /// Time from a launch to a worker, in seconds
+    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(i64).range(1..=3600))]
+    boot: i64,
+    /// Mean service time in seconds of jobs that the trace only counts
+    #[arg(long, default_value_t = 20.0)]
+    service: f64,
+    /// Where to draw jobs that wait and instances over time, as SVG
+    #[arg(long)]
+    plot: Option<PathBuf>,
+}
+
+impl RunArgs {
+    pub(crate) fn run(&self) -> Result<String, Box<dyn Error>> {
+        let workload = workload(&Table::read(&self.trace)?, self.service)?;
+        let setup = Setup::simple(self.wait, self.boot);
+        let comparison = Comparison::run(&setup, &workload);
+        let days = (seconds(workload.end) / 86_400.0).max(1e-3);
+        let mut text = format!(
+            "{} jobs in {days:.2} days, wait {} s, boot {} s\n\n",
+            workload.jobs.len(),
+            self.wait,
+            self.boot
+        );
+        text.push_str(&comparison.table(days));
+        if let Some(path) = &self.plot {
+            let outcome = world::run(&setup, &workload, &mut Stoker::new(&setup));
+            fs::write(path, picture(&outcome))?;
+            writeln!(text, "\nwrote {}", path.display())?;
+        }
+        Ok(text)
+    }
+}
+
+/// Jobs of a table that has a row per job, or a row per interval.
+fn workload(table: &Table, service: f64) -> Result<Workload, TraceError> {
+    if table.names().iter().any(|name| name == "service_s") {
+        return trace::requests(table, "your trace", 1);
+    }
+    let service = Service { mean: service, cv: 0.7 };
+    let (at, counts) = (table.column("t_s")?, table.column("count")?);
+    Ok(trace::counts((&at, &counts), "your trace", (1.0, service, 1)))
+}
+
+/// Points in a picture; more cannot be told apart.
+const POINTS: usize = 700;
+
+fn picture(outcome: &Outcome) -> String {
+    let samples = &outcome.usage.samples;
+    let per_point = samples.len().div_ceil(POINTS).max(1);
+    let series = |value: fn(&(i64, usize, usize)) -> usize| -> Vec<(f64, f64)> {
+        let most = |chunk: &[(i64, usize, usize)]| chunk.iter().map(value).max().unwrap_or(0);
+        let hours = |chunk: &[(i64, usize, usize)]| {
+            chunk.first().map_or(0.0, |(at, _, _)| seconds(*at) / 3600.0)
+        };
+        samples.chunks(per_point).map(|chunk| (hours(chunk), count(most(chunk)))).collect()
+    };
+    let labels = Labels { title: "Jobs that wait, and instances", x: "hours", y: "count" };
+    let waiting = series(|(_, waiting, _)| *waiting);
+    let instances = series(|(_, _, instances)| *instances);
+    plot::lines(&labels, &[("waiting", waiting), ("instances", instances)])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_trace_has_a_row_per_job_or_per_interval() {
+        let read = |text: &str| workload(&Table::parse(Path::new("trace.csv"), text), 10.0);
+        let jobs = read("t_s,service_s\n5,20\n7,3\n").unwrap();
+        assert_eq!(jobs.jobs.iter().map(|job| job.service).collect::<Vec<_>>(), [20_000, 3_000]);
+        let counts = read("t_s,count\n0,3\n60,0\n120,2\n").unwrap();
+        assert_eq!((counts.jobs.len(), counts.end), (5, 180_000));
+        let error = read("time,n\n1,2\n").unwrap_err().to_string();
+        assert!(error.contains("no column `t_s`") && error.contains("time, n"), "{error}");
+    }
+
+    #[test]
+    fn a_picture_is_drawn_of_a_day() {
+        let setup = Setup::simple(60, 180);
+        let workload = crate::fleet::synthetic::daily(1, 0.05, 1);
+        let svg = picture(&world::run(&setup, &workload, &mut Stoker::new(&setup)));
+        assert_eq!(svg.matches("<polyline").count(), 2);
+        assert!(!svg.contains("NaN"));
+    }
+}
