@@ -9,7 +9,7 @@ use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job};
 use stoker_tests::poll;
 use stoker_tests::rabbitmq::RabbitMqNode;
 use stoker_tests::sync_fault::SyncFault;
-use stoker_tests::tcp_proxy::TcpProxy;
+use stoker_tests::tcp_proxy::{Conditions, Direction, TcpProxy};
 
 /// Of the fleets here: see `echo_fleet`.
 const LEASE: Duration = Duration::from_secs(6);
@@ -80,6 +80,45 @@ async fn a_worker_that_is_cut_off_past_its_lease_loses_its_jobs_but_none_is_lost
     assert!(jobs.iter().any(|job| job.lost_workers > 0), "the fault did not bite: {jobs:?}");
     network.thaw();
     fleet.ready(2).await
+}
+
+/// B7: small pieces, little of them, late; and connections that are reset again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_network_in_pieces_and_resets_cost_only_time() -> anyhow::Result<()> {
+    let mut fleet = Fleet::start(Options::echo("bad-network", "1ms")).await?;
+    let network = TcpProxy::start(fleet.socket()).await?;
+    fleet.add_worker_through(&format!("http://{}", network.address()), &[])?;
+    fleet.ready(1).await?;
+    let slow = Conditions {
+        latency: Duration::from_millis(1),
+        slice: 200,
+        bytes_per_second: 400_000,
+        ..Conditions::default()
+    };
+    network.set(slow);
+    let ids = submit_many(&fleet, 10, 20).await?;
+    all_succeed(&fleet, &ids, 20).await?;
+    network.set(Conditions { reset_after: 20_000, ..Conditions::default() });
+    let ids = submit_many(&fleet, 40, 20).await?;
+    all_succeed(&fleet, &ids, 20).await?;
+    Ok(())
+}
+
+/// B5: only one way works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_works_one_way_only_loses_no_job() -> anyhow::Result<()> {
+    for swallow in [Direction::ToTarget, Direction::FromTarget] {
+        let mut fleet = Fleet::start(Options::echo("one-way", "20ms")).await?;
+        let network = TcpProxy::start(fleet.socket()).await?;
+        fleet.add_worker_through(&format!("http://{}", network.address()), &[])?;
+        fleet.ready(1).await?;
+        let ids = submit_many(&fleet, 4, 50).await?;
+        leased(&fleet, &ids[0]).await?;
+        network.set(Conditions { swallow: Some(swallow), ..Conditions::default() });
+        fleet.add_worker()?;
+        all_succeed(&fleet, &ids, 50).await?;
+    }
+    Ok(())
 }
 
 /// B3: what the broker loses is sent again, and a queue that is deleted is declared again.
