@@ -7,6 +7,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 BROKER ?= embedded
+STORE ?= sqlite
 JOBS ?= 5000
 KILLS ?= 60
 SECONDS ?= 180
@@ -57,9 +58,9 @@ each-alone: ## check that every crate compiles without what the others turn on
 bench: ## measure this machine, what Stoker is compared with, and Stoker, in one run
 	@CARGO='$(CARGO)' scripts/bench.sh
 
-chaos: deps ## kill, freeze and cut off a fleet under load, and check that the promise holds (JOBS, KILLS, SECONDS, SEED, BROKER)
+chaos: deps ## kill, freeze and cut off a fleet under load, and check that the promise holds (JOBS, KILLS, SECONDS, SEED, BROKER, STORE)
 	$(CARGO) build $(LOCKED) --workspace --bins
-	@CARGO='$(CARGO)' scripts/chaos.sh --jobs '$(JOBS)' --kills '$(KILLS)' --seconds '$(SECONDS)' --seed '$(SEED)' --broker '$(BROKER)'
+	@CARGO='$(CARGO)' scripts/chaos.sh --jobs '$(JOBS)' --kills '$(KILLS)' --seconds '$(SECONDS)' --seed '$(SEED)' --broker '$(BROKER)' --store '$(STORE)'
 
 bench-autoscaler: ## every scaling policy on every recorded trace, into docs/autoscaling (TRACES=folder)
 	$(CARGO) run --release $(LOCKED) -p stoker-sim -- fleet bench '$(TRACES)' docs/autoscaling

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::fleet::{Fleet, Options, PATIENCE, echo_fleet};
 use crate::poll;
+use crate::postgres::PostgresServer;
 use crate::programs::program;
 use crate::rabbitmq::RabbitMqNode;
 use crate::tcp_proxy::TcpProxy;
@@ -34,7 +35,15 @@ pub struct Settings {
     pub seconds: u32,
     pub seed: u64,
     pub broker: Broker,
+    pub store: Store,
     pub workers: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Store {
+    Sqlite,
+    Postgres,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -56,6 +65,7 @@ const DRAIN_LIMIT: Duration = Duration::from_mins(5);
 pub(crate) struct Stage {
     pub(crate) fleet: Fleet,
     pub(crate) broker: Option<Arc<RabbitMqNode>>,
+    pub(crate) database: Option<Arc<PostgresServer>>,
     /// Between workers and coordinator.
     pub(crate) to_coordinator: Arc<TcpProxy>,
     pub(crate) executions: PathBuf,
@@ -71,7 +81,15 @@ impl Stage {
                 Some(Arc::new(start.await.context("starting a node")??))
             }
         };
+        let database = match settings.store {
+            Store::Sqlite => None,
+            Store::Postgres => {
+                let start = tokio::task::spawn_blocking(PostgresServer::start);
+                Some(Arc::new(start.await.context("starting a database server")??))
+            }
+        };
         let options = Options {
+            store: database.as_ref().map(|server| server.database()).transpose()?,
             fleet: echo_fleet("chaos", "2ms"),
             broker: broker.as_ref().map(|node| node.uri()),
             slots: SLOTS,
@@ -80,7 +98,7 @@ impl Stage {
         let fleet = Fleet::start(options).await?;
         let to_coordinator = Arc::new(TcpProxy::start(fleet.socket()).await?);
         let executions = fleet.folder().join("executions.log");
-        let mut stage = Self { fleet, broker, to_coordinator, executions, settings };
+        let mut stage = Self { fleet, broker, database, to_coordinator, executions, settings };
         for _ in 0..stage.settings.workers {
             stage.add_worker()?;
         }
@@ -110,7 +128,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<Report> {
     let began = Instant::now();
     let address = stage.fleet.address();
     let clients = clients::Clients::start(&address, &settings);
-    let faults = nemesis::torment(&mut stage, &clients).await;
+    let faults = nemesis::torment(&mut stage).await;
     let healed = nemesis::heal(&mut stage).await;
     let faults = faults?;
     healed?;

@@ -1,9 +1,10 @@
-//! A short chaos run on each broker; `make chaos` runs longer ones.
+//! A short chaos run on each broker and store; `make chaos` runs longer ones.
 
-use stoker_tests::chaos::{Broker, Settings, run};
+use stoker_tests::chaos::{Broker, Settings, Store, run};
 
-async fn holds(broker: Broker) -> anyhow::Result<()> {
-    let settings = Settings { jobs: 400, kills: 12, seconds: 20, seed: 7, broker, workers: 3 };
+async fn holds(broker: Broker, store: Store) -> anyhow::Result<()> {
+    let settings =
+        Settings { jobs: 400, kills: 12, seconds: 20, seed: 7, broker, store, workers: 3 };
     let report = run(settings).await?;
     assert!(report.findings.is_empty(), "{}{report:#?}", report.findings.text());
     Ok(())
@@ -11,10 +12,15 @@ async fn holds(broker: Broker) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_promise_holds_under_fire_on_the_embedded_broker() -> anyhow::Result<()> {
-    holds(Broker::Embedded).await
+    holds(Broker::Embedded, Store::Sqlite).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_promise_holds_under_fire_on_rabbitmq() -> anyhow::Result<()> {
-    holds(Broker::RabbitMq).await
+    holds(Broker::RabbitMq, Store::Sqlite).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_promise_holds_under_fire_on_postgres_and_rabbitmq() -> anyhow::Result<()> {
+    holds(Broker::RabbitMq, Store::Postgres).await
 }

@@ -57,7 +57,7 @@ async fn a_full_disk_refuses_new_jobs_and_loses_none_of_the_old() -> anyhow::Res
     for id in &accepted {
         let job = fleet.wait_for(id, &[JobState::Succeeded]).await?;
         assert_eq!((job.failures, job.crashes, job.lost_workers), (0, 0, 0), "{job:?}");
-        assert_eq!(fleet.echoed(id).await?, [text.clone()]);
+        assert_eq!(fleet.echoed(id).await?, std::slice::from_ref(&text));
     }
     let again = poll::until("a submit to be accepted", PATIENCE, || async {
         Ok(Ok(fleet.submit(vec![text.clone()]).await?))

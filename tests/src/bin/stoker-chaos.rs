@@ -1,13 +1,14 @@
 //! `make chaos`: the promise under fire; prints a JSON report and fails when an invariant is broken.
-#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use stoker_tests::chaos::{Broker, Settings, run};
+use stoker_tests::chaos::{Broker, Settings, Store, run};
 
 const USAGE: &str = "usage: stoker-chaos [--jobs N] [--kills N] [--seconds N] [--seed N] \
-                     [--broker embedded|rabbitmq] [--workers N]";
+                     [--broker embedded|rabbitmq] [--store sqlite|postgres] \
+                     [--workers N]";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
@@ -33,6 +34,7 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Setti
         seconds: 60,
         seed: 1,
         broker: Broker::Embedded,
+        store: Store::Sqlite,
         workers: 3,
     };
     while let Some(name) = arguments.next() {
@@ -49,6 +51,13 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Setti
                     "embedded" => Broker::Embedded,
                     "rabbitmq" => Broker::RabbitMq,
                     _ => bail!("--broker {value}: {USAGE}"),
+                }
+            }
+            "--store" => {
+                settings.store = match value.as_str() {
+                    "sqlite" => Store::Sqlite,
+                    "postgres" => Store::Postgres,
+                    _ => bail!("--store {value}: {USAGE}"),
                 }
             }
             _ => bail!("{name}: {USAGE}"),

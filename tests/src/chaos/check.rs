@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 use serde::Serialize;
 use stoker_proto::v1::{
-    FailureReason, FleetStatusRequest, FleetStatusResponse, Job, JobState, ListQueuesRequest,
-    ListRequest,
+    Failure, FailureReason, FleetStatusRequest, FleetStatusResponse, Job, JobState,
+    ListQueuesRequest, ListRequest,
 };
 
 use crate::fleet::Fleet;
@@ -26,6 +26,7 @@ impl Findings {
         self.0.entry(invariant).or_default().push(what.into());
     }
 
+    #[expect(clippy::fn_params_excessive_bools, reason = "what holds or not is a bool")]
     fn require(&mut self, invariant: &'static str, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.add(invariant, what());
@@ -174,7 +175,7 @@ fn one_job(job: &Job, expected: &Expected, findings: &mut Findings) {
     findings.require("I5", ended_well, say);
     findings.require("I7", job.failures == 0, say);
     if expected.poison {
-        let reason = job.failure.as_ref().map(|failure| failure.reason());
+        let reason = job.failure.as_ref().map(Failure::reason);
         findings.require("I13", reason == Some(FailureReason::Poison), say);
         findings.require("I13", job.crashes <= 3, say);
     }

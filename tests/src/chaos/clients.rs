@@ -67,7 +67,6 @@ struct Shared {
     history: Mutex<History>,
     unknown: AtomicU64,
     refused: AtomicU64,
-    accepted: AtomicU64,
     done: AtomicBool,
 }
 
@@ -91,7 +90,6 @@ impl Clients {
             history: Mutex::default(),
             unknown: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            accepted: AtomicU64::new(0),
             done: AtomicBool::new(false),
         });
         let mut tasks = JoinSet::new();
@@ -108,11 +106,6 @@ impl Clients {
         let mut readers = JoinSet::new();
         readers.spawn(read(address.to_owned(), Arc::clone(&shared), settings.seed));
         Self { shared, tasks, readers }
-    }
-
-    /// Jobs accepted so far.
-    pub(super) fn accepted(&self) -> u64 {
-        self.shared.accepted.load(Ordering::Relaxed)
     }
 
     /// Waits until each has submitted all of its jobs.
@@ -169,7 +162,6 @@ impl Client {
         let cancelled = !poison && self.random.random_ratio(1, CANCELLED);
         let expected = Expected { texts, poison, cancelled };
         self.shared.history().accepted.insert(id.clone(), expected);
-        self.shared.accepted.fetch_add(1, Ordering::Relaxed);
         if self.random.random_ratio(1, REPEATED) {
             let again = self.submit(&spec).await;
             if again.is_some_and(|again| again != id) {

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::rabbitmq::RabbitMqNode;
 
-use super::clients::Clients;
 use super::{Stage, answers};
 
 /// Past its lease, which is 6 s.
@@ -37,6 +36,7 @@ pub enum Fault {
     BrokerAlarm,
     PurgeQueue,
     CloseBrokerConnections,
+    KillDatabase,
 }
 
 impl Fault {
@@ -59,6 +59,8 @@ impl Fault {
         (Self::CloseBrokerConnections, 4),
     ];
 
+    const OF_DATABASE: [(Self, u32); 1] = [(Self::KillDatabase, 5)];
+
     /// Processes of ours that it ends.
     const fn kills(self, workers: u32) -> u32 {
         match self {
@@ -73,7 +75,8 @@ impl Fault {
             | Self::KillBroker
             | Self::BrokerAlarm
             | Self::PurgeQueue
-            | Self::CloseBrokerConnections => 0,
+            | Self::CloseBrokerConnections
+            | Self::KillDatabase => 0,
         }
     }
 }
@@ -86,7 +89,7 @@ pub struct Faults {
 }
 
 /// Breaks things until enough was killed and the time is over.
-pub(super) async fn torment(stage: &mut Stage, clients: &Clients) -> anyhow::Result<Faults> {
+pub(super) async fn torment(stage: &mut Stage) -> anyhow::Result<Faults> {
     let mut random = StdRng::seed_from_u64(stage.settings.seed ^ 0x6e65_6d65_7369_7300);
     let mut faults = Faults::default();
     let end = Instant::now() + Duration::from_secs(stage.settings.seconds.into());
@@ -100,18 +103,18 @@ pub(super) async fn torment(stage: &mut Stage, clients: &Clients) -> anyhow::Res
         if faults.kills >= wanted {
             continue;
         }
-        let fault = choose(&mut random, stage.broker.is_some());
+        let fault = choose(&mut random, stage);
         inflict(fault, stage, &mut random).await?;
         faults.kills += fault.kills(stage.settings.workers);
         *faults.by_kind.entry(fault).or_default() += 1;
     }
-    eprintln!("chaos: {} kills, {} jobs accepted so far", faults.kills, clients.accepted());
     Ok(faults)
 }
 
-fn choose(random: &mut StdRng, broker: bool) -> Fault {
-    let of_broker = if broker { &Fault::OF_BROKER[..] } else { &[] };
-    let all = || Fault::ALWAYS.iter().chain(of_broker);
+fn choose(random: &mut StdRng, stage: &Stage) -> Fault {
+    let of_broker = if stage.broker.is_some() { &Fault::OF_BROKER[..] } else { &[] };
+    let of_database = if stage.database.is_some() { &Fault::OF_DATABASE[..] } else { &[] };
+    let all = || Fault::ALWAYS.iter().chain(of_broker).chain(of_database);
     let mut left = random.random_range(0..all().map(|(_, weight)| weight).sum::<u32>());
     for (fault, weight) in all() {
         if left < *weight {
@@ -165,6 +168,15 @@ async fn inflict(fault: Fault, stage: &mut Stage, random: &mut StdRng) -> anyhow
             stage.to_coordinator.freeze();
             sleep(FREEZE).await;
             stage.to_coordinator.thaw();
+        }
+        (Fault::KillDatabase, _) => {
+            if let Some(server) = stage.database.clone() {
+                let kill = move || {
+                    server.kill9();
+                    server.restart()
+                };
+                tokio::task::spawn_blocking(kill).await??;
+            }
         }
         (broken, _) => break_broker(broken, stage).await?,
     }
