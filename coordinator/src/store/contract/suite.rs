@@ -1,6 +1,6 @@
 //! The list of the suite's stories, as a macro that makes a test of each.
 
-/// Makes a test of each story. The argument is the path of an async function that makes a [`World`] and
+/// Makes a test of each story. The argument is the path of an async function that makes a `World` and
 /// a value that is kept until the test ends.
 #[macro_export]
 macro_rules! store_contract {
