@@ -56,6 +56,8 @@ pub enum Broker {
 /// A text that no log may show.
 pub const CANARY: &str = "canary-7d1f";
 
+/// Of an item: workers have something to lose most of the time.
+const DELAY: &str = "10ms";
 const SLOTS: u16 = 8;
 /// How long the jobs that are left may take once everything is well again.
 const DRAIN_LIMIT: Duration = Duration::from_mins(5);
@@ -90,10 +92,10 @@ impl Stage {
         };
         let options = Options {
             store: database.as_ref().map(|server| server.database()).transpose()?,
-            fleet: echo_fleet("chaos", "2ms"),
+            fleet: echo_fleet("chaos", DELAY),
             broker: broker.as_ref().map(|node| node.uri()),
             slots: SLOTS,
-            ..Options::echo("chaos", "2ms")
+            ..Options::echo("chaos", DELAY)
         };
         let fleet = Fleet::start(options).await?;
         let to_coordinator = Arc::new(TcpProxy::start(fleet.socket()).await?);

@@ -4,7 +4,7 @@ use stoker_tests::chaos::{Broker, Settings, Store, run};
 
 async fn holds(broker: Broker, store: Store) -> anyhow::Result<()> {
     let settings =
-        Settings { jobs: 400, kills: 12, seconds: 20, seed: 7, broker, store, workers: 3 };
+        Settings { jobs: 400, kills: 20, seconds: 25, seed: 7, broker, store, workers: 3 };
     let report = run(settings).await?;
     assert!(report.findings.is_empty(), "{}{report:#?}", report.findings.text());
     Ok(())
