@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::serves;
 use crate::events::Events;
 use crate::registry::Registry;
-use crate::store::{JobStore, OutboxEntry, Role, StoreError, WaitingTenant};
+use crate::store::{Counts, JobStore, OutboxEntry, Role, StoreError, WaitingTenant};
 use crate::throughput::Throughput;
 
 /// Jobs in one commit.
@@ -60,8 +60,9 @@ async fn release(
             // What another one released, and did not get to send.
             dispatcher.events.outbox.notify_one();
         }
-        dispatcher.throughput.observe(dispatcher.clock.now(), &dispatcher.store.counts());
-        let more = match fill_windows(&dispatcher, &rounds).await {
+        let counts = dispatcher.store.counts();
+        dispatcher.throughput.observe(dispatcher.clock.now(), &counts);
+        let more = match fill_windows(&dispatcher, &counts, &rounds).await {
             Ok(more) => {
                 delays.reset();
                 more
@@ -98,9 +99,9 @@ async fn release(
 /// One pass over all queues; true when a batch was full, so that another pass may release more.
 async fn fill_windows(
     dispatcher: &Dispatcher,
+    counts: &Counts,
     rounds: &mpsc::Sender<Vec<OutboxEntry>>,
 ) -> Result<bool, StoreError> {
-    let counts = dispatcher.store.counts();
     let mut more = false;
     for lane in &counts.lanes() {
         let of_lane = counts.of_lane(lane);
