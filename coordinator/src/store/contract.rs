@@ -374,6 +374,18 @@ pub async fn an_intact_queue_is_not_sent_its_messages_again(world: World) {
     assert_eq!(world.outbox().await, entries, "what was lost meanwhile is sent soon");
 }
 
+pub async fn a_deadline_is_kept_in_an_intact_queue(world: World) {
+    let deadline_at = world.clock.now().after(Duration::from_secs(62));
+    let job = world.submit(NewJob { deadline_at, ..world.new_job(1) }).await;
+    world.store.dispatch(vec![job]).await.unwrap();
+    world.pass(60);
+    let swept = world.store.sweep(10, vec![lane()]).await.unwrap();
+    assert_eq!((swept.changed, swept.next_due), (0, Some(deadline_at)));
+    world.pass(2);
+    assert_eq!(world.store.sweep(10, vec![lane()]).await.unwrap().changed, 1);
+    assert_eq!(world.state(job).await, StateKind::Expired);
+}
+
 pub async fn the_outbox_is_read_by_queue(world: World) {
     let other = Lane { model: ModelName::new("other").unwrap(), ..lane() };
     let here = world.submit_one(1).await;

@@ -63,7 +63,9 @@ pub(super) async fn heartbeat(
             v1::HeartbeatOutcome::Fenced.into()
         }
     };
-    Ok(bad.into_iter().map(answer).collect())
+    let answers: Vec<i32> = bad.into_iter().map(answer).collect();
+    note_fenced("heartbeat", count(&answers, v1::HeartbeatOutcome::Fenced.into()));
+    Ok(answers)
 }
 
 pub(super) async fn complete(
@@ -104,6 +106,8 @@ pub(super) async fn complete(
         };
         answers.push(answer.into());
     }
+    let over = [v1::CompleteOutcome::Terminal, v1::CompleteOutcome::Fenced];
+    note_fenced("complete", over.into_iter().map(|over| count(&answers, over.into())).sum());
     if violations.is_empty() { Ok(answers) } else { Err(status::invalid(&violations)) }
 }
 
@@ -123,7 +127,7 @@ pub(super) async fn fail(
     }
     let outcomes =
         crash::around("fail", context.store.fail(failures)).await.map_err(errors::store)?;
-    Ok(outcomes.into_iter().map(settled).collect())
+    Ok(settled("fail", outcomes))
 }
 
 pub(super) async fn release(
@@ -148,13 +152,28 @@ pub(super) async fn release(
         .collect();
     let outcomes =
         crash::around("release", context.store.release(releases)).await.map_err(errors::store)?;
-    Ok(outcomes.into_iter().map(settled).collect())
+    Ok(settled("release", outcomes))
 }
 
-fn settled(outcome: SettleOutcome) -> i32 {
-    match outcome {
+fn settled(call: &'static str, outcomes: Vec<SettleOutcome>) -> Vec<i32> {
+    let answer = |outcome| match outcome {
         SettleOutcome::Recorded => v1::SettleOutcome::Recorded.into(),
         SettleOutcome::Fenced => v1::SettleOutcome::Fenced.into(),
+    };
+    let answers: Vec<i32> = outcomes.into_iter().map(answer).collect();
+    note_fenced(call, count(&answers, v1::SettleOutcome::Fenced.into()));
+    answers
+}
+
+fn count(answers: &[i32], wanted: i32) -> usize {
+    answers.iter().filter(|answer| **answer == wanted).count()
+}
+
+/// A worker was asleep or cut off for longer than its lease; its jobs have gone on without it.
+fn note_fenced(call: &'static str, reports: usize) {
+    if reports > 0 {
+        tracing::info!(call, reports, "reports of attempts that are over changed nothing");
+        metrics::fenced(call, reports);
     }
 }
 

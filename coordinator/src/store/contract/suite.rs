@@ -28,6 +28,7 @@ macro_rules! store_contract {
             the_oldest_wait_ends_with_the_first_start
             messages_that_may_be_lost_are_published_again
             an_intact_queue_is_not_sent_its_messages_again
+            a_deadline_is_kept_in_an_intact_queue
             the_outbox_is_read_by_queue
             a_repetition_is_known_by_all_its_keys
             lists_are_paged_and_filtered

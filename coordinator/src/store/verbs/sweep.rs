@@ -31,7 +31,8 @@ pub(in crate::store) fn sweep(tables: &mut dyn Tables, work: &Sweep) -> Result<u
             // It must not keep the others from what is due to them.
             Err(StoreError::Corrupt(problem)) => {
                 tracing::error!(%job, problem, "a job's timer cannot be applied; later again");
-                put_off(tables, job, MEND)?;
+                let mended = tables.now().after(MEND);
+                tables.put_off(job, mended)?;
             }
             Err(error) => return Err(error),
         }
@@ -52,8 +53,9 @@ fn sweep_one(tables: &mut dyn Tables, work: &Sweep, job: JobId) -> Result<bool, 
     };
     let redispatch = event == Event::RedispatchDue;
     if redispatch && work.intact.contains(&stored.names(tables.lanes())?.lane) {
-        let again = check_again_after(&tables.policy().lease);
-        put_off(tables, job, again)?;
+        let again = tables.now().after(check_again_after(&tables.policy().lease));
+        // Its other timer runs on.
+        tables.put_off(job, again.min(stored.job.deadline_at))?;
         return Ok(false);
     }
     if let Err(refusal) = stored.transit(tables, &event)? {
@@ -63,12 +65,6 @@ fn sweep_one(tables: &mut dyn Tables, work: &Sweep, job: JobId) -> Result<bool, 
         tables.put_into_outbox(job, stored.job.dispatch_seq)?;
     }
     Ok(true)
-}
-
-/// Looks at a job's timer again after this time.
-fn put_off(tables: &mut dyn Tables, job: JobId, by: Duration) -> Result<(), StoreError> {
-    let until = tables.now().after(by);
-    tables.put_off(job, until)
 }
 
 /// Shortens the leases of a worker whose stream broke.
