@@ -1,6 +1,5 @@
 //! Why the command ends without success, in words for whoever typed it.
 
-use std::error::Error;
 use std::io::{self, Write};
 
 use crate::exit::Exit;
@@ -85,21 +84,6 @@ impl From<io::Error> for Failure {
             _ => Self::failed(format!("cannot write to standard output: {error}")),
         }
     }
-}
-
-/// An error with its causes on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        // Some errors repeat their cause in their own text.
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use stoker_core::fleet::Fleet;
 use stoker_runtime::config::ConfigError;
+use stoker_runtime::error::chain;
 use stoker_runtime::fleet::{FleetFileError, load_fleet};
 
 use crate::exit::Exit;
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::render::text::count;
 
 /// Reads and checks the file. `exit` is the code of a file that is read but not valid.

@@ -23,6 +23,7 @@ mod waiting;
 use std::process::ExitCode;
 
 use clap::Parser;
+use stoker_runtime::error::chain;
 use stoker_runtime::telemetry::{self, TelemetrySettings};
 
 use args::Cli;
@@ -71,8 +72,8 @@ async fn run_command(cli: Cli) -> Result<(), Failure> {
         log_format: None,
         otlp_endpoint: cli.global.otlp_endpoint.clone(),
     };
-    let telemetry = telemetry::init("stoker", &settings)
-        .map_err(|error| Failure::usage(failure::chain(&error)))?;
+    let telemetry =
+        telemetry::init("stoker", &settings).map_err(|error| Failure::usage(chain(&error)))?;
     let forbidden = cli.global.no_color.as_deref().is_some_and(|value| !value.is_empty());
     let color = if forbidden { Color::Forbidden } else { Color::Allowed };
     let mut context = Context::new(&cli.global, Terminal::new(cli.global.output, color))?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use stoker_core::fleet::Fleet;
 use stoker_core::ids::ModelName;
 use stoker_core::request::Task;
+use stoker_runtime::error::chain;
 use stoker_runtime::net;
 use stoker_runtime::secret::Secret;
 
@@ -16,7 +17,7 @@ use crate::dev::{
     Broker, BuiltIn, LocalFleet, LogTarget, Notice, Plan, Programs, Slow, plan, wait_until_ready,
 };
 use crate::exit::Exit;
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::fleet_file;
 use crate::terminal::note;
 use crate::waiting::StopSignals;
