@@ -8,46 +8,23 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use stoker_proto::client;
 use stoker_proto::v1::admin_service_client::AdminServiceClient;
-use stoker_proto::v1::job_input::Task;
 use stoker_proto::v1::job_service_client::JobServiceClient;
 use stoker_proto::v1::result_part::Output;
 use stoker_proto::v1::{
-    EchoInput, FleetStatusRequest, GetRequest, Job, JobInput, JobSpec, JobState, ResultsRequest,
-    SubmitRequest,
+    FleetStatusRequest, GetRequest, Job, JobState, ResultsRequest, SubmitRequest,
 };
-use stoker_runtime::config::settings_in_environment;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use crate::poll;
-use crate::programs::{Program, program};
+use crate::programs::{self, Program};
+
+mod echo;
+
+pub use echo::{echo_fleet, echo_job, texts};
 
 /// How long a test waits for anything that should take a moment.
 pub const PATIENCE: Duration = Duration::from_mins(1);
-
-/// A fleet with the echo model alone; `delay` is how long it takes for an item.
-pub fn echo_fleet(name: &str, delay: &str) -> String {
-    format!(
-        r#"
-fleet = "{name}"
-[classes.standard]
-max-wait = "60s"
-[models.echo]
-task = "echo"
-delay = "{delay}"
-[pools.default]
-models = ["echo"]
-[lease]
-ttl = "6s"
-heartbeat = "1s"
-disconnect-grace = "500ms"
-cancel-grace = "2s"
-redispatch-after = "3s"
-[retry]
-base-delay = "50ms"
-"#
-    )
-}
 
 /// What a fleet is made of.
 #[derive(Debug, Clone)]
@@ -361,11 +338,7 @@ impl Fleet {
     }
 
     fn command(&self, name: &str) -> anyhow::Result<Command> {
-        let mut command = Command::new(program(name)?);
-        // What the person at the keyboard has set, a broker above all, is none of a test's business.
-        for setting in settings_in_environment() {
-            command.env_remove(setting);
-        }
+        let mut command = programs::command(name)?;
         command
             .args(["--fleet", &self.path("fleet.toml")])
             .arg("--exit-on-stdin-eof")
@@ -382,14 +355,5 @@ impl Fleet {
 
     fn log(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.log"))
-    }
-}
-
-/// The request for an echo job.
-pub fn echo_job(texts: Vec<String>) -> JobSpec {
-    JobSpec {
-        model: "echo".to_owned(),
-        input: Some(JobInput { task: Some(Task::Echo(EchoInput { texts })) }),
-        ..JobSpec::default()
     }
 }

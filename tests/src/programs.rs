@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use stoker_runtime::config::settings_in_environment;
 
 use crate::poll;
 
@@ -24,6 +25,19 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     found.with_context(|| {
         format!("{name} is not built: run `cargo build --workspace --bins`, or `make test`")
     })
+}
+
+/// The program's command, without what the person at the keyboard has set: a broker above all is none of a
+/// test's business.
+///
+/// # Errors
+/// As [`program`].
+pub fn command(name: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(program(name)?);
+    for setting in settings_in_environment() {
+        command.env_remove(setting);
+    }
+    Ok(command)
 }
 
 /// A running program whose output goes to a file. Killed when dropped.
@@ -55,6 +69,8 @@ impl Program {
         // A process that has ended already needs no kill.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A long run has thousands of them.
+        self.child.stdin = None;
     }
 
     /// Sends a signal by name, such as `TERM`.
@@ -75,7 +91,11 @@ impl Program {
     /// # Errors
     /// When the process cannot be asked.
     pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
-        Ok(self.child.try_wait()?)
+        let ended = self.child.try_wait()?;
+        if ended.is_some() {
+            self.child.stdin = None;
+        }
+        Ok(ended)
     }
 
     /// Waits for the process to end.

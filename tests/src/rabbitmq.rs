@@ -164,6 +164,25 @@ impl RabbitMqNode {
         self.ctl(&["close_all_connections", "closed by a test"]).map(drop)
     }
 
+    /// Ends the consumers of messages that are held longer than this, with a check every second. For
+    /// channels that are opened afterwards; gone with a restart.
+    ///
+    /// # Errors
+    /// As [`RabbitMqNode::ctl`].
+    pub fn consumer_timeout(&self, timeout: Duration) -> anyhow::Result<()> {
+        let set = format!(
+            "application:set_env(rabbit, channel_tick_interval, 1000), \
+             application:set_env(rabbit, consumer_timeout, {}).",
+            timeout.as_millis()
+        );
+        self.ctl(&["eval", &set]).map(drop)
+    }
+
+    /// All that the node has printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join(LOG)).unwrap_or_default()
+    }
+
     /// The last lines that the node printed.
     pub fn log_tail(&self) -> String {
         tail(&self.dir.join(LOG))

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use stoker_proto::v1::{
     CancelRequest, CordonWorkerRequest, DrainWorkerRequest, JobState, ListWorkersRequest,
-    SubmitBatchRequest, WatchRequest, Worker, WorkerState,
+    WatchRequest, Worker, WorkerState,
 };
-use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job};
+use stoker_tests::fleet::{Fleet, Options, PATIENCE};
 use stoker_tests::poll;
 use stoker_tests::postgres::PostgresServer;
 use stoker_tests::rabbitmq::RabbitMqNode;
@@ -33,20 +33,6 @@ async fn leads(fleet: &mut Fleet, number: usize) -> anyhow::Result<()> {
     .await
 }
 
-async fn submit_many(fleet: &Fleet, jobs: usize, items: usize) -> anyhow::Result<Vec<String>> {
-    let texts = |job| (0..items).map(|item| format!("text {item} of job {job}")).collect();
-    let jobs = (0..jobs).map(|job| echo_job(texts(job))).collect();
-    let answer = fleet.jobs().await?.submit_batch(SubmitBatchRequest { jobs }).await?;
-    Ok(answer.into_inner().jobs.into_iter().map(|job| job.job_id).collect())
-}
-
-async fn all_succeed(fleet: &Fleet, ids: &[String]) -> anyhow::Result<()> {
-    for id in ids {
-        fleet.wait_for(id, &[JobState::Succeeded]).await?;
-    }
-    Ok(())
-}
-
 async fn workers(fleet: &Fleet) -> anyhow::Result<Vec<Worker>> {
     Ok(fleet.admin().await?.list_workers(ListWorkersRequest {}).await?.into_inner().workers)
 }
@@ -68,14 +54,14 @@ async fn any_coordinator_takes_any_call() -> anyhow::Result<()> {
     fleet.talk_to(1);
     fleet.add_worker()?;
     fleet.ready(1).await?;
-    let here = submit_many(&fleet, 10, 3).await?;
+    let here = fleet.submit_many(10, 3).await?;
     fleet.talk_to(0);
-    let there = submit_many(&fleet, 10, 3).await?;
-    all_succeed(&fleet, &here).await?;
+    let there = fleet.submit_many(10, 3).await?;
+    fleet.all_succeed(&here).await?;
     fleet.talk_to(1);
-    all_succeed(&fleet, &there).await?;
+    fleet.all_succeed(&there).await?;
     // A cancel that one coordinator takes reaches the worker through the other, and so does the news.
-    let long = submit_many(&fleet, 1, 2_000).await?.remove(0);
+    let long = fleet.submit_many(1, 2_000).await?.remove(0);
     fleet.wait_for(&long, &[JobState::Leased]).await?;
     let mut news =
         fleet.jobs().await?.watch(WatchRequest { job_ids: vec![long.clone()] }).await?.into_inner();
@@ -120,17 +106,17 @@ async fn a_killed_leader_is_followed_by_the_other() -> anyhow::Result<()> {
     fleet.talk_to(1);
     let first = fleet.add_worker()?;
     fleet.ready(1).await?;
-    let before = submit_many(&fleet, 30, 10).await?;
+    let before = fleet.submit_many(30, 10).await?;
     fleet.talk_to(0);
     fleet.coordinator().kill9();
     fleet.talk_to(1);
     // Accepted while nobody leads, dispatched by the follower.
-    let during = submit_many(&fleet, 10, 3).await?;
+    let during = fleet.submit_many(10, 3).await?;
     leads(&mut fleet, 1).await?;
-    all_succeed(&fleet, &before).await?;
-    all_succeed(&fleet, &during).await?;
+    fleet.all_succeed(&before).await?;
+    fleet.all_succeed(&during).await?;
     // It sweeps as well: the leases of a worker that is killed run out.
-    let after = submit_many(&fleet, 8, 200).await?;
+    let after = fleet.submit_many(8, 200).await?;
     poll::until("a job to run", PATIENCE, || async {
         let state = fleet.job(&after[0]).await?.state();
         Ok(if state == JobState::Leased { Ok(()) } else { Err(format!("{state:?}")) })
@@ -138,7 +124,7 @@ async fn a_killed_leader_is_followed_by_the_other() -> anyhow::Result<()> {
     .await?;
     fleet.worker(first).kill9();
     fleet.add_worker()?;
-    all_succeed(&fleet, &after).await?;
+    fleet.all_succeed(&after).await?;
     let mut lost = 0;
     for id in &after {
         let job = fleet.job(id).await?;
@@ -159,7 +145,7 @@ async fn a_killed_database_costs_no_job() -> anyhow::Result<()> {
     fleet.add_coordinator().await?;
     fleet.add_worker()?;
     fleet.ready(1).await?;
-    let ids = submit_many(&fleet, 40, 20).await?;
+    let ids = fleet.submit_many(40, 20).await?;
     poll::until("a job to run", PATIENCE, || async {
         for id in &ids {
             if fleet.job(id).await?.state() == JobState::Leased {
@@ -170,11 +156,11 @@ async fn a_killed_database_costs_no_job() -> anyhow::Result<()> {
     })
     .await?;
     server.kill9();
-    let refused = submit_many(&fleet, 1, 1).await.expect_err("there is no database");
+    let refused = fleet.submit_many(1, 1).await.expect_err("there is no database");
     let status = refused.downcast_ref::<tonic::Status>().context("a status")?;
     assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
     server.restart()?;
-    all_succeed(&fleet, &ids).await?;
+    fleet.all_succeed(&ids).await?;
     for id in &ids {
         let job = fleet.job(id).await?;
         assert_eq!((job.failures, job.crashes), (0, 0), "{job:?}");

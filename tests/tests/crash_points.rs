@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use stoker_proto::v1::{CancelRequest, JobSpec, JobState, ListRequest, SubmitRequest};
-use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job};
+use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job, texts};
 use stoker_tests::programs::children;
 use tokio::time::{Instant, sleep};
 
@@ -91,10 +91,6 @@ const WORKER: [(&str, u32, u32); 8] = [
 
 /// Points that are the same step as one above, seen from another call.
 const ALIKE: [&str; 2] = ["worker.fail", "worker.release"];
-
-fn texts(job: usize, items: usize) -> Vec<String> {
-    (0..items).map(|item| format!("text {item} of job {job}")).collect()
-}
 
 /// A fleet that goes on however often its coordinator dies.
 struct Drill {

@@ -1,11 +1,10 @@
 //! The demo as a user runs it: a real model, a fleet of real processes, and a worker killed half way.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::Context as _;
-use stoker_runtime::config::settings_in_environment;
-use stoker_tests::programs::program;
+use stoker_tests::programs::command;
 
 const SENTENCES: usize = 600;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -22,11 +21,7 @@ fn corpus(folder: &Path) -> anyhow::Result<String> {
 #[test]
 fn a_corpus_is_embedded_though_a_worker_is_killed() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut command = Command::new(program("stoker")?);
-    for setting in settings_in_environment() {
-        command.env_remove(setting);
-    }
-    let output = command
+    let output = command("stoker")?
         .current_dir(ROOT)
         .args(["demo", "--output", "json", "--fleet", "demo/fleet.toml", "--job-items", "50"])
         .args(["--queries", "demo/queries.txt", "--corpus", &corpus(folder.path())?])

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use stoker_proto::status::is_retryable;
-use stoker_proto::v1::{Job, JobState, SubmitBatchRequest, SubmitRequest};
-use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job};
+use stoker_proto::v1::{Job, JobState, SubmitRequest};
+use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job, texts};
 use stoker_tests::poll;
 use stoker_tests::rabbitmq::RabbitMqNode;
 use stoker_tests::sync_fault::SyncFault;
@@ -13,27 +13,6 @@ use stoker_tests::tcp_proxy::{Conditions, Direction, TcpProxy};
 
 /// Of the fleets here: see `echo_fleet`.
 const LEASE: Duration = Duration::from_secs(6);
-
-fn texts(job: usize, items: usize) -> Vec<String> {
-    (0..items).map(|item| format!("text {item} of job {job}")).collect()
-}
-
-async fn submit_many(fleet: &Fleet, jobs: usize, items: usize) -> anyhow::Result<Vec<String>> {
-    let jobs = (0..jobs).map(|job| echo_job(texts(job, items))).collect();
-    let answer = fleet.jobs().await?.submit_batch(SubmitBatchRequest { jobs }).await?;
-    Ok(answer.into_inner().jobs.into_iter().map(|job| job.job_id).collect())
-}
-
-async fn all_succeed(fleet: &Fleet, ids: &[String], items: usize) -> anyhow::Result<Vec<Job>> {
-    let mut jobs = Vec::new();
-    for (number, id) in ids.iter().enumerate() {
-        let job = fleet.wait_for(id, &[JobState::Succeeded]).await?;
-        assert_eq!(fleet.echoed(id).await?, texts(number, items), "job {id}");
-        assert_eq!((job.failures, job.crashes), (0, 0), "{job:?}");
-        jobs.push(job);
-    }
-    Ok(jobs)
-}
 
 async fn leased(fleet: &Fleet, id: &str) -> anyhow::Result<Job> {
     fleet.wait_for(id, &[JobState::Leased]).await
@@ -46,7 +25,7 @@ async fn a_worker_that_sleeps_past_its_lease_does_no_harm_when_it_wakes() -> any
     let mut fleet = Fleet::start(options).await?;
     let zombie = fleet.add_worker()?;
     fleet.ready(1).await?;
-    let ids = submit_many(&fleet, 2, 200).await?;
+    let ids = fleet.submit_many(2, 200).await?;
     leased(&fleet, &ids[0]).await?;
     fleet.worker(zombie).signal("STOP")?;
     fleet.add_worker()?;
@@ -56,10 +35,10 @@ async fn a_worker_that_sleeps_past_its_lease_does_no_harm_when_it_wakes() -> any
     })
     .await?;
     fleet.worker(zombie).signal("CONT")?;
-    all_succeed(&fleet, &ids, 200).await?;
+    fleet.all_succeed(&ids).await?;
     // It takes work again.
-    let more = submit_many(&fleet, 8, 5).await?;
-    all_succeed(&fleet, &more, 5).await?;
+    let more = fleet.submit_many(8, 5).await?;
+    fleet.all_succeed(&more).await?;
     assert_eq!(fleet.worker(zombie).ended()?, None, "{}", fleet.worker(zombie).log_tail());
     Ok(())
 }
@@ -72,11 +51,11 @@ async fn a_worker_that_is_cut_off_past_its_lease_loses_its_jobs_but_none_is_lost
     let network = TcpProxy::start(fleet.socket()).await?;
     fleet.add_worker_through(&format!("http://{}", network.address()), &[])?;
     fleet.ready(1).await?;
-    let ids = submit_many(&fleet, 4, 100).await?;
+    let ids = fleet.submit_many(4, 100).await?;
     leased(&fleet, &ids[0]).await?;
     network.freeze();
     fleet.add_worker()?;
-    let jobs = all_succeed(&fleet, &ids, 100).await?;
+    let jobs = fleet.all_succeed(&ids).await?;
     assert!(jobs.iter().any(|job| job.lost_workers > 0), "the fault did not bite: {jobs:?}");
     network.thaw();
     fleet.ready(2).await
@@ -96,11 +75,11 @@ async fn a_slow_network_in_pieces_and_resets_cost_only_time() -> anyhow::Result<
         ..Conditions::default()
     };
     network.set(slow);
-    let ids = submit_many(&fleet, 10, 20).await?;
-    all_succeed(&fleet, &ids, 20).await?;
+    let ids = fleet.submit_many(10, 20).await?;
+    fleet.all_succeed(&ids).await?;
     network.set(Conditions { reset_after: 20_000, ..Conditions::default() });
-    let ids = submit_many(&fleet, 40, 20).await?;
-    all_succeed(&fleet, &ids, 20).await?;
+    let ids = fleet.submit_many(40, 20).await?;
+    fleet.all_succeed(&ids).await?;
     Ok(())
 }
 
@@ -112,13 +91,38 @@ async fn a_network_that_works_one_way_only_loses_no_job() -> anyhow::Result<()> 
         let network = TcpProxy::start(fleet.socket()).await?;
         fleet.add_worker_through(&format!("http://{}", network.address()), &[])?;
         fleet.ready(1).await?;
-        let ids = submit_many(&fleet, 4, 50).await?;
+        let ids = fleet.submit_many(4, 50).await?;
         leased(&fleet, &ids[0]).await?;
         network.set(Conditions { swallow: Some(swallow), ..Conditions::default() });
         fleet.add_worker()?;
-        all_succeed(&fleet, &ids, 50).await?;
+        fleet.all_succeed(&ids).await?;
     }
     Ok(())
+}
+
+/// B8: the broker takes a message away from the worker that still runs its job.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_outlives_the_consumer_timeout_of_its_message() -> anyhow::Result<()> {
+    let node = RabbitMqNode::start()?;
+    node.consumer_timeout(Duration::from_secs(2))?;
+    let broker = Some(node.uri());
+    let mut fleet =
+        Fleet::start(Options { broker, ..Options::echo("consumer-timeout", "20ms") }).await?;
+    fleet.add_worker()?;
+    fleet.ready(1).await?;
+    let long = fleet.submit_many(2, 400).await?;
+    leased(&fleet, &long[0]).await?;
+    poll::until("a consumer to run into its timeout", PATIENCE, || async {
+        let timed_out = node.log().contains("timed out waiting for");
+        Ok(if timed_out { Ok(()) } else { Err(node.log_tail()) })
+    })
+    .await?;
+    for job in fleet.all_succeed(&long).await? {
+        assert_eq!(job.attempts, 1, "the copy is refused while the first runs: {job:?}");
+    }
+    // The worker consumes again.
+    let short = fleet.submit_many(8, 3).await?;
+    fleet.all_succeed(&short).await.map(drop)
 }
 
 /// B3: what the broker loses is sent again, and a queue that is deleted is declared again.
@@ -128,7 +132,7 @@ async fn messages_and_queues_that_the_broker_loses_come_back() -> anyhow::Result
     for (fleet_name, verb) in [("purged", "purge_queue"), ("deleted", "delete_queue")] {
         let options = Options { broker: Some(node.uri()), ..Options::echo(fleet_name, "0ms") };
         let mut fleet = Fleet::start(options).await?;
-        let ids = submit_many(&fleet, 2, 3).await?;
+        let ids = fleet.submit_many(2, 3).await?;
         for id in &ids {
             fleet.wait_for(id, &[JobState::Dispatched]).await?;
         }
@@ -141,7 +145,7 @@ async fn messages_and_queues_that_the_broker_loses_come_back() -> anyhow::Result
         .await?;
         node.ctl(&[verb, &queue])?;
         fleet.add_worker()?;
-        for job in all_succeed(&fleet, &ids, 3).await? {
+        for job in fleet.all_succeed(&ids).await? {
             assert_eq!(job.attempts, 1, "{job:?}");
         }
     }
@@ -157,20 +161,20 @@ async fn a_broker_that_is_gone_for_a_while_costs_no_job_and_no_attempt() -> anyh
     fleet.add_worker()?;
     fleet.ready(1).await?;
     node.flush_queue_registry()?;
-    let running = submit_many(&fleet, 2, 100).await?;
+    let running = fleet.submit_many(2, 100).await?;
     for id in &running {
         leased(&fleet, id).await?;
     }
     node.kill9();
-    let accepted = submit_many(&fleet, 5, 3).await?;
-    for job in all_succeed(&fleet, &running, 100).await? {
+    let accepted = fleet.submit_many(5, 3).await?;
+    for job in fleet.all_succeed(&running).await? {
         assert_eq!(job.attempts, 1, "{job:?}");
     }
     for id in &accepted {
         assert_ne!(fleet.job(id).await?.state(), JobState::Succeeded);
     }
     node.restart()?;
-    all_succeed(&fleet, &accepted, 3).await?;
+    fleet.all_succeed(&accepted).await?;
     Ok(())
 }
 
@@ -180,7 +184,7 @@ async fn a_storm_of_signals_ends_a_worker_in_good_order() -> anyhow::Result<()> 
     let mut fleet = Fleet::start(Options::echo("storm", "20ms")).await?;
     let first = fleet.add_worker_with(&[("STOKER_GRACE", "1s")])?;
     fleet.ready(1).await?;
-    let ids = submit_many(&fleet, 8, 60).await?;
+    let ids = fleet.submit_many(8, 60).await?;
     leased(&fleet, &ids[0]).await?;
     for _ in 0..20 {
         // It may be gone before the last.
@@ -189,7 +193,7 @@ async fn a_storm_of_signals_ends_a_worker_in_good_order() -> anyhow::Result<()> 
     fleet.add_worker()?;
     let status = fleet.worker(first).wait(PATIENCE).await?;
     assert!(status.success(), "{status}: {}", fleet.worker(first).log_tail());
-    for job in all_succeed(&fleet, &ids, 60).await? {
+    for job in fleet.all_succeed(&ids).await? {
         assert_eq!(job.lost_workers, 0, "{job:?}");
     }
     Ok(())
@@ -204,7 +208,7 @@ async fn a_sync_that_fails_ends_the_coordinator_and_loses_nothing_that_was_accep
     let mut fleet = Fleet::start(Options::echo("bad-disk", "0ms")).await?;
     fleet.coordinator().kill9();
     fleet.start_coordinator_with(&disk.environment()).await?;
-    let accepted = submit_many(&fleet, 5, 3).await?;
+    let accepted = fleet.submit_many(5, 3).await?;
     disk.fail()?;
     let request = SubmitRequest { job: Some(echo_job(texts(9, 1))) };
     let refused = fleet.jobs().await?.submit(request).await.err().context("it was accepted")?;
@@ -214,7 +218,7 @@ async fn a_sync_that_fails_ends_the_coordinator_and_loses_nothing_that_was_accep
     disk.mend()?;
     fleet.start_coordinator().await?;
     fleet.add_worker()?;
-    all_succeed(&fleet, &accepted, 3).await?;
+    fleet.all_succeed(&accepted).await?;
     Ok(())
 }
 
@@ -228,11 +232,10 @@ async fn a_disk_that_syncs_slowly_costs_no_job_and_no_attempt() -> anyhow::Resul
     fleet.add_worker()?;
     fleet.ready(1).await?;
     disk.slow(300)?;
-    let ids = submit_many(&fleet, 10, 20).await?;
-    for job in all_succeed(&fleet, &ids, 20).await? {
+    let ids = fleet.submit_many(10, 20).await?;
+    for job in fleet.all_succeed(&ids).await? {
         assert_eq!(job.attempts, 1, "{job:?}");
     }
-    assert!(LEASE > Duration::from_millis(300), "a lease outlives some syncs");
     Ok(())
 }
 
@@ -244,7 +247,7 @@ async fn fifty_running_jobs_need_no_second_attempt_when_the_coordinator_is_away(
     let mut fleet = Fleet::start(options).await?;
     fleet.add_worker()?;
     fleet.ready(1).await?;
-    let ids = submit_many(&fleet, 50, 40).await?;
+    let ids = fleet.submit_many(50, 40).await?;
     poll::until("all jobs to run", PATIENCE, || async {
         let mut running = 0;
         for id in &ids {
@@ -258,7 +261,7 @@ async fn fifty_running_jobs_need_no_second_attempt_when_the_coordinator_is_away(
     // Longer than a lease: what expired meanwhile must not count.
     tokio::time::sleep(LEASE + Duration::from_secs(1)).await;
     fleet.start_coordinator().await?;
-    for job in all_succeed(&fleet, &ids, 40).await? {
+    for job in fleet.all_succeed(&ids).await? {
         assert_eq!(job.attempts, 1, "{job:?}");
     }
     Ok(())

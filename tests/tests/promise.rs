@@ -1,8 +1,8 @@
 //! The promise, over real processes: nothing accepted is lost, and nothing has two results.
 
 use anyhow::Context as _;
-use stoker_proto::v1::{CancelRequest, Job, JobState, SubmitBatchRequest};
-use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job};
+use stoker_proto::v1::{CancelRequest, JobState};
+use stoker_tests::fleet::{Fleet, Options, PATIENCE, texts};
 use stoker_tests::poll;
 use stoker_tests::postgres::PostgresServer;
 use stoker_tests::rabbitmq::RabbitMqNode;
@@ -54,27 +54,6 @@ stories! {
     cancel_reaches_a_running_job: "50ms"
 }
 
-fn texts(job: usize, items: usize) -> Vec<String> {
-    (0..items).map(|item| format!("text {item} of job {job}")).collect()
-}
-
-async fn submit_many(fleet: &Fleet, jobs: usize, items: usize) -> anyhow::Result<Vec<String>> {
-    let jobs = (0..jobs).map(|job| echo_job(texts(job, items))).collect();
-    let answer = fleet.jobs().await?.submit_batch(SubmitBatchRequest { jobs }).await?;
-    Ok(answer.into_inner().jobs.into_iter().map(|job| job.job_id).collect())
-}
-
-/// Waits for all jobs and checks that each came back whole and in order.
-async fn all_succeed(fleet: &Fleet, ids: &[String], items: usize) -> anyhow::Result<Vec<Job>> {
-    let mut jobs = Vec::new();
-    for (number, id) in ids.iter().enumerate() {
-        let job = fleet.wait_for(id, &[JobState::Succeeded]).await?;
-        assert_eq!(fleet.echoed(id).await?, texts(number, items), "job {id}");
-        jobs.push(job);
-    }
-    Ok(jobs)
-}
-
 async fn some_run(fleet: &Fleet, ids: &[String]) -> anyhow::Result<()> {
     poll::until("a job to run", PATIENCE, || async {
         for id in ids {
@@ -90,8 +69,8 @@ async fn some_run(fleet: &Fleet, ids: &[String]) -> anyhow::Result<()> {
 async fn jobs_come_back_whole(mut fleet: Fleet) -> anyhow::Result<()> {
     fleet.add_worker()?;
     fleet.ready(1).await?;
-    let ids = submit_many(&fleet, 50, 20).await?;
-    for job in all_succeed(&fleet, &ids, 20).await? {
+    let ids = fleet.submit_many(50, 20).await?;
+    for job in fleet.all_succeed(&ids).await? {
         assert_eq!((job.attempts, job.items_done), (1, 20));
         assert!(job.started_at.is_some() && job.finished_at.is_some());
     }
@@ -101,11 +80,11 @@ async fn jobs_come_back_whole(mut fleet: Fleet) -> anyhow::Result<()> {
 async fn a_killed_worker_costs_no_job(mut fleet: Fleet) -> anyhow::Result<()> {
     let first = fleet.add_worker()?;
     fleet.ready(1).await?;
-    let ids = submit_many(&fleet, 12, 50).await?;
+    let ids = fleet.submit_many(12, 50).await?;
     some_run(&fleet, &ids).await?;
     fleet.worker(first).kill9();
     fleet.add_worker()?;
-    let jobs = all_succeed(&fleet, &ids, 50).await?;
+    let jobs = fleet.all_succeed(&ids).await?;
     let lost: u32 = jobs.iter().map(|job| job.lost_workers).sum();
     assert!(lost > 0, "the kill hit nothing, so the test proved nothing");
     assert!(jobs.iter().all(|job| job.failures == 0 && job.crashes == 0));
@@ -115,11 +94,11 @@ async fn a_killed_worker_costs_no_job(mut fleet: Fleet) -> anyhow::Result<()> {
 async fn a_killed_coordinator_costs_no_attempt(mut fleet: Fleet) -> anyhow::Result<()> {
     fleet.add_worker()?;
     fleet.ready(1).await?;
-    let ids = submit_many(&fleet, 8, 30).await?;
+    let ids = fleet.submit_many(8, 30).await?;
     some_run(&fleet, &ids).await?;
     fleet.coordinator().kill9();
     fleet.start_coordinator().await?;
-    for job in all_succeed(&fleet, &ids, 30).await? {
+    for job in fleet.all_succeed(&ids).await? {
         assert_eq!(job.attempts, 1, "{job:?}");
     }
     Ok(())
@@ -130,13 +109,13 @@ async fn a_worker_that_is_asked_to_stop_hands_its_work_over(
 ) -> anyhow::Result<()> {
     let first = fleet.add_worker()?;
     fleet.ready(1).await?;
-    let ids = submit_many(&fleet, 8, 30).await?;
+    let ids = fleet.submit_many(8, 30).await?;
     some_run(&fleet, &ids).await?;
     fleet.worker(first).signal("TERM")?;
     fleet.add_worker()?;
     let status = fleet.worker(first).wait(PATIENCE).await?;
     assert!(status.success(), "{status}: {}", fleet.worker(first).log_tail());
-    for job in all_succeed(&fleet, &ids, 30).await? {
+    for job in fleet.all_succeed(&ids).await? {
         assert_eq!((job.failures, job.crashes, job.lost_workers), (0, 0, 0), "{job:?}");
     }
     Ok(())
