@@ -20,7 +20,7 @@ LOCKED ?= --locked
 # Seeds of `make sim`.
 SEEDS ?= 20000
 
-.PHONY: help build demo test sim lint fmt deny each-alone bench bench-autoscaler traces-check chaos model deps clean
+.PHONY: help build demo test sim lint fmt deny each-alone bench bench-autoscaler traces-check chaos soak model deps clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
@@ -61,6 +61,10 @@ bench: ## measure this machine, what Stoker is compared with, and Stoker, in one
 chaos: deps ## kill, freeze and cut off a fleet under load, and check that the promise holds (JOBS, KILLS, SECONDS, SEED, BROKER, STORE)
 	$(CARGO) build $(LOCKED) --workspace --bins
 	@CARGO='$(CARGO)' scripts/chaos.sh --jobs '$(JOBS)' --kills '$(KILLS)' --seconds '$(SECONDS)' --seed '$(SEED)' --broker '$(BROKER)' --store '$(STORE)'
+
+soak: deps ## steady load with faults, and check that memory, files and store stay flat (SECONDS, BROKER, STORE)
+	$(CARGO) build $(LOCKED) --workspace --bins
+	@CARGO='$(CARGO)' scripts/chaos.sh --mode soak --jobs "$$(($(SECONDS) * 20))" --kills "$$(($(SECONDS) / 20))" --seconds '$(SECONDS)' --seed '$(SEED)' --broker '$(BROKER)' --store '$(STORE)'
 
 bench-autoscaler: ## every scaling policy on every recorded trace, into docs/autoscaling (TRACES=folder)
 	$(CARGO) run --release $(LOCKED) -p stoker-sim -- fleet bench '$(TRACES)' docs/autoscaling

@@ -5,6 +5,7 @@
 mod check;
 mod clients;
 mod nemesis;
+mod resources;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::tcp_proxy::TcpProxy;
 pub use check::{Findings, Report};
 pub use clients::History;
 pub use nemesis::Faults;
+pub use resources::Resources;
 
 /// What is run.
 #[derive(Debug, Clone, Serialize)]
@@ -37,6 +39,17 @@ pub struct Settings {
     pub broker: Broker,
     pub store: Store,
     pub workers: u32,
+    pub mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Everything is killed, and everything is kept and checked at the end.
+    Chaos,
+    /// The coordinator and one worker live on and must not grow; what has ended is checked at once, since
+    /// the store forgets it soon.
+    Soak,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,6 +74,10 @@ const DELAY: &str = "10ms";
 const SLOTS: u16 = 8;
 /// How long the jobs that are left may take once everything is well again.
 const DRAIN_LIMIT: Duration = Duration::from_mins(5);
+/// Of what has ended, while a soak runs.
+const SOAK_RETENTION: &str = "[retention]\nresults = \"2m\"\njobs = \"3m\"\n";
+/// Most time from the end of the faults to the start of a new job.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(15);
 
 /// The fleet with what stands between its parts.
 #[derive(Debug)]
@@ -90,9 +107,10 @@ impl Stage {
                 Some(Arc::new(start.await.context("starting a database server")??))
             }
         };
+        let retention = if settings.mode == Mode::Soak { SOAK_RETENTION } else { "" };
         let options = Options {
             store: database.as_ref().map(|server| server.database()).transpose()?,
-            fleet: echo_fleet("chaos", DELAY),
+            fleet: echo_fleet("chaos", DELAY) + retention,
             broker: broker.as_ref().map(|node| node.uri()),
             slots: SLOTS,
             ..Options::echo("chaos", DELAY)
@@ -130,19 +148,56 @@ pub async fn run(settings: Settings) -> anyhow::Result<Report> {
     let began = Instant::now();
     let address = stage.fleet.address();
     let clients = clients::Clients::start(&address, &settings);
+    let watch = (settings.mode == Mode::Soak).then(|| resources::watch(&mut stage));
     let faults = nemesis::torment(&mut stage).await;
+    let resources = match watch {
+        Some(watch) => Some(watch.stop().await?),
+        None => None,
+    };
     let healed = nemesis::heal(&mut stage).await;
     let faults = faults?;
     healed?;
     let tormented = began.elapsed();
-    let history = clients.finish().await?;
+    let recovery = recovery(&stage).await?;
+    let mut history = clients.finish().await?;
+    history.accepted.insert(recovery.job.clone(), recovery.expected.clone());
     let drained = drain(&stage, &history).await;
     let mut report = check::judge(&mut stage, &history, &faults).await?;
     report.seconds_under_faults = tormented.as_secs_f64();
+    report.seconds_to_recover = recovery.took.as_secs_f64();
+    if recovery.took > RECOVERY_LIMIT {
+        report.findings.add("I19", format!("a new job started after {:?}", recovery.took));
+    }
     if let Err(error) = drained {
         report.findings.add("I11", format!("{error:#}"));
     }
+    if let Some(resources) = resources {
+        for grown in resources.grown() {
+            report.findings.add("I15", grown);
+        }
+        report.resources = Some(resources);
+    }
     Ok(report)
+}
+
+/// The first job after the faults.
+struct Recovery {
+    job: String,
+    expected: clients::Expected,
+    took: Duration,
+}
+
+async fn recovery(stage: &Stage) -> anyhow::Result<Recovery> {
+    let began = Instant::now();
+    let texts = vec!["the first one after the faults".to_owned()];
+    let job = stage.fleet.submit(texts.clone()).await?;
+    poll::until("a new job to start", PATIENCE, || async {
+        let job = stage.fleet.job(&job).await?;
+        Ok(job.started_at.map(drop).ok_or_else(|| format!("{job:?}")))
+    })
+    .await?;
+    let expected = clients::Expected { texts, poison: false, cancelled: false };
+    Ok(Recovery { job, expected, took: began.elapsed() })
 }
 
 /// Waits until every accepted job has ended and the outbox is empty.

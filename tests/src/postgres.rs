@@ -104,6 +104,11 @@ impl PostgresServer {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
+    /// The folder of the databases' tables, without the write-ahead log.
+    pub fn tables(&self) -> PathBuf {
+        self.data().join("base")
+    }
+
     /// Runs SQL with `psql` and gives what it prints, a row a line.
     ///
     /// # Errors

@@ -1,10 +1,18 @@
 //! A short chaos run on each broker and store; `make chaos` runs longer ones.
 
-use stoker_tests::chaos::{Broker, Settings, Store, run};
+use stoker_tests::chaos::{Broker, Mode, Settings, Store, run};
 
 async fn holds(broker: Broker, store: Store) -> anyhow::Result<()> {
-    let settings =
-        Settings { jobs: 400, kills: 20, seconds: 25, seed: 7, broker, store, workers: 3 };
+    let settings = Settings {
+        jobs: 400,
+        kills: 20,
+        seconds: 25,
+        seed: 7,
+        broker,
+        store,
+        workers: 3,
+        mode: Mode::Chaos,
+    };
     let report = run(settings).await?;
     assert!(report.findings.is_empty(), "{}{report:#?}", report.findings.text());
     Ok(())

@@ -1,14 +1,15 @@
-//! `make chaos`: the promise under fire; prints a JSON report and fails when an invariant is broken.
+//! `make chaos` and `make soak`: the promise under fire; prints a JSON report and fails when an invariant
+//! is broken.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use stoker_tests::chaos::{Broker, Settings, Store, run};
+use stoker_tests::chaos::{Broker, Mode, Settings, Store, run};
 
 const USAGE: &str = "usage: stoker-chaos [--jobs N] [--kills N] [--seconds N] [--seed N] \
                      [--broker embedded|rabbitmq] [--store sqlite|postgres] \
-                     [--workers N]";
+                     [--workers N] [--mode chaos|soak]";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
@@ -16,10 +17,13 @@ async fn main() -> anyhow::Result<ExitCode> {
     eprintln!("chaos: {}", serde_json::to_string(&settings)?);
     let report = run(settings).await?;
     println!("{}", serde_json::to_string_pretty(&report)?);
+    if let Some(resources) = &report.resources {
+        eprintln!("chaos: {}", resources.text());
+    }
     if report.findings.is_empty() {
         eprintln!(
-            "chaos: {} jobs, {} kills, nothing is broken",
-            report.accepted, report.faults.kills
+            "chaos: {} jobs, {} kills, a new job started {:.1} s after the last fault, nothing is broken",
+            report.accepted, report.faults.kills, report.seconds_to_recover
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -36,6 +40,7 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Setti
         broker: Broker::Embedded,
         store: Store::Sqlite,
         workers: 3,
+        mode: Mode::Chaos,
     };
     while let Some(name) = arguments.next() {
         let value = arguments.next().context(USAGE)?;
@@ -58,6 +63,13 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Setti
                     "sqlite" => Store::Sqlite,
                     "postgres" => Store::Postgres,
                     _ => bail!("--store {value}: {USAGE}"),
+                }
+            }
+            "--mode" => {
+                settings.mode = match value.as_str() {
+                    "chaos" => Mode::Chaos,
+                    "soak" => Mode::Soak,
+                    _ => bail!("--mode {value}: {USAGE}"),
                 }
             }
             _ => bail!("{name}: {USAGE}"),

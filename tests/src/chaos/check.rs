@@ -5,18 +5,22 @@ use std::fmt::Write as _;
 
 use anyhow::Context as _;
 use serde::Serialize;
+use stoker_proto::v1::job_service_client::JobServiceClient;
 use stoker_proto::v1::{
     Failure, FailureReason, FleetStatusRequest, FleetStatusResponse, Job, JobState,
-    ListQueuesRequest, ListRequest,
+    ListQueuesRequest, ListRequest, ResultsRequest,
 };
+use tonic::transport::Channel;
 
 use crate::fleet::Fleet;
 
 use super::clients::{Expected, History, results};
 use super::nemesis::Fault;
-use super::{CANARY, Faults, Settings, Stage};
+use super::{CANARY, Faults, Mode, Resources, Settings, Stage};
 
 const PAGE: u32 = 1_000;
+/// What a coordinator logs when it refuses reports.
+const FENCED: &str = "reports of attempts that are over changed nothing";
 
 /// What is wrong, by the number of the invariant.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -31,6 +35,12 @@ impl Findings {
     fn require(&mut self, invariant: &'static str, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.add(invariant, what());
+        }
+    }
+
+    pub(super) fn extend(&mut self, more: Self) {
+        for (invariant, found) in more.0 {
+            self.0.entry(invariant).or_default().extend(found);
         }
     }
 
@@ -71,7 +81,15 @@ pub struct Report {
     pub crashes: u64,
     /// Items that were run more than once.
     pub items_run_again: u64,
+    /// Of jobs that were handed back with notice and never lost otherwise.
+    pub items_run_again_after_notice: u64,
+    /// Reports of attempts that were over, as the coordinator's logs count them.
+    pub fenced: u64,
     pub seconds_under_faults: f64,
+    /// From the end of the faults to the start of the first new job.
+    pub seconds_to_recover: f64,
+    /// Of a soak.
+    pub resources: Option<Resources>,
 }
 
 /// The fleet's status, and how many jobs have not ended.
@@ -88,32 +106,35 @@ pub(super) async fn judge(
     history: &History,
     faults: &Faults,
 ) -> anyhow::Result<Report> {
-    let mut findings = Findings::default();
+    let mut findings = history.findings.clone();
     let jobs = all_jobs(&stage.fleet).await?;
     clients_saw(history, &jobs, &mut findings);
     let executed = executions(stage)?;
+    let client = stage.fleet.jobs().await?;
+    let mut again_after_notice = 0;
     for (id, expected) in &history.accepted {
-        if let Some(job) = jobs.get(id) {
-            one_job(job, expected, &mut findings);
-            contents(stage, history, (job, expected), &mut findings).await?;
-            let faults_of_job = job.lost_workers + job.crashes + job.interruptions;
-            let most = expected.texts.iter().filter_map(|text| executed.get(text)).max();
-            findings.require(
-                "I8",
-                most.is_none_or(|most| *most <= 1 + u64::from(faults_of_job)),
-                || format!("an item of {id} ran {most:?} times: {job:?}"),
-            );
+        let Some(job) = jobs.get(id) else { continue };
+        one_job(&client, job, expected, history.read.get(id), &mut findings).await?;
+        let runs = || expected.texts.iter().filter_map(|text| executed.get(text));
+        let faults_of_job = u64::from(job.lost_workers + job.crashes + job.interruptions);
+        let most = runs().max().copied().unwrap_or_default();
+        // An attempt runs each item once at most, and goes on where the one before was checkpointed.
+        findings.require("I8, I9", most <= 1 + faults_of_job, || {
+            format!("an item of {id} ran {most} times: {job:?}")
+        });
+        if job.lost_workers + job.crashes == 0 {
+            again_after_notice += runs().map(|runs| runs - 1).sum::<u64>();
         }
     }
     queues(stage, &mut findings).await?;
-    logs(stage, &mut findings)?;
+    let fenced = logs(stage, &mut findings)?;
     store(stage, &mut findings).await?;
     let of_state = |state| jobs.values().filter(|job| job.state() == state).count();
     let total = |count: fn(&Job) -> u32| jobs.values().map(|job| u64::from(count(job))).sum();
     let report = Report {
         settings: stage.settings.clone(),
         faults: faults.clone(),
-        accepted: history.accepted.len(),
+        accepted: history.accepted.len() + history.verified.len(),
         succeeded: of_state(JobState::Succeeded),
         cancelled: of_state(JobState::Cancelled),
         dead_letters: of_state(JobState::Failed),
@@ -123,10 +144,14 @@ pub(super) async fn judge(
         interruptions: total(|job| job.interruptions),
         crashes: total(|job| job.crashes),
         items_run_again: executed.values().map(|runs| runs - 1).sum(),
+        items_run_again_after_notice: again_after_notice,
+        fenced,
         seconds_under_faults: 0.0,
+        seconds_to_recover: 0.0,
+        resources: None,
         findings,
     };
-    Ok(bitten(report))
+    Ok(if report.settings.mode == Mode::Chaos { bitten(report) } else { report })
 }
 
 /// A run whose faults did not bite proves nothing.
@@ -138,8 +163,10 @@ fn bitten(mut report: Report) -> Report {
         // Nearly every worker runs something when it is killed, and some client is at work whenever a
         // coordinator is; but not always.
         ("redeliveries", report.redeliveries, workers / 4),
-        ("lost workers", report.lost_workers, workers / 4),
+        ("expired leases", report.lost_workers, workers / 4),
         ("tries without an answer", report.unknown_answers, coordinators / 4),
+        // A worker that wakes after its lease reports what it had.
+        ("fenced reports", report.fenced, done(Fault::Zombie) / 4),
     ] {
         report.findings.require("the faults bite", count >= u64::from(least), || {
             format!("{count} {what}, fewer than {least}")
@@ -152,7 +179,8 @@ fn clients_saw(history: &History, jobs: &BTreeMap<String, Job>, findings: &mut F
     for id in history.accepted.keys() {
         findings.require("I1", jobs.contains_key(id), || format!("accepted, and lost: {id}"));
     }
-    for id in jobs.keys().filter(|id| !history.accepted.contains_key(*id)) {
+    let known = |id| history.accepted.contains_key(id) || history.verified.contains(id);
+    for id in jobs.keys().filter(|id| !known(*id)) {
         findings.add("I2", format!("nobody submitted it: {id}"));
     }
     for key in &history.doubled {
@@ -166,7 +194,14 @@ fn clients_saw(history: &History, jobs: &BTreeMap<String, Job>, findings: &mut F
     }
 }
 
-fn one_job(job: &Job, expected: &Expected, findings: &mut Findings) {
+/// Holds a job that has ended against what it had to answer; `read` is what somebody read of it before.
+pub(super) async fn one_job(
+    client: &JobServiceClient<Channel>,
+    job: &Job,
+    expected: &Expected,
+    read: Option<&Vec<String>>,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
     let say = || format!("{job:?}");
     findings.require("I1", is_terminal(job.state()), say);
     let ended_well = match job.state() {
@@ -184,29 +219,22 @@ fn one_job(job: &Job, expected: &Expected, findings: &mut Findings) {
     }
     let ended = job.lost_workers + job.crashes + job.interruptions + 1;
     findings.require("I6", job.attempts <= ended, say);
-}
-
-fn is_terminal(state: JobState) -> bool {
-    [JobState::Succeeded, JobState::Failed, JobState::Cancelled, JobState::Expired].contains(&state)
-}
-
-async fn contents(
-    stage: &Stage,
-    history: &History,
-    (job, expected): (&Job, &Expected),
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
-    let stored = results(&stage.fleet.jobs().await?, &job.id).await?;
     if job.state() == JobState::Succeeded {
-        findings.require("I4", stored.as_ref() == Some(&expected.texts), || job.id.clone());
-        let read = history.read.get(&job.id);
-        findings.require("I3", read.is_none() || read == stored.as_ref(), || job.id.clone());
+        let stored = results(client, &job.id).await?;
+        findings.require("I4", stored == expected.texts, || job.id.clone());
+        findings.require("I3", read.is_none_or(|read| *read == stored), || job.id.clone());
     } else {
-        findings.require("I10", stored.is_none(), || job.id.clone());
-        let read = history.read.contains_key(&job.id);
-        findings.require("I5", !read, || format!("a result was read, and is gone: {}", job.id));
+        let request = ResultsRequest { job_id: job.id.clone(), first_item: 0 };
+        let refused = client.clone().results(request).await;
+        findings.require("I10", refused.is_err(), || format!("it has results: {job:?}"));
+        findings
+            .require("I5", read.is_none(), || format!("a result was read, and is gone: {job:?}"));
     }
     Ok(())
+}
+
+pub(super) fn is_terminal(state: JobState) -> bool {
+    [JobState::Succeeded, JobState::Failed, JobState::Cancelled, JobState::Expired].contains(&state)
 }
 
 /// How often each text was run, by the log that the engines write.
@@ -249,8 +277,9 @@ async fn queues(stage: &Stage, findings: &mut Findings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// No log shows an input or a password, and nothing panicked.
-fn logs(stage: &Stage, findings: &mut Findings) -> anyhow::Result<()> {
+/// No log shows an input or a password, and nothing panicked. Answers how many calls were fenced.
+fn logs(stage: &Stage, findings: &mut Findings) -> anyhow::Result<u64> {
+    let mut fenced = 0;
     let password = stage.broker.as_ref().map(|node| node.uri());
     let password = password.as_deref().and_then(|uri| uri.split(':').nth(2)?.split('@').next());
     let mut told = BTreeSet::new();
@@ -272,8 +301,9 @@ fn logs(stage: &Stage, findings: &mut Findings) -> anyhow::Result<()> {
             }
         }
         findings.require("no panic", !text.contains("panicked at"), || name.clone());
+        fenced += u64::try_from(text.matches(FENCED).count())?;
     }
-    Ok(())
+    Ok(fenced)
 }
 
 /// A coordinator checks its store when it starts, and refuses a damaged one.

@@ -1,7 +1,7 @@
 //! The clients: they submit until they have an answer, cancel some, read what they can, and remember
 //! everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use stoker_proto::client;
 use stoker_proto::v1::job_service_client::JobServiceClient;
 use stoker_proto::v1::result_part::Output;
 use stoker_proto::v1::{
-    CancelRequest, GetRequest, JobSpec, JobState, ResultsRequest, SubmitRequest,
+    CancelRequest, GetRequest, Job, JobSpec, JobState, ResultsRequest, SubmitRequest,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,7 +21,8 @@ use tonic::transport::Channel;
 
 use crate::fleet::echo_job;
 
-use super::{CANARY, Settings};
+use super::check::{self, Findings};
+use super::{CANARY, Mode, Settings};
 
 type Jobs = JobServiceClient<Channel>;
 
@@ -60,6 +61,9 @@ pub struct History {
     /// Tries without an answer: a call among them may or may not have taken effect.
     pub unknown: u64,
     pub refused: u64,
+    /// Jobs that were checked as soon as they had ended, and what was found then.
+    pub verified: BTreeSet<String>,
+    pub findings: Findings,
 }
 
 #[derive(Debug)]
@@ -105,6 +109,9 @@ impl Clients {
         }
         let mut readers = JoinSet::new();
         readers.spawn(read(address.to_owned(), Arc::clone(&shared), settings.seed));
+        if settings.mode == Mode::Soak {
+            readers.spawn(verify(address.to_owned(), Arc::clone(&shared)));
+        }
         Self { shared, tasks, readers }
     }
 
@@ -245,12 +252,52 @@ async fn read(address: String, shared: Arc<Shared>, seed: u64) {
             history.accepted.keys().nth(random.random_range(0..count)).cloned()
         };
         let Some(id) = id else { continue };
-        match timeout(CALL_LIMIT, results(client, &id)).await {
+        match timeout(CALL_LIMIT, result_so_far(client, &id)).await {
             Ok(Ok(Some(texts))) => note(&mut shared.history(), id, texts),
             Ok(Ok(None)) => {}
             Ok(Err(_)) | Err(_) => jobs = None,
         }
     }
+}
+
+/// Checks each job as soon as it has ended.
+async fn verify(address: String, shared: Arc<Shared>) {
+    let mut jobs = None;
+    while !shared.done.load(Ordering::Relaxed) {
+        sleep(PAUSE).await;
+        if jobs.is_none() {
+            jobs = connect(&address).await;
+        }
+        let Some(client) = &jobs else { continue };
+        let open: Vec<String> = shared.history().accepted.keys().cloned().collect();
+        for id in open {
+            let verified = timeout(CALL_LIMIT, verify_one(client, &id, &shared)).await;
+            if !matches!(verified, Ok(Ok(()))) {
+                jobs = None;
+                break;
+            }
+        }
+    }
+}
+
+async fn verify_one(client: &Jobs, id: &str, shared: &Shared) -> anyhow::Result<()> {
+    let job = get(client, id).await?;
+    if !check::is_terminal(job.state()) {
+        return Ok(());
+    }
+    let (expected, read) = {
+        let history = shared.history();
+        (history.accepted.get(id).cloned(), history.read.get(id).cloned())
+    };
+    let Some(expected) = expected else { return Ok(()) };
+    let mut findings = Findings::default();
+    check::one_job(client, &job, &expected, read.as_ref(), &mut findings).await?;
+    let mut history = shared.history();
+    history.accepted.remove(id);
+    history.read.remove(id);
+    history.verified.insert(id.to_owned());
+    history.findings.extend(findings);
+    Ok(())
 }
 
 fn note(history: &mut History, id: String, texts: Vec<String>) {
@@ -263,22 +310,30 @@ fn note(history: &mut History, id: String, texts: Vec<String>) {
     }
 }
 
+async fn get(jobs: &Jobs, id: &str) -> anyhow::Result<Job> {
+    let request = GetRequest { job_id: id.to_owned() };
+    jobs.clone().get(request).await?.into_inner().job.context("an answer without a job")
+}
+
 /// The result of a job; `None` while it has none.
-pub(super) async fn results(jobs: &Jobs, id: &str) -> anyhow::Result<Option<Vec<String>>> {
-    let mut jobs = jobs.clone();
-    let job = jobs.get(GetRequest { job_id: id.to_owned() }).await?.into_inner().job;
-    if job.context("an answer without a job")?.state() != JobState::Succeeded {
+async fn result_so_far(jobs: &Jobs, id: &str) -> anyhow::Result<Option<Vec<String>>> {
+    if get(jobs, id).await?.state() != JobState::Succeeded {
         return Ok(None);
     }
+    results(jobs, id).await.map(Some)
+}
+
+/// The result of a job that has one.
+pub(super) async fn results(jobs: &Jobs, id: &str) -> anyhow::Result<Vec<String>> {
     let request = ResultsRequest { job_id: id.to_owned(), first_item: 0 };
-    let mut stream = jobs.results(request).await?.into_inner();
+    let mut stream = jobs.clone().results(request).await?.into_inner();
     let mut texts = Vec::new();
     while let Some(message) = stream.message().await? {
         if let Some(Output::Texts(part)) = message.part.and_then(|part| part.output) {
             texts.extend(part.texts);
         }
     }
-    Ok(Some(texts))
+    Ok(texts)
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

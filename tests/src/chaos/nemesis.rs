@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::rabbitmq::RabbitMqNode;
 
-use super::{Stage, answers};
+use super::{Broker, Mode, Settings, Stage, Store, answers};
 
 /// Past its lease, which is 6 s.
 const ZOMBIE: Duration = Duration::from_secs(8);
@@ -40,11 +41,9 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// With their weights. Those of the broker need one that can be broken.
-    const ALWAYS: [(Self, u32); 9] = [
+    /// With their weights.
+    const OF_FLEET: [(Self, u32); 7] = [
         (Self::KillWorker, 40),
-        (Self::KillCoordinator, 20),
-        (Self::KillAllWorkers, 3),
         (Self::KillEngine, 10),
         (Self::TerminateWorker, 10),
         (Self::Zombie, 4),
@@ -52,13 +51,14 @@ impl Fault {
         (Self::CutWorkers, 6),
         (Self::FreezeWorkers, 4),
     ];
+    /// Those that end every process that could be measured over time.
+    const OF_EVERYBODY: [(Self, u32); 2] = [(Self::KillCoordinator, 20), (Self::KillAllWorkers, 3)];
     const OF_BROKER: [(Self, u32); 4] = [
-        (Self::KillBroker, 4),
+        (Self::KillBroker, 5),
         (Self::BrokerAlarm, 2),
         (Self::PurgeQueue, 4),
         (Self::CloseBrokerConnections, 4),
     ];
-
     const OF_DATABASE: [(Self, u32); 1] = [(Self::KillDatabase, 5)];
 
     /// Processes of ours that it ends.
@@ -88,45 +88,49 @@ pub struct Faults {
     pub by_kind: BTreeMap<Fault, u32>,
 }
 
-/// Breaks things until enough was killed and the time is over.
+/// Which faults, in which order: each kind as often as its weight asks for, and at least once.
+fn deck(settings: &Settings, random: &mut StdRng) -> Vec<Fault> {
+    let of = |holds: bool, faults: &'static [(Fault, u32)]| if holds { faults } else { &[] };
+    let all: Vec<(Fault, u32)> = [
+        &Fault::OF_FLEET[..],
+        of(settings.mode == Mode::Chaos, &Fault::OF_EVERYBODY),
+        of(settings.broker == Broker::RabbitMq, &Fault::OF_BROKER),
+        of(settings.store == Store::Postgres, &Fault::OF_DATABASE),
+    ]
+    .concat();
+    let kills: u32 = all.iter().map(|(fault, weight)| fault.kills(settings.workers) * weight).sum();
+    let times = |weight: u32| (settings.kills * weight).div_ceil(kills.max(1)) as usize;
+    let mut deck: Vec<Fault> = all
+        .into_iter()
+        .flat_map(|(fault, weight)| std::iter::repeat_n(fault, times(weight)))
+        .collect();
+    deck.shuffle(random);
+    deck
+}
+
+/// Breaks one thing after the other, evenly over the time of the run, and longer where it takes longer.
 pub(super) async fn torment(stage: &mut Stage) -> anyhow::Result<Faults> {
     let mut random = StdRng::seed_from_u64(stage.settings.seed ^ 0x6e65_6d65_7369_7300);
     let mut faults = Faults::default();
     let end = Instant::now() + Duration::from_secs(stage.settings.seconds.into());
-    let wanted = stage.settings.kills;
-    while Instant::now() < end || faults.kills < wanted {
-        // The kills that are left, evenly over the time that is left.
-        let left = end.saturating_duration_since(Instant::now());
-        let pause = left / (wanted.saturating_sub(faults.kills) + 1);
-        let most = if faults.kills < wanted { pause.min(Duration::from_secs(2)) } else { pause };
-        sleep_until((Instant::now() + most).min(end)).await;
-        if faults.kills >= wanted {
-            continue;
-        }
-        let fault = choose(&mut random, stage);
-        inflict(fault, stage, &mut random).await?;
+    let deck = deck(&stage.settings, &mut random);
+    for (done, fault) in (0..).zip(&deck) {
+        let left = u32::try_from(deck.len() - done).unwrap_or(u32::MAX);
+        sleep(end.saturating_duration_since(Instant::now()) / (left + 1)).await;
+        inflict(*fault, stage, &mut random).await?;
         faults.kills += fault.kills(stage.settings.workers);
-        *faults.by_kind.entry(fault).or_default() += 1;
+        *faults.by_kind.entry(*fault).or_default() += 1;
     }
+    sleep_until(end).await;
     Ok(faults)
 }
 
-fn choose(random: &mut StdRng, stage: &Stage) -> Fault {
-    let of_broker = if stage.broker.is_some() { &Fault::OF_BROKER[..] } else { &[] };
-    let of_database = if stage.database.is_some() { &Fault::OF_DATABASE[..] } else { &[] };
-    let all = || Fault::ALWAYS.iter().chain(of_broker).chain(of_database);
-    let mut left = random.random_range(0..all().map(|(_, weight)| weight).sum::<u32>());
-    for (fault, weight) in all() {
-        if left < *weight {
-            return *fault;
-        }
-        left -= weight;
-    }
-    Fault::KillWorker
-}
-
 async fn inflict(fault: Fault, stage: &mut Stage, random: &mut StdRng) -> anyhow::Result<()> {
-    let living: Vec<usize> = stage.fleet.living_workers()?;
+    let mut living = stage.fleet.living_workers()?;
+    if stage.settings.mode == Mode::Soak {
+        // The one whose resources are measured.
+        living.retain(|worker| *worker != 0);
+    }
     let victim = living.get(random.random_range(0..living.len().max(1))).copied();
     match (fault, victim) {
         (Fault::KillWorker, Some(victim)) => {
