@@ -22,7 +22,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     if report.findings.is_empty() {
         eprintln!(
-            "chaos: {} jobs, {} kills, a new job started {:.1} s after the last fault, nothing is broken",
+            "chaos: {} jobs, {} kills, a job started {:.1} s after the last fault, nothing is broken",
             report.accepted, report.faults.kills, report.seconds_to_recover
         );
         return Ok(ExitCode::SUCCESS);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -19,6 +20,8 @@ use super::nemesis::Fault;
 use super::{CANARY, Faults, Mode, Resources, Settings, Stage};
 
 const PAGE: u32 = 1_000;
+/// Most seconds from the end of the faults to the next start of a job.
+const RECOVERY_LIMIT: f64 = 15.0;
 /// What a coordinator logs when it refuses reports.
 const FENCED: &str = "reports of attempts that are over changed nothing";
 
@@ -86,7 +89,7 @@ pub struct Report {
     /// Reports of attempts that were over, as the coordinator's logs count them.
     pub fenced: u64,
     pub seconds_under_faults: f64,
-    /// From the end of the faults to the start of the first new job.
+    /// From the end of the faults to the next start of a job.
     pub seconds_to_recover: f64,
     /// Of a soak.
     pub resources: Option<Resources>,
@@ -105,6 +108,7 @@ pub(super) async fn judge(
     stage: &mut Stage,
     history: &History,
     faults: &Faults,
+    healed_at: SystemTime,
 ) -> anyhow::Result<Report> {
     let mut findings = history.findings.clone();
     let jobs = all_jobs(&stage.fleet).await?;
@@ -129,6 +133,10 @@ pub(super) async fn judge(
     queues(stage, &mut findings).await?;
     let fenced = logs(stage, &mut findings)?;
     store(stage, &mut findings).await?;
+    let seconds_to_recover = recovery(&jobs, healed_at);
+    findings.require("I19", seconds_to_recover <= RECOVERY_LIMIT, || {
+        format!("no job started for {seconds_to_recover:.1} s after the faults")
+    });
     let of_state = |state| jobs.values().filter(|job| job.state() == state).count();
     let total = |count: fn(&Job) -> u32| jobs.values().map(|job| u64::from(count(job))).sum();
     let report = Report {
@@ -147,11 +155,19 @@ pub(super) async fn judge(
         items_run_again_after_notice: again_after_notice,
         fenced,
         seconds_under_faults: 0.0,
-        seconds_to_recover: 0.0,
+        seconds_to_recover,
         resources: None,
         findings,
     };
     Ok(if report.settings.mode == Mode::Chaos { bitten(report) } else { report })
+}
+
+/// Seconds from the end of the faults to the next start of a job, which may be one that waited.
+fn recovery(jobs: &BTreeMap<String, Job>, healed_at: SystemTime) -> f64 {
+    let started = |job: &Job| job.started_at.and_then(|at| SystemTime::try_from(at).ok());
+    let starts = jobs.values().filter_map(started);
+    let waited = starts.filter_map(|at| at.duration_since(healed_at).ok()).min();
+    waited.map_or(f64::INFINITY, |waited| waited.as_secs_f64())
 }
 
 /// A run whose faults did not bite proves nothing.
