@@ -8,7 +8,9 @@ mod aside;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::job::Job;
 use crate::policy::LeasePolicy;
+use crate::time::Timestamp;
 
 pub use aside::{Aside, Standing};
 
@@ -103,14 +105,16 @@ pub const fn is_intact(ready: u64, dispatched: u64) -> bool {
     ready >= dispatched
 }
 
-/// When to look again at a message that was not claimed in time and whose queue is intact.
-pub fn check_again_after(policy: &LeasePolicy) -> Duration {
-    CHECK_AGAIN.min(policy.redispatch_after / 2)
+/// When to look again at a job whose message was not claimed in time and whose queue is intact. Its
+/// deadline runs on.
+pub fn look_again_at(job: &Job, now: Timestamp, policy: &LeasePolicy) -> Timestamp {
+    now.after(CHECK_AGAIN.min(policy.redispatch_after / 2)).min(job.deadline_at)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::JobId;
 
     #[test]
     fn what_an_earlier_process_left_is_owed() {
@@ -154,9 +158,19 @@ mod tests {
     #[test]
     fn a_queue_with_fewer_messages_than_jobs_has_lost_some() {
         assert!(is_intact(3, 3) && is_intact(4, 3) && !is_intact(2, 3));
-        let short =
-            LeasePolicy { redispatch_after: Duration::from_secs(4), ..LeasePolicy::default() };
-        assert_eq!(check_again_after(&short), Duration::from_secs(2));
-        assert_eq!(check_again_after(&LeasePolicy::default()), Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_job_in_an_intact_queue_is_looked_at_soon_and_at_its_deadline() {
+        let now = Timestamp::from_unix_millis(1_000_000);
+        let job = |deadline| Job::accepted(JobId::from_uuid(uuid::Uuid::nil()), 1, now, deadline);
+        let in_seconds = |seconds| now.after(Duration::from_secs(seconds));
+        let (long, short) = (
+            LeasePolicy::default(),
+            LeasePolicy { redispatch_after: Duration::from_secs(4), ..LeasePolicy::default() },
+        );
+        assert_eq!(look_again_at(&job(Timestamp::MAX), now, &long), in_seconds(15));
+        assert_eq!(look_again_at(&job(Timestamp::MAX), now, &short), in_seconds(2));
+        assert_eq!(look_again_at(&job(in_seconds(1)), now, &short), in_seconds(1));
     }
 }

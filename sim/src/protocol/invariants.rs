@@ -53,6 +53,7 @@ invariants! {
     RetriesWait = "P5", "a retry waits as long as the policy says";
     RoomIsLimited = "P6", "no tenant and no fleet has more open jobs than its limit";
     OneLeader = "P7", "what only the leader may write is written in its present term";
+    DeadlinesAreKept = "P8", "a sweep leaves no open job whose deadline has passed";
 }
 
 impl fmt::Display for Invariant {

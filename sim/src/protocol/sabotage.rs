@@ -35,10 +35,11 @@ pub enum Sabotage {
     InputsMixedUp,
     StoredPartsForgotten,
     DeadlineEndsEnded,
+    DeadlineWaitsForQueue,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::NoTokenCheck,
         Self::StaleProgress,
         Self::StaleFailure,
@@ -69,6 +70,7 @@ impl Sabotage {
         Self::InputsMixedUp,
         Self::StoredPartsForgotten,
         Self::DeadlineEndsEnded,
+        Self::DeadlineWaitsForQueue,
     ];
 
     /// What is wrong, for tables.
@@ -104,6 +106,7 @@ impl Sabotage {
             Self::InputsMixedUp => "a grant carries the input of another job",
             Self::StoredPartsForgotten => "a new attempt begins without what is stored",
             Self::DeadlineEndsEnded => "a deadline ends a job that has ended",
+            Self::DeadlineWaitsForQueue => "a deadline waits for the look at the job's queue",
         }
     }
 

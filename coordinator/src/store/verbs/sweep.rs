@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stoker_core::ids::{JobId, WorkerId};
 use stoker_core::job::{Event, State, due_event};
-use stoker_core::outbox::check_again_after;
+use stoker_core::outbox::look_again_at;
 use stoker_core::time::Timestamp;
 
 use crate::store::tables::Tables;
@@ -53,9 +53,8 @@ fn sweep_one(tables: &mut dyn Tables, work: &Sweep, job: JobId) -> Result<bool, 
     };
     let redispatch = event == Event::RedispatchDue;
     if redispatch && work.intact.contains(&stored.names(tables.lanes())?.lane) {
-        let again = tables.now().after(check_again_after(&tables.policy().lease));
-        // Its other timer runs on.
-        tables.put_off(job, again.min(stored.job.deadline_at))?;
+        let again = look_again_at(&stored.job, tables.now(), &tables.policy().lease);
+        tables.put_off(job, again)?;
         return Ok(false);
     }
     if let Err(refusal) = stored.transit(tables, &event)? {

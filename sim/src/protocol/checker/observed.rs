@@ -204,6 +204,17 @@ impl Checker {
         }
     }
 
+    /// A sweep went through.
+    pub(in super::super) fn swept(&mut self, store: &Store, now: Timestamp) {
+        let jobs = store.open.iter().filter_map(|id| store.jobs.get(id));
+        if let Some(late) = jobs.map(|stored| &stored.job).find(|job| job.deadline_at <= now) {
+            let (id, deadline) = (late.id, late.deadline_at);
+            self.fail_job(Invariant::DeadlinesAreKept, id, || {
+                format!("is open at {now}, and its deadline was {deadline}")
+            });
+        }
+    }
+
     /// A refusal of a report, for the tally.
     pub(in super::super) fn no_use(&mut self, id: JobId) {
         let ended = self.jobs.get(&id).is_some_and(|known| known.last.state.is_terminal());

@@ -55,6 +55,8 @@ impl World {
         let next =
             self.transact(node, |world, now| world.store.sweep(now, &intact, &mut chance))?;
         self.random = chance;
+        let swept_at = self.store.clock(self.now());
+        self.checker.swept(&self.store, swept_at);
         if let Some(own) = self.coordinators.get_mut(node.at) {
             own.amnesty.swept(clock);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stoker_core::ids::{JobId, WorkerId};
 use stoker_core::job::{Event, State, StateKind, due_event, next_due};
-use stoker_core::outbox::check_again_after;
+use stoker_core::outbox::look_again_at;
 use stoker_core::time::Timestamp;
 
 use super::super::random::Random;
@@ -12,6 +12,8 @@ use super::super::sabotage::Sabotage;
 use super::super::types::{Lane, Node};
 use super::{Cause, Leader, Store, StoredJob};
 
+/// How long a job hears no timer under [`Sabotage::DeadlineWaitsForQueue`].
+const DEAF: Duration = Duration::from_secs(15);
 /// How long a term lasts that is not renewed.
 const TERM: Duration = Duration::from_secs(5);
 
@@ -45,7 +47,12 @@ impl Store {
         let Some(event) = due_event(&stored.job, now, &self.policy.lease, jitter) else { return };
         let redispatch = event == Event::RedispatchDue;
         if redispatch && intact.contains(&stored.spec.lane) {
-            stored.not_before = now.after(check_again_after(&self.policy.lease));
+            let again = look_again_at(&stored.job, now, &self.policy.lease);
+            stored.not_before = if self.sabotage == Some(Sabotage::DeadlineWaitsForQueue) {
+                again.after(DEAF)
+            } else {
+                again
+            };
         } else if self.transit(id, &event, now, None).is_ok() && redispatch {
             self.put_into_outbox(id, now);
         }
