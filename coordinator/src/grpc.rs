@@ -8,6 +8,7 @@ mod health;
 mod jobs;
 mod page_token;
 mod queue;
+mod request_body;
 pub mod server;
 pub(crate) mod streams;
 mod tenant;

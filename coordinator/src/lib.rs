@@ -16,6 +16,7 @@ pub mod peers;
 pub mod publisher;
 pub mod readiness;
 pub mod registry;
+mod room;
 pub mod run;
 pub mod store;
 pub mod sweeper;

@@ -12,6 +12,7 @@ mod filter;
 mod job_row;
 mod lanes;
 pub mod postgres;
+mod room;
 pub mod sqlite;
 mod tables;
 mod transit;

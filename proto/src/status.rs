@@ -31,6 +31,8 @@ pub const DOMAIN: &str = "stoker";
 const MESSAGE_BYTES: usize = 1024;
 /// Largest total of the violations that a status lists, in bytes.
 const VIOLATION_BYTES: usize = 4096;
+/// Violations that a request is searched for: nobody reads more, and a status has room for no more.
+pub const MAX_VIOLATIONS: usize = 20;
 /// Violations that are repeated in the message.
 const VIOLATIONS_IN_MESSAGE: usize = 3;
 

@@ -17,9 +17,15 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use crate::metrics;
+use crate::room::Room;
+
+use super::request_body::{Weighed, Weight};
 
 /// Calls that wait for their answer at once; more are refused at once rather than queued.
 const MAX_CALLS: usize = 1_024;
+
+/// Bytes of requests that wait for their answer at once, as they came.
+const REQUEST_ROOM: usize = 256 << 20;
 
 /// Time to the answer of a call; a stream only has to begin within it.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -61,11 +67,12 @@ const METHODS: [&str; 25] = [
 #[derive(Debug, Clone)]
 pub(super) struct CallLayer {
     running: Arc<Semaphore>,
+    room: Room,
 }
 
 impl CallLayer {
     pub(super) fn new() -> Self {
-        Self { running: Arc::new(Semaphore::new(MAX_CALLS)) }
+        Self { running: Arc::new(Semaphore::new(MAX_CALLS)), room: Room::of(REQUEST_ROOM) }
     }
 }
 
@@ -73,7 +80,7 @@ impl<S> Layer<S> for CallLayer {
     type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Calls<S> {
-        Calls { inner, running: Arc::clone(&self.running) }
+        Calls { inner, running: Arc::clone(&self.running), room: self.room.clone() }
     }
 }
 
@@ -83,6 +90,7 @@ impl<S> Layer<S> for CallLayer {
 pub(super) struct Calls<S> {
     inner: S,
     running: Arc<Semaphore>,
+    room: Room,
 }
 
 impl<S> Service<http::Request<Body>> for Calls<S>
@@ -108,6 +116,9 @@ where
         };
         let running = Arc::clone(&self.running).try_acquire_owned();
         let span = span(method, request.headers());
+        let (weight, room) = (Weight::new(), self.room.clone());
+        let weighed = weight.clone();
+        let request = request.map(|body| Weighed::around(body, weighed, room, too_much));
         let call = Call::begin(method);
         let answer = async move {
             // The whole of it: a capture of its field alone would be a copy.
@@ -120,6 +131,7 @@ where
                 Ok(response) => explained(response?),
                 Err(_) => status::timed_out(CALL_LIMIT).into_http(),
             };
+            weight.give_back();
             call.code = code(response.headers());
             tracing::Span::current().record("rpc.grpc.status_code", i32::from(call.code));
             Ok(response)
@@ -174,6 +186,15 @@ fn overloaded() -> Status {
     )
 }
 
+fn too_much() -> Status {
+    let mib = REQUEST_ROOM >> 20;
+    let message = format!(
+        "calls under way hold {mib} MiB, which is as much as the coordinator takes at once: send fewer at \
+         the same time"
+    );
+    status::exhausted(Reason::Overloaded, message, RETRY_AFTER)
+}
+
 /// One call under way; it is counted when this is dropped, however it ends.
 #[derive(Debug)]
 struct Call {
@@ -199,8 +220,13 @@ impl Drop for Call {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::future::poll_fn;
+    use std::pin::Pin;
 
+    use bytes::Bytes;
     use futures::FutureExt as _;
+    use http_body::Body as _;
+    use http_body_util::Full;
     use stoker_proto::status::explain;
 
     use super::*;
@@ -248,5 +274,35 @@ mod tests {
         );
         assert!(explained.message.contains("idempotency key"), "{explained}");
         assert!(status::is_retryable(&status));
+    }
+
+    /// Reads the whole request; answers with what went wrong, or never.
+    async fn read(request: http::Request<Body>) -> Result<http::Response<Body>, Infallible> {
+        let mut body = request.into_body();
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            if let Err(status) = frame {
+                return Ok(status.into_http());
+            }
+        }
+        std::future::pending().await
+    }
+
+    #[tokio::test]
+    async fn requests_that_hold_too_much_together_are_refused_and_room_comes_back() {
+        let running = Arc::new(Semaphore::new(MAX_CALLS));
+        let layer = CallLayer { running, room: Room::of(300 << 10) };
+        let mut calls = layer.layer(tower::service_fn(read));
+        let large = || {
+            let body = Body::new(Full::new(Bytes::from(vec![0; 200 << 10])));
+            request("/stoker.v1.JobService/Submit").map(|_| body)
+        };
+        let mut first = calls.call(large());
+        assert!((&mut first).now_or_never().is_none(), "there is room for one");
+        let response = calls.call(large()).await.unwrap();
+        let explained = explain(&Status::from_header_map(response.headers()).unwrap());
+        assert_eq!(explained.reason, Some(Reason::Overloaded), "{explained}");
+        assert_eq!(explained.retry_after, Some(RETRY_AFTER));
+        drop(first);
+        assert!(calls.call(large()).now_or_never().is_none(), "the first one gave its room back");
     }
 }

@@ -7,7 +7,7 @@ use stoker_core::ids::{JobId, TenantName};
 use stoker_core::request::{JobRequest, Task};
 use stoker_core::time::Timestamp;
 use stoker_proto::convert::{self, MAX_JOBS_PER_BATCH};
-use stoker_proto::status::{self, FieldViolation};
+use stoker_proto::status::{self, FieldViolation, MAX_VIOLATIONS};
 use stoker_proto::v1;
 use stoker_runtime::trace_context::TraceContext;
 use stoker_runtime::{crash, ids};
@@ -17,9 +17,6 @@ use crate::context::Context;
 use crate::grpc::errors;
 use crate::grpc::tenant::tenant;
 use crate::store::{Lane, NewJob, StoreError, Submitted};
-
-/// Nobody reads more, and a status has room for no more.
-const MAX_VIOLATIONS: usize = 20;
 
 /// Names of models or classes that an error lists.
 const MAX_NAMES: usize = 20;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use stoker_core::ids::JobId;
 use stoker_core::job::JobRecord;
 use stoker_proto::convert;
-use stoker_proto::status::{self, FieldViolation};
+use stoker_proto::status::{self, FieldViolation, MAX_VIOLATIONS};
 use stoker_proto::v1;
 use stoker_runtime::crash;
 use tonic::Status;
@@ -21,9 +21,6 @@ use crate::store::{
 
 /// Most attempts in one call; a worker with more splits it.
 const MAX_ATTEMPTS: usize = 1_024;
-
-/// Nobody reads more, and a status has room for no more.
-const MAX_VIOLATIONS: usize = 20;
 
 /// A report about one attempt, as it came.
 struct Reported<'a> {
@@ -49,13 +46,15 @@ pub(super) async fn heartbeat(
             Err(violation) => tracing::warn!(%violation, "a checkpoint is refused"),
         }
     }
-    let mut outcomes = Vec::new().into_iter();
+    let mut outcomes = Vec::new();
     if !checkpoints.is_empty() {
         outcomes = crash::around("heartbeat", context.store.heartbeat(checkpoints))
             .await
-            .map_err(errors::store)?
-            .into_iter();
+            .map_err(errors::store)?;
     }
+    let fenced = |outcome: &&HeartbeatOutcome| **outcome == HeartbeatOutcome::Fenced;
+    note_fenced("heartbeat", outcomes.iter().filter(fenced).count());
+    let mut outcomes = outcomes.into_iter();
     let answer = |bad| match (bad, if bad { None } else { outcomes.next() }) {
         (false, Some(HeartbeatOutcome::Continue)) => v1::HeartbeatOutcome::Continue.into(),
         (false, Some(HeartbeatOutcome::Stop)) => v1::HeartbeatOutcome::Stop.into(),
@@ -63,9 +62,7 @@ pub(super) async fn heartbeat(
             v1::HeartbeatOutcome::Fenced.into()
         }
     };
-    let answers: Vec<i32> = bad.into_iter().map(answer).collect();
-    note_fenced("heartbeat", count(&answers, v1::HeartbeatOutcome::Fenced.into()));
-    Ok(answers)
+    Ok(bad.into_iter().map(answer).collect())
 }
 
 pub(super) async fn complete(
@@ -84,6 +81,10 @@ pub(super) async fn complete(
     let outcomes = crash::around("complete", context.store.complete(checkpoints))
         .await
         .map_err(errors::store)?;
+    let over = |outcome: &&CompleteOutcome| {
+        matches!(outcome, CompleteOutcome::Terminal | CompleteOutcome::Fenced)
+    };
+    note_fenced("complete", outcomes.iter().filter(over).count());
     let mut answers = Vec::with_capacity(outcomes.len());
     let mut violations = Vec::new();
     for (index, outcome) in outcomes.into_iter().enumerate() {
@@ -106,8 +107,6 @@ pub(super) async fn complete(
         };
         answers.push(answer.into());
     }
-    let over = [v1::CompleteOutcome::Terminal, v1::CompleteOutcome::Fenced];
-    note_fenced("complete", over.into_iter().map(|over| count(&answers, over.into())).sum());
     if violations.is_empty() { Ok(answers) } else { Err(status::invalid(&violations)) }
 }
 
@@ -156,20 +155,17 @@ pub(super) async fn release(
 }
 
 fn settled(call: &'static str, outcomes: Vec<SettleOutcome>) -> Vec<i32> {
+    let fenced = |outcome: &&SettleOutcome| **outcome == SettleOutcome::Fenced;
+    note_fenced(call, outcomes.iter().filter(fenced).count());
     let answer = |outcome| match outcome {
         SettleOutcome::Recorded => v1::SettleOutcome::Recorded.into(),
         SettleOutcome::Fenced => v1::SettleOutcome::Fenced.into(),
     };
-    let answers: Vec<i32> = outcomes.into_iter().map(answer).collect();
-    note_fenced(call, count(&answers, v1::SettleOutcome::Fenced.into()));
-    answers
+    outcomes.into_iter().map(answer).collect()
 }
 
-fn count(answers: &[i32], wanted: i32) -> usize {
-    answers.iter().filter(|answer| **answer == wanted).count()
-}
-
-/// A worker was asleep or cut off for longer than its lease; its jobs have gone on without it.
+/// The job was given to another worker, or has ended: this worker was asleep or cut off for longer than
+/// its lease, or has not heard yet.
 fn note_fenced(call: &'static str, reports: usize) {
     if reports > 0 {
         tracing::info!(call, reports, "reports of attempts that are over changed nothing");

@@ -8,12 +8,19 @@ use uuid::Uuid;
 use crate::store::StoreError;
 use crate::store::job_row::JobColumns;
 
+macro_rules! columns {
+    () => {
+        "id, lane, task, state, dispatch_seq, last_attempt, failures, crashes, lost_workers, \
+         interruptions, accepted_at, started_at, finished_at, deadline_at, start_by, items_total, \
+         items_done, run_alone, failure_reason, failure_code, failure_message, state_at, \
+         lease_token, lease_worker, lease_claim, lease_expires_at, lease_must_end_by, \
+         cancel_requested_at, labels, trace, input_bytes, result_bytes, retry_of, retried_as, \
+         discarded"
+    };
+}
+
 /// The columns that [`read`] reads, in its order.
-pub(super) const COLUMNS: &str = "id, lane, task, state, dispatch_seq, last_attempt, failures, \
-    crashes, lost_workers, interruptions, accepted_at, started_at, finished_at, deadline_at, \
-    start_by, items_total, items_done, run_alone, failure_reason, failure_code, failure_message, \
-    state_at, lease_token, lease_worker, lease_claim, lease_expires_at, lease_must_end_by, \
-    cancel_requested_at, labels, trace, input_bytes, result_bytes, retry_of, retried_as, discarded";
+pub(super) const COLUMNS: &str = columns!();
 
 /// Reads a row of [`COLUMNS`].
 pub(super) fn read(row: &Row) -> Result<JobColumns, StoreError> {
@@ -111,23 +118,19 @@ pub(super) struct JobArrays {
 }
 
 /// Of [`JobArrays::inserted`], in its order.
-pub(super) const INSERT: &str = "INSERT INTO jobs (id, lane, task, state, dispatch_seq, \
-    last_attempt, failures, crashes, lost_workers, interruptions, accepted_at, started_at, \
-    finished_at, deadline_at, start_by, items_total, items_done, run_alone, failure_reason, \
-    failure_code, failure_message, state_at, lease_token, lease_worker, lease_claim, \
-    lease_expires_at, lease_must_end_by, cancel_requested_at, labels, trace, input_bytes, \
-    result_bytes, retry_of, retried_as, discarded, due_at, idempotency_key, has_results) \
-    SELECT u.*, u.result_bytes > 0 FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int2[], \
-    $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[], $11::int8[], \
-    $12::int8[], $13::int8[], $14::int8[], $15::int8[], $16::int8[], $17::int8[], $18::bool[], \
-    $19::int2[], $20::text[], $21::text[], $22::int8[], $23::uuid[], $24::uuid[], $25::uuid[], \
-    $26::int8[], $27::int8[], $28::int8[], $29::text[], $30::text[], $31::int8[], $32::int8[], \
-    $33::uuid[], $34::uuid[], $35::bool[], $36::int8[], $37::text[]) \
-    AS u (id, lane, task, state, dispatch_seq, last_attempt, failures, crashes, lost_workers, \
-    interruptions, accepted_at, started_at, finished_at, deadline_at, start_by, items_total, \
-    items_done, run_alone, failure_reason, failure_code, failure_message, state_at, lease_token, \
-    lease_worker, lease_claim, lease_expires_at, lease_must_end_by, cancel_requested_at, labels, \
-    trace, input_bytes, result_bytes, retry_of, retried_as, discarded, due_at, idempotency_key)";
+pub(super) const INSERT: &str = concat!(
+    "INSERT INTO jobs (",
+    columns!(),
+    ", due_at, idempotency_key, has_results) \
+     SELECT u.*, u.result_bytes > 0 FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int2[], \
+     $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[], $11::int8[], \
+     $12::int8[], $13::int8[], $14::int8[], $15::int8[], $16::int8[], $17::int8[], $18::bool[], \
+     $19::int2[], $20::text[], $21::text[], $22::int8[], $23::uuid[], $24::uuid[], $25::uuid[], \
+     $26::int8[], $27::int8[], $28::int8[], $29::text[], $30::text[], $31::int8[], $32::int8[], \
+     $33::uuid[], $34::uuid[], $35::bool[], $36::int8[], $37::text[]) AS u (",
+    columns!(),
+    ", due_at, idempotency_key)"
+);
 
 /// Of [`JobArrays::updated`], in its order: everything that can change.
 pub(super) const UPDATE: &str = "UPDATE jobs SET state = u.state, dispatch_seq = u.dispatch_seq, \

@@ -11,13 +11,15 @@ use std::time::Duration;
 use deadpool_postgres::Object;
 use stoker_runtime::ids;
 use stoker_runtime::tasks::Tasks;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::metrics;
+use crate::room::Room;
+use crate::store::room::{QUEUE, ROOM, refusal};
 use crate::store::{Origin, StoreError};
 
 use super::calls::{Call, TypedCall};
@@ -30,10 +32,6 @@ use super::session::take;
 use super::unit::{Passing, Unit, Writes};
 use super::{Shared, lanes};
 
-/// Calls that may wait; one more is refused.
-const QUEUE: usize = 4096;
-/// Data that calls may hold while they wait, in KiB: a database that stalls must not fill the memory.
-const ROOM_KIB: usize = 256 << 10;
 /// Jobs that one transaction is about; a larger call has one of its own.
 const GROUP: usize = 512;
 /// Transactions at the same time.
@@ -46,8 +44,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Writer {
     calls: mpsc::Sender<Box<dyn Call>>,
-    /// KiB of data that calls which wait may still bring.
-    room: Arc<Semaphore>,
+    room: Room,
     closing: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -62,7 +59,7 @@ impl Writer {
             tasks.spawn("store-writer", write(shared, inbox, closing.clone()))
         };
         let tasks = Mutex::new((0..WRITERS).map(start).collect());
-        Self { calls, room: Arc::new(Semaphore::new(ROOM_KIB)), closing, tasks }
+        Self { calls, room: Room::of(ROOM), closing, tasks }
     }
 
     /// Runs `run` over the rows that it needs in a transaction; answers when it is durable.
@@ -72,17 +69,12 @@ impl Writer {
         run: impl FnMut(&mut Unit<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let kib = u32::try_from(needs.bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(kib);
-        let room = room.map_err(|_full| StoreError::Overloaded)?;
+        let room = self.room.take(needs.bytes).ok_or(StoreError::Overloaded)?;
         let call = TypedCall { needs, _room: room, run: Box::new(run), result: None, reply };
         if self.closing.is_cancelled() {
             return Err(StoreError::Unavailable);
         }
-        self.calls.try_send(Box::new(call)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => StoreError::Unavailable,
-        })?;
+        self.calls.try_send(Box::new(call)).map_err(|error| refusal(&error))?;
         answer.await.unwrap_or(Err(StoreError::Unavailable))
     }
 

@@ -11,19 +11,17 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use stoker_core::policy::JobPolicy;
 use stoker_core::time::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::metrics;
+use crate::room::Room;
 use crate::store::lanes::{Delta, SharedLanes};
+use crate::store::room::{QUEUE, ROOM, refusal};
 use crate::store::{Change, Origin, StoreError};
 
 use super::SqliteOptions;
 use super::schema;
 
-/// Calls that may wait for the writer; one more is refused.
-const QUEUE: usize = 4096;
-/// Data that calls may hold while they wait, in KiB: a disk that stalls must not fill the memory.
-const ROOM_KIB: usize = 256 << 10;
 /// Calls in one commit.
 const GROUP: usize = 512;
 
@@ -94,8 +92,7 @@ impl<T: Send> Call for TypedCall<T> {
 #[derive(Debug)]
 pub(super) struct Writer {
     calls: mpsc::Sender<Message>,
-    /// KiB of data that calls which wait may still bring.
-    room: Arc<Semaphore>,
+    room: Room,
     free_bytes: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -120,8 +117,7 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || writing.run(inbox))
             .map_err(|error| StoreError::Open(format!("cannot start the writer: {error}")))?;
-        let room = Arc::new(Semaphore::new(ROOM_KIB));
-        Ok(Self { calls, room, free_bytes, thread: Mutex::new(Some(thread)) })
+        Ok(Self { calls, room: Room::of(ROOM), free_bytes, thread: Mutex::new(Some(thread)) })
     }
 
     /// Runs `run` in a transaction; answers when it is durable.
@@ -138,15 +134,10 @@ impl Writer {
         bytes: usize,
         run: impl FnOnce(&mut Write<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(kib);
-        let room = room.map_err(|_full| StoreError::Overloaded)?;
+        let room = self.room.take(bytes).ok_or(StoreError::Overloaded)?;
         let (reply, answer) = oneshot::channel();
         let call = TypedCall { _room: room, run: Some(Box::new(run)), result: None, reply };
-        self.calls.try_send(Message::Call(Box::new(call))).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => StoreError::Unavailable,
-        })?;
+        self.calls.try_send(Message::Call(Box::new(call))).map_err(|error| refusal(&error))?;
         answer.await.unwrap_or(Err(StoreError::Unavailable))
     }
 
