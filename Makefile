@@ -11,6 +11,7 @@ STORE ?= sqlite
 JOBS ?= 5000
 KILLS ?= 60
 SECONDS ?= 180
+COORDINATORS ?= 1
 SEED ?= 1
 # Recorded traces are used, not shipped: some licenses allow study only.
 TRACES ?= ../shared/traces
@@ -58,9 +59,9 @@ each-alone: ## check that every crate compiles without what the others turn on
 bench: ## measure this machine, what Stoker is compared with, and Stoker, in one run
 	@CARGO='$(CARGO)' scripts/bench.sh
 
-chaos: deps ## kill, freeze and cut off a fleet under load, and check that the promise holds (JOBS, KILLS, SECONDS, SEED, BROKER, STORE)
+chaos: deps ## kill, freeze and cut off a fleet under load, and check that the promise holds (JOBS, KILLS, SECONDS, SEED, BROKER, STORE, COORDINATORS)
 	$(CARGO) build $(LOCKED) --workspace --bins
-	@CARGO='$(CARGO)' scripts/chaos.sh --jobs '$(JOBS)' --kills '$(KILLS)' --seconds '$(SECONDS)' --seed '$(SEED)' --broker '$(BROKER)' --store '$(STORE)'
+	@CARGO='$(CARGO)' scripts/chaos.sh --coordinators '$(COORDINATORS)' --jobs '$(JOBS)' --kills '$(KILLS)' --seconds '$(SECONDS)' --seed '$(SEED)' --broker '$(BROKER)' --store '$(STORE)'
 
 soak: deps ## steady load with faults, and check that memory, files and store stay flat (SECONDS, BROKER, STORE)
 	$(CARGO) build $(LOCKED) --workspace --bins

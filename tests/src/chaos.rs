@@ -6,6 +6,7 @@ mod check;
 mod clients;
 mod nemesis;
 mod resources;
+mod verdict;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,10 +23,11 @@ use crate::programs::program;
 use crate::rabbitmq::RabbitMqNode;
 use crate::tcp_proxy::TcpProxy;
 
-pub use check::{Findings, Report};
+pub use check::Report;
 pub use clients::{Expected, History};
 pub use nemesis::Faults;
 pub use resources::Resources;
+pub use verdict::Findings;
 
 /// What is run.
 #[derive(Debug, Clone, Serialize)]
@@ -39,6 +41,8 @@ pub struct Settings {
     pub broker: Broker,
     pub store: Store,
     pub workers: u32,
+    /// More than one needs Postgres.
+    pub coordinators: u32,
     pub mode: Mode,
 }
 
@@ -69,6 +73,26 @@ pub enum Broker {
 /// A text that no log may show.
 pub const CANARY: &str = "canary-7d1f";
 
+/// With which a line of the engines' log begins.
+pub const BEGUN: &str = "begun ";
+pub const ENDED: &str = "ended ";
+/// With which a text begins that kills its engine.
+pub const POISON: &str = "poison";
+
+/// A user of the servers whose password no log may show.
+const USER: &str = "stoker";
+const PASSWORD: &str = "canary-9be20c";
+
+/// The output of an item: no two runs have the same, so that a second result cannot pass for the first.
+pub fn stamp(text: &str, process: u32, run: u64) -> String {
+    format!("{text}#{process}-{run}")
+}
+
+/// The text that was stamped.
+fn unstamped(output: &str) -> &str {
+    output.rsplit_once('#').map_or(output, |(text, _)| text)
+}
+
 /// Of an item: workers have something to lose most of the time.
 const DELAY: &str = "10ms";
 const SLOTS: u16 = 8;
@@ -81,86 +105,121 @@ const SOAK_RETENTION: &str = "[retention]\nresults = \"2m\"\njobs = \"3m\"\n";
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) fleet: Fleet,
-    pub(crate) broker: Option<Arc<RabbitMqNode>>,
-    pub(crate) database: Option<Arc<PostgresServer>>,
-    /// Between workers and coordinator.
-    pub(crate) to_coordinator: Arc<TcpProxy>,
+    broker: Option<(Arc<RabbitMqNode>, Arc<TcpProxy>)>,
+    database: Option<(Arc<PostgresServer>, Arc<TcpProxy>)>,
+    /// Between workers and each coordinator.
+    to_coordinators: Vec<Arc<TcpProxy>>,
     pub(crate) executions: PathBuf,
     pub(crate) settings: Settings,
 }
 
 impl Stage {
     async fn set(settings: Settings) -> anyhow::Result<Self> {
-        let broker = match settings.broker {
-            Broker::Embedded => None,
+        let (broker, broker_uri) = match settings.broker {
+            Broker::Embedded => (None, None),
             Broker::RabbitMq => {
                 let start = tokio::task::spawn_blocking(RabbitMqNode::start);
-                Some(Arc::new(start.await.context("starting a node")??))
+                let node = Arc::new(start.await.context("starting a node")??);
+                let network = Arc::new(TcpProxy::start(node.address()).await?);
+                let uri = node.uri_of(USER, PASSWORD, network.address())?;
+                (Some((node, network)), Some(uri))
             }
         };
-        let database = match settings.store {
-            Store::Sqlite => None,
+        let (database, store) = match settings.store {
+            Store::Sqlite => (None, None),
             Store::Postgres => {
                 let start = tokio::task::spawn_blocking(PostgresServer::start);
-                Some(Arc::new(start.await.context("starting a database server")??))
+                let server = Arc::new(start.await.context("starting a database server")??);
+                let network = Arc::new(TcpProxy::start(server.address()).await?);
+                let url = server.database()?;
+                let name = url.rsplit('/').next().unwrap_or_default();
+                let store = format!("postgres://{USER}:{PASSWORD}@{}/{name}", network.address());
+                (Some((server, network)), Some(store))
             }
         };
         let retention = if settings.mode == Mode::Soak { SOAK_RETENTION } else { "" };
         let options = Options {
-            store: database.as_ref().map(|server| server.database()).transpose()?,
+            store,
             fleet: echo_fleet("chaos", DELAY) + retention,
-            broker: broker.as_ref().map(|node| node.uri()),
+            broker: broker_uri,
             slots: SLOTS,
             ..Options::echo("chaos", DELAY)
         };
-        let fleet = Fleet::start(options).await?;
-        let to_coordinator = Arc::new(TcpProxy::start(fleet.socket()).await?);
+        let mut fleet = Fleet::start(options).await?;
+        for _ in 1..settings.coordinators {
+            fleet.add_coordinator().await?;
+        }
+        let mut to_coordinators = Vec::new();
+        for number in 0..fleet.coordinators() {
+            fleet.talk_to(number);
+            to_coordinators.push(Arc::new(TcpProxy::start(fleet.socket()).await?));
+        }
+        fleet.talk_to(0);
         let executions = fleet.folder().join("executions.log");
-        let mut stage = Self { fleet, broker, database, to_coordinator, executions, settings };
+        let mut stage = Self { fleet, broker, database, to_coordinators, executions, settings };
         for _ in 0..stage.settings.workers {
             stage.add_worker()?;
         }
         stage.fleet.ready(stage.settings.workers).await?;
-        if let Some(node) = stage.broker.clone() {
+        if let Some((node, _)) = stage.broker.clone() {
             // A queue that is not written there yet does not outlive the node: see its comment.
             tokio::task::spawn_blocking(move || node.flush_queue_registry()).await??;
         }
         Ok(stage)
     }
 
+    /// Workers take turns with the coordinators.
     pub(crate) fn add_worker(&mut self) -> anyhow::Result<usize> {
         let engine = program("stoker-engine-drill")?.display().to_string();
         let log = self.executions.display().to_string();
-        let through = format!("http://{}", self.to_coordinator.address());
+        let turn = self.fleet.workers() % self.to_coordinators.len();
+        let through = format!("http://{}", self.to_coordinators[turn].address());
         let environment = [("STOKER_ECHO_ENGINE", engine.as_str()), ("DRILL_LOG", log.as_str())];
         self.fleet.add_worker_through(&through, &environment)
     }
+
+    fn surroundings(&self) -> nemesis::Surroundings {
+        nemesis::Surroundings {
+            to_coordinators: self.to_coordinators.clone(),
+            broker: self.broker.clone(),
+            database: self.database.clone(),
+        }
+    }
+
+    fn addresses(&mut self) -> Vec<String> {
+        let mut addresses = Vec::new();
+        for number in 0..self.fleet.coordinators() {
+            self.fleet.talk_to(number);
+            addresses.push(self.fleet.address());
+        }
+        self.fleet.talk_to(0);
+        addresses
+    }
 }
 
-/// Runs it to the end and judges it.
+/// Runs it to the end and judges it. What a run with findings leaves on the disk is kept.
 ///
 /// # Errors
 /// When the run itself cannot be made; what it finds is in the report.
 pub async fn run(settings: Settings) -> anyhow::Result<Report> {
     let mut stage = Stage::set(settings.clone()).await?;
     let began = Instant::now();
-    let address = stage.fleet.address();
-    let clients = clients::Clients::start(&address, &settings);
+    let clients = clients::Clients::start(&stage.addresses(), &settings);
     let watch = (settings.mode == Mode::Soak).then(|| resources::watch(&mut stage));
     let faults = nemesis::torment(&mut stage).await;
     let resources = match watch {
         Some(watch) => Some(watch.stop().await?),
         None => None,
     };
+    let (tormented, healed_at) = (began.elapsed(), SystemTime::now());
     let healed = nemesis::heal(&mut stage).await;
     let faults = faults?;
     healed?;
-    let (tormented, healed_at) = (began.elapsed(), SystemTime::now());
     // Something has to start from now on, also when every client is done.
-    let texts = vec!["the first one after the faults".to_owned()];
-    let last = stage.fleet.submit(texts.clone()).await?;
+    let last = vec!["the first one after the faults".to_owned()];
+    let id = stage.fleet.submit(last.clone()).await?;
     let mut history = clients.finish().await?;
-    history.accepted.insert(last, Expected { texts, poison: false, cancelled: false });
+    history.accepted.insert(id, Expected::of(last));
     let drained = drain(&stage, &history).await;
     let mut report = check::judge(&mut stage, &history, &faults, healed_at).await?;
     report.seconds_under_faults = tormented.as_secs_f64();
@@ -172,6 +231,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<Report> {
             report.findings.add("I15", grown);
         }
         report.resources = Some(resources);
+    }
+    if !report.findings.is_empty() {
+        let folder = stage.fleet.keep();
+        std::fs::write(folder.join("history.json"), serde_json::to_vec_pretty(&history)?)?;
+        std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&report)?)?;
+        report.kept = Some(folder);
     }
     Ok(report)
 }

@@ -237,6 +237,11 @@ impl Fleet {
         Ok(living)
     }
 
+    /// How many workers were started.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     pub fn worker(&mut self, number: usize) -> &mut Program {
         &mut self.workers[number]
     }
@@ -267,6 +272,12 @@ impl Fleet {
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Leaves the folder on the disk when the fleet ends; answers where it is.
+    pub fn keep(&mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
     }
 
     /// # Errors

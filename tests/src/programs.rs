@@ -78,12 +78,7 @@ impl Program {
     /// # Errors
     /// When the process is gone.
     pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let status = Command::new("kill")
-            .args([format!("-{signal}"), self.pid().to_string()])
-            .status()
-            .context("running kill")?;
-        ensure!(status.success(), "{} is gone", self.name);
-        Ok(())
+        signal_process(&self.pid().to_string(), signal).with_context(|| self.name.clone())
     }
 
     /// The status with which the process ended; `None` while it runs.
@@ -140,10 +135,18 @@ impl Process {
     /// # Errors
     /// When the process is gone.
     pub fn kill9(self) -> anyhow::Result<()> {
-        let status = Command::new("kill").args(["-KILL", &self.0.to_string()]).status();
-        ensure!(status.context("running kill")?.success(), "process {} is gone", self.0);
-        Ok(())
+        signal_process(&self.0.to_string(), "KILL")
     }
+}
+
+/// Sends a signal by name, such as `TERM`.
+///
+/// # Errors
+/// When the process is gone.
+pub(crate) fn signal_process(pid: &str, signal: &str) -> anyhow::Result<()> {
+    let status = Command::new("kill").args([&format!("-{signal}"), pid]).status();
+    ensure!(status.context("running kill")?.success(), "process {pid} is gone");
+    Ok(())
 }
 
 /// The processes that a process has started and that are still its children.
@@ -164,6 +167,19 @@ pub fn children(parent: u32) -> anyhow::Result<Vec<Process>> {
         }
     }
     Ok(found)
+}
+
+/// Resident memory of a process, in bytes.
+///
+/// # Errors
+/// When the process is gone.
+pub fn memory(pid: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.with_context(|| format!("reading the memory of process {pid}"))?;
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    let kib: u64 = kib.context("a process without memory")?.trim().parse()?;
+    Ok(kib << 10)
 }
 
 /// The last lines of a log.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use crate::guard::{AtEnd, Guarded};
-use crate::programs::tail;
+use crate::programs::{signal_process, tail};
 
 const START_DEADLINE: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(50);
@@ -162,6 +162,33 @@ impl RabbitMqNode {
     /// As [`RabbitMqNode::ctl`].
     pub fn stop_connections(&self) -> anyhow::Result<()> {
         self.ctl(&["close_all_connections", "closed by a test"]).map(drop)
+    }
+
+    /// Adds a user that may do everything; answers its URI for the node behind `address`.
+    ///
+    /// # Errors
+    /// As [`RabbitMqNode::ctl`].
+    pub fn uri_of(
+        &self,
+        user: &str,
+        password: &str,
+        address: SocketAddr,
+    ) -> anyhow::Result<String> {
+        self.ctl(&["add_user", user, password])?;
+        self.ctl(&["set_permissions", user, ".*", ".*", ".*"])?;
+        Ok(format!("amqp://{user}:{password}@{address}"))
+    }
+
+    /// The node's process stands still while `pause` runs.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn frozen(&self, pause: Duration) -> anyhow::Result<()> {
+        let pid = self.ctl(&["eval", "os:getpid()."])?;
+        let pid = pid.trim().trim_matches('"');
+        signal_process(pid, "STOP")?;
+        sleep(pause);
+        signal_process(pid, "CONT")
     }
 
     /// Ends the consumers of messages that are held longer than this, with a check every second. For

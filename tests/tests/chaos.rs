@@ -2,7 +2,7 @@
 
 use stoker_tests::chaos::{Broker, Mode, Settings, Store, run};
 
-async fn holds(broker: Broker, store: Store) -> anyhow::Result<()> {
+async fn holds(broker: Broker, store: Store, coordinators: u32) -> anyhow::Result<()> {
     let settings = Settings {
         jobs: 400,
         kills: 20,
@@ -11,6 +11,7 @@ async fn holds(broker: Broker, store: Store) -> anyhow::Result<()> {
         broker,
         store,
         workers: 3,
+        coordinators,
         mode: Mode::Chaos,
     };
     let report = run(settings).await?;
@@ -20,15 +21,15 @@ async fn holds(broker: Broker, store: Store) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_promise_holds_under_fire_on_the_embedded_broker() -> anyhow::Result<()> {
-    holds(Broker::Embedded, Store::Sqlite).await
+    holds(Broker::Embedded, Store::Sqlite, 1).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_promise_holds_under_fire_on_rabbitmq() -> anyhow::Result<()> {
-    holds(Broker::RabbitMq, Store::Sqlite).await
+    holds(Broker::RabbitMq, Store::Sqlite, 1).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_promise_holds_under_fire_on_postgres_and_rabbitmq() -> anyhow::Result<()> {
-    holds(Broker::RabbitMq, Store::Postgres).await
+    holds(Broker::RabbitMq, Store::Postgres, 2).await
 }

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use stoker_proto::status::is_retryable;
-use stoker_proto::v1::{Job, JobState, SubmitRequest};
+use stoker_proto::status::{explain, is_retryable};
+use stoker_proto::v1::{Job, JobState, SubmitBatchRequest, SubmitRequest};
 use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job, texts};
 use stoker_tests::poll;
+use stoker_tests::programs::memory;
 use stoker_tests::rabbitmq::RabbitMqNode;
 use stoker_tests::sync_fault::SyncFault;
 use stoker_tests::tcp_proxy::{Conditions, Direction, TcpProxy};
+use tokio::task::JoinSet;
+use tonic::Code;
 
 /// Of the fleets here: see `echo_fleet`.
 const LEASE: Duration = Duration::from_secs(6);
@@ -265,4 +268,53 @@ async fn fifty_running_jobs_need_no_second_attempt_when_the_coordinator_is_away(
         assert_eq!(job.attempts, 1, "{job:?}");
     }
     Ok(())
+}
+
+/// Far more than the fleet takes, at once: refused early, with a delay, and at no cost in memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_past_the_limits_is_refused_and_leaves_memory_flat() -> anyhow::Result<()> {
+    const CLIENTS: usize = 8;
+    const CALLS: usize = 60;
+    const BATCH_BYTES: usize = 1 << 20;
+    let limits = "[limits]\nmax-queued = 100\n";
+    let options = Options::echo("flood", "0ms");
+    let fleet = options.fleet.clone() + limits;
+    let mut fleet = Fleet::start(Options { fleet, ..options }).await?;
+    let coordinator = fleet.coordinator().pid();
+    fleet.submit_many(100, 1).await?;
+    let flood = async || {
+        let mut clients = JoinSet::new();
+        for _ in 0..CLIENTS {
+            let mut jobs = fleet.jobs().await?;
+            clients.spawn(async move {
+                for _ in 0..CALLS {
+                    let text = "x".repeat(BATCH_BYTES / 16);
+                    let job = echo_job(vec![text]);
+                    let request = SubmitBatchRequest { jobs: vec![job; 16] };
+                    let refused = jobs.submit_batch(request).await.expect_err("there is no room");
+                    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+                    assert!(explain(&refused).retry_after.is_some(), "{refused}");
+                }
+            });
+        }
+        while let Some(ended) = clients.join_next().await {
+            ended?;
+        }
+        anyhow::Ok(())
+    };
+    // The first one fills buffers and pools.
+    flood().await?;
+    let before = memory(coordinator)?;
+    for _ in 0..3 {
+        flood().await?;
+    }
+    let after = memory(coordinator)?;
+    let brought = (3 * CLIENTS * CALLS * BATCH_BYTES) as u64;
+    assert!(after < before + brought / 50, "{before} -> {after} after {brought} bytes");
+    // What was there is worked off, and there is room again.
+    fleet.add_worker()?;
+    poll::until("room for a job", PATIENCE, || async {
+        Ok(fleet.submit(texts(0, 1)).await.map(drop).map_err(|error| error.to_string()))
+    })
+    .await
 }

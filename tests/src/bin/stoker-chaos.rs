@@ -9,7 +9,7 @@ use stoker_tests::chaos::{Broker, Mode, Settings, Store, run};
 
 const USAGE: &str = "usage: stoker-chaos [--jobs N] [--kills N] [--seconds N] [--seed N] \
                      [--broker embedded|rabbitmq] [--store sqlite|postgres] \
-                     [--workers N] [--mode chaos|soak]";
+                     [--workers N] [--coordinators N] [--mode chaos|soak]";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
@@ -28,6 +28,9 @@ async fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     eprint!("chaos: BROKEN\n{}", report.findings.text());
+    if let Some(folder) = &report.kept {
+        eprintln!("chaos: logs and history are in {}", folder.display());
+    }
     Ok(ExitCode::FAILURE)
 }
 
@@ -40,6 +43,7 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Setti
         broker: Broker::Embedded,
         store: Store::Sqlite,
         workers: 3,
+        coordinators: 1,
         mode: Mode::Chaos,
     };
     while let Some(name) = arguments.next() {
@@ -50,6 +54,7 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Setti
             "--kills" => settings.kills = number()?,
             "--seconds" => settings.seconds = number()?,
             "--workers" => settings.workers = number()?,
+            "--coordinators" => settings.coordinators = number()?,
             "--seed" => settings.seed = value.parse().context(USAGE)?,
             "--broker" => {
                 settings.broker = match value.as_str() {
@@ -74,6 +79,9 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Setti
             }
             _ => bail!("{name}: {USAGE}"),
         }
+    }
+    if settings.coordinators > 1 && settings.store == Store::Sqlite {
+        bail!("several coordinators need --store postgres: {USAGE}");
     }
     Ok(settings)
 }

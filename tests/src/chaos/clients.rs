@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use serde::Serialize;
 use stoker_proto::client;
 use stoker_proto::v1::job_service_client::JobServiceClient;
 use stoker_proto::v1::result_part::Output;
@@ -21,16 +22,22 @@ use tonic::transport::Channel;
 
 use crate::fleet::echo_job;
 
-use super::check::{self, Findings};
-use super::{CANARY, Mode, Settings};
+use super::verdict::{self, Findings};
+use super::{CANARY, Mode, POISON, Settings, check};
 
 type Jobs = JobServiceClient<Channel>;
 
 const CLIENTS: u64 = 8;
-/// One job in so many kills its engine, is cancelled, is submitted once more under its key.
-const POISON: u32 = 100;
+const READERS: u64 = 2;
+/// One job in so many kills its engine, is cancelled, has a deadline, is submitted once more under its key,
+/// is submitted once more under its key with another input.
+const POISONED: u32 = 100;
 const CANCELLED: u32 = 20;
+const TIMED: u32 = 50;
 const REPEATED: u32 = 10;
+const CONFUSED: u32 = 50;
+/// Most refusals that are remembered.
+const REFUSALS: usize = 1_000;
 const MAX_ITEMS: u32 = 24;
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -38,16 +45,34 @@ const PAUSE: Duration = Duration::from_millis(50);
 const GIVE_UP: Duration = Duration::from_mins(3);
 
 /// What a job must answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Expected {
     pub texts: Vec<String>,
     pub poison: bool,
-    /// Somebody tried to cancel it.
-    pub cancelled: bool,
+    pub cancel: Cancel,
+    /// It may expire before it has run.
+    pub deadline: bool,
+}
+
+/// Whether somebody tried to cancel a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Cancel {
+    Never,
+    /// With an answer that leaves its end open, or with none.
+    Asked,
+    /// It was answered that the job is cancelled.
+    Answered,
+}
+
+impl Expected {
+    /// A job that must come back whole.
+    pub fn of(texts: Vec<String>) -> Self {
+        Self { texts, poison: false, cancel: Cancel::Never, deadline: false }
+    }
 }
 
 /// What the clients saw.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct History {
     /// Accepted jobs by id.
     pub accepted: BTreeMap<String, Expected>,
@@ -61,6 +86,10 @@ pub struct History {
     /// Tries without an answer: a call among them may or may not have taken effect.
     pub unknown: u64,
     pub refused: u64,
+    /// Keys that were taken for a second request with another input.
+    pub confused: Vec<String>,
+    /// What refusals said.
+    pub refusals: BTreeSet<String>,
     /// Jobs that were checked as soon as they had ended, and what was found then.
     pub verified: BTreeSet<String>,
     pub findings: Findings,
@@ -78,6 +107,13 @@ impl Shared {
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn heard(&self, status: &tonic::Status) {
+        let refusals = &mut self.history().refusals;
+        if refusals.len() < REFUSALS {
+            refusals.insert(status.message().to_owned());
+        }
+    }
 }
 
 /// The clients while they run.
@@ -89,17 +125,22 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn start(address: &str, settings: &Settings) -> Self {
+    /// Clients take turns with the coordinators' addresses.
+    pub(super) fn start(addresses: &[String], settings: &Settings) -> Self {
         let shared = Arc::new(Shared {
             history: Mutex::default(),
             unknown: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             done: AtomicBool::new(false),
         });
+        let address = |number: u64| {
+            let turn = usize::try_from(number).unwrap_or_default() % addresses.len();
+            addresses[turn].clone()
+        };
         let mut tasks = JoinSet::new();
         for number in 0..CLIENTS {
             let client = Client {
-                address: address.to_owned(),
+                address: address(number),
                 shared: Arc::clone(&shared),
                 random: StdRng::seed_from_u64(settings.seed.wrapping_add(number)),
                 settings: settings.clone(),
@@ -108,9 +149,12 @@ impl Clients {
             tasks.spawn(client.run(number));
         }
         let mut readers = JoinSet::new();
-        readers.spawn(read(address.to_owned(), Arc::clone(&shared), settings.seed));
+        for number in 0..READERS {
+            let seed = settings.seed.wrapping_add(number);
+            readers.spawn(read(address(number), Arc::clone(&shared), seed));
+        }
         if settings.mode == Mode::Soak {
-            readers.spawn(verify(address.to_owned(), Arc::clone(&shared)));
+            readers.spawn(verify(address(0), Arc::clone(&shared)));
         }
         Self { shared, tasks, readers }
     }
@@ -154,35 +198,57 @@ impl Client {
 
     async fn one_job(&mut self, client: u64, job: u64) {
         let key = format!("chaos-{}-{client}-{job}", self.settings.seed);
-        let poison = self.random.random_ratio(1, POISON);
+        let poison = self.random.random_ratio(1, POISONED);
         let items = self.random.random_range(1..=MAX_ITEMS);
         let texts: Vec<String> = if poison {
-            vec!["poison".to_owned()]
+            vec![format!("{POISON} {key}")]
         } else {
             (0..items).map(|item| format!("{CANARY} {key} {item}")).collect()
         };
-        let spec = JobSpec { idempotency_key: key.clone(), ..echo_job(texts.clone()) };
+        let deadline = !poison && self.random.random_ratio(1, TIMED);
+        let after = Duration::from_millis(self.random.random_range(50..3_000));
+        let spec = JobSpec {
+            idempotency_key: key.clone(),
+            deadline_after: deadline.then(|| after.try_into().ok()).flatten(),
+            ..echo_job(texts.clone())
+        };
         let Some(id) = self.submit(&spec).await else {
             self.shared.history().given_up.push(key);
             return;
         };
-        let cancelled = !poison && self.random.random_ratio(1, CANCELLED);
-        let expected = Expected { texts, poison, cancelled };
+        let cancel = !poison && self.random.random_ratio(1, CANCELLED);
+        let asked = if cancel { Cancel::Asked } else { Cancel::Never };
+        let expected = Expected { texts, poison, cancel: asked, deadline };
         self.shared.history().accepted.insert(id.clone(), expected);
         if self.random.random_ratio(1, REPEATED) {
             let again = self.submit(&spec).await;
             if again.is_some_and(|again| again != id) {
-                self.shared.history().doubled.push(key);
+                self.shared.history().doubled.push(key.clone());
             }
         }
-        if cancelled {
+        if self.random.random_ratio(1, CONFUSED) {
+            let other = JobSpec { idempotency_key: key.clone(), ..echo_job(vec![key.clone()]) };
+            if self.submit(&other).await.is_some() {
+                self.shared.history().confused.push(key);
+            }
+        }
+        if cancel {
             sleep(Duration::from_millis(self.random.random_range(0..500))).await;
-            let request = CancelRequest { job_id: id };
-            let cancel = move |mut jobs: Jobs| {
-                let request = request.clone();
-                async move { jobs.cancel(request).await.map(drop) }
-            };
-            self.call(cancel).await;
+            self.cancel(id).await;
+        }
+    }
+
+    async fn cancel(&mut self, id: String) {
+        let request = CancelRequest { job_id: id.clone() };
+        let cancel = move |mut jobs: Jobs| {
+            let request = request.clone();
+            async move { Ok(jobs.cancel(request).await?.into_inner().job) }
+        };
+        let answered = self.call(cancel).await.flatten();
+        if answered.is_some_and(|job| job.state() == JobState::Cancelled)
+            && let Some(expected) = self.shared.history().accepted.get_mut(&id)
+        {
+            expected.cancel = Cancel::Answered;
         }
     }
 
@@ -213,10 +279,12 @@ impl Client {
             match timeout(CALL_LIMIT, call(jobs.clone())).await {
                 Ok(Ok(answer)) => return Some(answer),
                 Ok(Err(status)) if stoker_proto::status::is_retryable(&status) => {
+                    self.shared.heard(&status);
                     self.shared.unknown.fetch_add(1, Ordering::Relaxed);
                     self.jobs = None;
                 }
-                Ok(Err(_)) => {
+                Ok(Err(status)) => {
+                    self.shared.heard(&status);
                     self.shared.refused.fetch_add(1, Ordering::Relaxed);
                     return None;
                 }
@@ -282,7 +350,7 @@ async fn verify(address: String, shared: Arc<Shared>) {
 
 async fn verify_one(client: &Jobs, id: &str, shared: &Shared) -> anyhow::Result<()> {
     let job = get(client, id).await?;
-    if !check::is_terminal(job.state()) {
+    if !verdict::is_terminal(job.state()) {
         return Ok(());
     }
     let (expected, read) = {
@@ -290,8 +358,9 @@ async fn verify_one(client: &Jobs, id: &str, shared: &Shared) -> anyhow::Result<
         (history.accepted.get(id).cloned(), history.read.get(id).cloned())
     };
     let Some(expected) = expected else { return Ok(()) };
+    let stored = check::stored(client, &job).await?;
     let mut findings = Findings::default();
-    check::one_job(client, &job, &expected, read.as_ref(), &mut findings).await?;
+    verdict::one_job(&job, &expected, stored.as_deref(), read.as_deref(), &mut findings);
     let mut history = shared.history();
     history.accepted.remove(id);
     history.read.remove(id);

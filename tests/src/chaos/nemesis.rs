@@ -1,6 +1,9 @@
 //! What goes wrong, in an order that the seed decides; and how everything is made well again.
+//!
+//! Two hands break things at the same time: one the fleet's processes, the other its surroundings.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -9,14 +12,16 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::postgres::PostgresServer;
 use crate::rabbitmq::RabbitMqNode;
+use crate::tcp_proxy::{Conditions, Direction, TcpProxy};
 
 use super::{Broker, Mode, Settings, Stage, Store, answers};
 
-/// Past its lease, which is 6 s.
-const ZOMBIE: Duration = Duration::from_secs(8);
+/// Past its lease, which is 6 s; and past a leader's term, which is 5 s.
+const ASLEEP: Duration = Duration::from_secs(8);
 const FREEZE: Duration = Duration::from_secs(3);
-const ALARM: Duration = Duration::from_secs(3);
+const BAD_WEATHER: Duration = Duration::from_secs(4);
 
 /// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,36 +35,57 @@ pub enum Fault {
     TerminateWorker,
     /// A worker sleeps past its lease and wakes up.
     Zombie,
+    /// A coordinator sleeps past its term.
     PauseCoordinator,
     CutWorkers,
     FreezeWorkers,
+    /// Little at a time, late, in small pieces.
+    SlowWorkers,
+    OneWayWorkers,
+    ResetWorkers,
     KillBroker,
-    BrokerAlarm,
+    FreezeBroker,
+    MemoryAlarm,
+    DiskAlarm,
     PurgeQueue,
     CloseBrokerConnections,
+    CutBroker,
+    StallBroker,
     KillDatabase,
+    CutDatabase,
+    StallDatabase,
 }
 
 impl Fault {
     /// With their weights.
-    const OF_FLEET: [(Self, u32); 7] = [
+    const OF_FLEET: [(Self, u32); 5] = [
         (Self::KillWorker, 40),
         (Self::KillEngine, 10),
         (Self::TerminateWorker, 10),
         (Self::Zombie, 4),
         (Self::PauseCoordinator, 3),
-        (Self::CutWorkers, 6),
-        (Self::FreezeWorkers, 4),
     ];
     /// Those that end every process that could be measured over time.
     const OF_EVERYBODY: [(Self, u32); 2] = [(Self::KillCoordinator, 20), (Self::KillAllWorkers, 3)];
-    const OF_BROKER: [(Self, u32); 4] = [
-        (Self::KillBroker, 5),
-        (Self::BrokerAlarm, 2),
-        (Self::PurgeQueue, 4),
-        (Self::CloseBrokerConnections, 4),
+    const OF_NETWORK: [(Self, u32); 5] = [
+        (Self::CutWorkers, 5),
+        (Self::FreezeWorkers, 3),
+        (Self::SlowWorkers, 1),
+        (Self::OneWayWorkers, 1),
+        (Self::ResetWorkers, 1),
     ];
-    const OF_DATABASE: [(Self, u32); 1] = [(Self::KillDatabase, 5)];
+    const OF_BROKER: [(Self, u32); 8] = [
+        (Self::KillBroker, 5),
+        (Self::FreezeBroker, 1),
+        (Self::MemoryAlarm, 1),
+        (Self::DiskAlarm, 1),
+        (Self::PurgeQueue, 4),
+        (Self::CloseBrokerConnections, 2),
+        (Self::CutBroker, 2),
+        (Self::StallBroker, 1),
+    ];
+    const OF_DATABASE: [(Self, u32); 3] =
+        [(Self::KillDatabase, 5), (Self::CutDatabase, 2), (Self::StallDatabase, 1)];
 
     /// Processes of ours that it ends.
     const fn kills(self, workers: u32) -> u32 {
@@ -68,15 +94,7 @@ impl Fault {
                 1
             }
             Self::KillAllWorkers => workers,
-            Self::Zombie
-            | Self::PauseCoordinator
-            | Self::CutWorkers
-            | Self::FreezeWorkers
-            | Self::KillBroker
-            | Self::BrokerAlarm
-            | Self::PurgeQueue
-            | Self::CloseBrokerConnections
-            | Self::KillDatabase => 0,
+            _ => 0,
         }
     }
 }
@@ -84,139 +102,334 @@ impl Fault {
 /// What was done.
 #[derive(Debug, Default, Clone, Serialize)]
 pub struct Faults {
+    /// Processes of ours that were ended.
     pub kills: u32,
     pub by_kind: BTreeMap<Fault, u32>,
+    /// Those that were meant and found nobody.
+    pub missed: BTreeMap<Fault, u32>,
+}
+
+impl Faults {
+    fn note(&mut self, fault: Fault, done: Option<u32>) {
+        self.kills += done.unwrap_or_default();
+        let counts = if done.is_some() { &mut self.by_kind } else { &mut self.missed };
+        *counts.entry(fault).or_default() += 1;
+    }
+
+    /// How often a kind was done.
+    pub(super) fn of(&self, fault: Fault) -> u32 {
+        self.by_kind.get(&fault).copied().unwrap_or_default()
+    }
+
+    /// Jobs whose leases may have ended with these faults, at most: those of a worker that was killed or
+    /// cut off. A coordinator, a broker or a database that is away costs no lease.
+    pub(super) fn leases_at_stake(&self, workers: u32, slots: u32) -> u64 {
+        let [one, all] = [
+            [Fault::KillWorker, Fault::TerminateWorker, Fault::Zombie].as_slice(),
+            &[
+                Fault::KillAllWorkers,
+                Fault::CutWorkers,
+                Fault::FreezeWorkers,
+                Fault::SlowWorkers,
+                Fault::OneWayWorkers,
+                Fault::ResetWorkers,
+            ],
+        ]
+        .map(|kinds| kinds.iter().map(|kind| u64::from(self.of(*kind))).sum::<u64>());
+        (one + all * u64::from(workers)) * u64::from(slots)
+    }
 }
 
 /// Which faults, in which order: each kind as often as its weight asks for, and at least once.
-fn deck(settings: &Settings, random: &mut StdRng) -> Vec<Fault> {
+fn deal(settings: &Settings, random: &mut StdRng) -> [Vec<Fault>; 2] {
     let of = |holds: bool, faults: &'static [(Fault, u32)]| if holds { faults } else { &[] };
-    let all: Vec<(Fault, u32)> = [
-        &Fault::OF_FLEET[..],
-        of(settings.mode == Mode::Chaos, &Fault::OF_EVERYBODY),
+    let fleet = [&Fault::OF_FLEET[..], of(settings.mode == Mode::Chaos, &Fault::OF_EVERYBODY)];
+    let around = [
+        &Fault::OF_NETWORK[..],
         of(settings.broker == Broker::RabbitMq, &Fault::OF_BROKER),
         of(settings.store == Store::Postgres, &Fault::OF_DATABASE),
-    ]
-    .concat();
-    let kills: u32 = all.iter().map(|(fault, weight)| fault.kills(settings.workers) * weight).sum();
+    ];
+    let fleet = fleet.concat();
+    let kills: u32 =
+        fleet.iter().map(|(fault, weight)| fault.kills(settings.workers) * weight).sum();
     let times = |weight: u32| (settings.kills * weight).div_ceil(kills.max(1)) as usize;
-    let mut deck: Vec<Fault> = all
-        .into_iter()
-        .flat_map(|(fault, weight)| std::iter::repeat_n(fault, times(weight)))
-        .collect();
-    deck.shuffle(random);
-    deck
+    [fleet, around.concat()].map(|faults| {
+        let mut deck: Vec<Fault> = faults
+            .into_iter()
+            .flat_map(|(fault, weight)| std::iter::repeat_n(fault, times(weight)))
+            .collect();
+        deck.shuffle(random);
+        deck
+    })
 }
 
-/// Breaks one thing after the other, evenly over the time of the run, and longer where it takes longer.
+/// Breaks one thing after the other with each hand, evenly over the time of the run, and longer where it
+/// takes longer.
 pub(super) async fn torment(stage: &mut Stage) -> anyhow::Result<Faults> {
     let mut random = StdRng::seed_from_u64(stage.settings.seed ^ 0x6e65_6d65_7369_7300);
-    let mut faults = Faults::default();
     let end = Instant::now() + Duration::from_secs(stage.settings.seconds.into());
-    let deck = deck(&stage.settings, &mut random);
-    for (done, fault) in (0..).zip(&deck) {
-        let left = u32::try_from(deck.len() - done).unwrap_or(u32::MAX);
-        sleep(end.saturating_duration_since(Instant::now()) / (left + 1)).await;
-        inflict(*fault, stage, &mut random).await?;
-        faults.kills += fault.kills(stage.settings.workers);
-        *faults.by_kind.entry(*fault).or_default() += 1;
-    }
+    let [fleet, around] = deal(&stage.settings, &mut random);
+    let surroundings = stage.surroundings();
+    let mut faults = Faults::default();
+    let mut others = Faults::default();
+    let of_fleet = async {
+        for (done, fault) in fleet.iter().enumerate() {
+            pause(end, fleet.len() - done).await;
+            let done = break_fleet(*fault, stage, &mut random).await?;
+            faults.note(*fault, done);
+        }
+        anyhow::Ok(())
+    };
+    let of_surroundings = async {
+        for (done, fault) in around.iter().enumerate() {
+            pause(end, around.len() - done).await;
+            surroundings.break_by(*fault).await?;
+            others.note(*fault, Some(0));
+        }
+        anyhow::Ok(())
+    };
+    let (of_fleet, of_surroundings) = tokio::join!(of_fleet, of_surroundings);
+    of_fleet?;
+    of_surroundings?;
     sleep_until(end).await;
+    faults.by_kind.extend(others.by_kind);
     Ok(faults)
 }
 
-async fn inflict(fault: Fault, stage: &mut Stage, random: &mut StdRng) -> anyhow::Result<()> {
+/// So that what is left is spread over the time that is left.
+async fn pause(end: Instant, left: usize) {
+    let left = u32::try_from(left).unwrap_or(u32::MAX);
+    sleep(end.saturating_duration_since(Instant::now()) / left.saturating_add(1)).await;
+}
+
+/// How many processes it ended; `None` when there was nobody to hit.
+async fn break_fleet(
+    fault: Fault,
+    stage: &mut Stage,
+    random: &mut StdRng,
+) -> anyhow::Result<Option<u32>> {
     let mut living = stage.fleet.living_workers()?;
     if stage.settings.mode == Mode::Soak {
         // The one whose resources are measured.
         living.retain(|worker| *worker != 0);
     }
-    let victim = living.get(random.random_range(0..living.len().max(1))).copied();
-    match (fault, victim) {
-        (Fault::KillWorker, Some(victim)) => {
+    let victims = living.len();
+    let coordinator = random.random_range(0..stage.fleet.coordinators());
+    match fault {
+        Fault::KillCoordinator => {
+            stage.fleet.talk_to(coordinator);
+            stage.fleet.coordinator().kill9();
+            let started = stage.fleet.start_coordinator().await;
+            stage.fleet.talk_to(0);
+            return started.map(|()| Some(1));
+        }
+        Fault::PauseCoordinator => {
+            stage.fleet.talk_to(coordinator);
+            stage.fleet.coordinator().signal("STOP")?;
+            sleep(if stage.fleet.coordinators() > 1 { ASLEEP } else { FREEZE }).await;
+            stage.fleet.coordinator().signal("CONT")?;
+            stage.fleet.talk_to(0);
+            return Ok(Some(0));
+        }
+        _ => {}
+    }
+    if living.is_empty() {
+        return Ok(None);
+    }
+    let victim = living[random.random_range(0..victims)];
+    match fault {
+        Fault::KillWorker => {
             stage.fleet.worker(victim).kill9();
             stage.add_worker()?;
         }
-        (Fault::KillAllWorkers, _) => {
-            for victim in living {
-                stage.fleet.worker(victim).kill9();
+        Fault::KillAllWorkers => {
+            for victim in &living {
+                stage.fleet.worker(*victim).kill9();
                 stage.add_worker()?;
             }
+            return Ok(Some(u32::try_from(victims)?));
         }
-        (Fault::KillEngine, Some(victim)) => {
-            for engine in crate::programs::children(stage.fleet.worker(victim).pid())? {
-                // It may have ended by itself.
-                let _ = engine.kill9();
-            }
+        Fault::KillEngine => {
+            let engines = crate::programs::children(stage.fleet.worker(victim).pid())?;
+            // One may have ended by itself.
+            let killed = engines.into_iter().filter(|engine| engine.kill9().is_ok()).count();
+            return Ok((killed > 0).then_some(u32::try_from(killed)?));
         }
-        (Fault::TerminateWorker, Some(victim)) => {
+        Fault::TerminateWorker => {
             stage.fleet.worker(victim).signal("TERM")?;
             stage.add_worker()?;
         }
-        (Fault::Zombie, Some(victim)) => {
+        Fault::Zombie => {
             stage.fleet.worker(victim).signal("STOP")?;
-            sleep(ZOMBIE).await;
+            sleep(ASLEEP).await;
             stage.fleet.worker(victim).signal("CONT")?;
+            return Ok(Some(0));
         }
-        (Fault::KillCoordinator, _) => {
-            stage.fleet.coordinator().kill9();
-            stage.fleet.start_coordinator().await?;
-        }
-        (Fault::PauseCoordinator, _) => {
-            stage.fleet.coordinator().signal("STOP")?;
-            sleep(FREEZE).await;
-            stage.fleet.coordinator().signal("CONT")?;
-        }
-        (Fault::CutWorkers, _) => stage.to_coordinator.cut(),
-        (Fault::FreezeWorkers, _) => {
-            stage.to_coordinator.freeze();
-            sleep(FREEZE).await;
-            stage.to_coordinator.thaw();
-        }
-        (Fault::KillDatabase, _) => {
-            if let Some(server) = stage.database.clone() {
+        _ => return Ok(None),
+    }
+    Ok(Some(1))
+}
+
+/// What a fleet stands on, and the network between.
+pub(super) struct Surroundings {
+    pub(super) to_coordinators: Vec<Arc<TcpProxy>>,
+    pub(super) broker: Option<(Arc<RabbitMqNode>, Arc<TcpProxy>)>,
+    pub(super) database: Option<(Arc<PostgresServer>, Arc<TcpProxy>)>,
+}
+
+impl Surroundings {
+    async fn break_by(&self, fault: Fault) -> anyhow::Result<()> {
+        match (fault, &self.broker, &self.database) {
+            (
+                Fault::CutWorkers
+                | Fault::FreezeWorkers
+                | Fault::SlowWorkers
+                | Fault::OneWayWorkers
+                | Fault::ResetWorkers,
+                ..,
+            ) => disturb(fault, &self.to_coordinators).await,
+            (Fault::CutBroker, Some((_, network)), _)
+            | (Fault::CutDatabase, _, Some((_, network))) => network.cut(),
+            (Fault::StallBroker, Some((_, network)), _)
+            | (Fault::StallDatabase, _, Some((_, network))) => stall(network).await,
+            (Fault::KillDatabase, _, Some((server, _))) => {
+                let server = Arc::clone(server);
                 let kill = move || {
                     server.kill9();
                     server.restart()
                 };
                 tokio::task::spawn_blocking(kill).await??;
             }
+            (fault, Some((node, _)), _) => {
+                let node = Arc::clone(node);
+                tokio::task::spawn_blocking(move || break_broker(fault, &node)).await??;
+            }
+            (_, None, _) => {}
         }
-        (broken, _) => break_broker(broken, stage).await?,
+        Ok(())
     }
-    Ok(())
 }
 
-async fn break_broker(fault: Fault, stage: &Stage) -> anyhow::Result<()> {
-    let Some(node) = stage.broker.clone() else { return Ok(()) };
-    let act = move |node: &RabbitMqNode| match fault {
+async fn stall(network: &TcpProxy) {
+    network.freeze();
+    sleep(FREEZE).await;
+    network.thaw();
+}
+
+/// What happens between the workers and all coordinators.
+async fn disturb(fault: Fault, networks: &[Arc<TcpProxy>]) {
+    let conditions = match fault {
+        Fault::SlowWorkers => Conditions {
+            latency: Duration::from_millis(2),
+            slice: 300,
+            bytes_per_second: 100_000,
+            ..Conditions::default()
+        },
+        Fault::OneWayWorkers => {
+            Conditions { swallow: Some(Direction::FromTarget), ..Conditions::default() }
+        }
+        Fault::ResetWorkers => Conditions { reset_after: 10_000, ..Conditions::default() },
+        _ => Conditions::default(),
+    };
+    for network in networks {
+        match fault {
+            Fault::CutWorkers => network.cut(),
+            Fault::FreezeWorkers => network.freeze(),
+            _ => network.set(conditions),
+        }
+    }
+    match fault {
+        Fault::CutWorkers => return,
+        Fault::FreezeWorkers => sleep(FREEZE).await,
+        _ => sleep(BAD_WEATHER).await,
+    }
+    for network in networks {
+        network.thaw();
+        network.set(Conditions::default());
+        if fault == Fault::OneWayWorkers {
+            // What was swallowed never comes.
+            network.cut();
+        }
+    }
+}
+
+fn break_broker(fault: Fault, node: &RabbitMqNode) -> anyhow::Result<()> {
+    let for_a_while = |set: &[&str], reset: &[&str]| {
+        node.ctl(set)?;
+        std::thread::sleep(FREEZE);
+        node.ctl(reset).map(drop)
+    };
+    match fault {
         Fault::KillBroker => {
             node.kill9();
             node.restart()
         }
-        Fault::PurgeQueue => {
-            let queue = "stoker.chaos.jobs.default.echo";
-            node.ctl(&["purge_queue", queue]).map(drop)
-        }
+        Fault::FreezeBroker => node.frozen(FREEZE),
+        Fault::PurgeQueue => node.ctl(&["purge_queue", "stoker.chaos.jobs.default.echo"]).map(drop),
         Fault::CloseBrokerConnections => node.stop_connections(),
-        Fault::BrokerAlarm => {
-            node.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"])?;
-            std::thread::sleep(ALARM);
-            node.ctl(&["set_vm_memory_high_watermark", "0.4"]).map(drop)
+        Fault::MemoryAlarm => for_a_while(
+            &["set_vm_memory_high_watermark", "absolute", "1MB"],
+            &["set_vm_memory_high_watermark", "0.4"],
+        ),
+        Fault::DiskAlarm => {
+            for_a_while(&["set_disk_free_limit", "100000GB"], &["set_disk_free_limit", "50MB"])
         }
         _ => Ok(()),
-    };
-    tokio::task::spawn_blocking(move || act(&node)).await?
+    }
 }
 
 /// Everything runs again, with as many workers as at the start.
 pub(super) async fn heal(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.to_coordinator.thaw();
-    if stage.fleet.coordinator().ended()?.is_some() {
-        stage.fleet.start_coordinator().await?;
+    for number in 0..stage.fleet.coordinators() {
+        stage.fleet.talk_to(number);
+        if stage.fleet.coordinator().ended()?.is_some() {
+            stage.fleet.start_coordinator().await?;
+        }
+        answers(&stage.fleet).await?;
     }
+    stage.fleet.talk_to(0);
     while stage.fleet.living_workers()?.len() < stage.settings.workers as usize {
         stage.add_worker()?;
     }
-    answers(&stage.fleet).await
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(kills: u32) -> Settings {
+        Settings {
+            jobs: 1,
+            kills,
+            seconds: 1,
+            seed: 1,
+            broker: Broker::RabbitMq,
+            store: Store::Postgres,
+            workers: 3,
+            coordinators: 2,
+            mode: Mode::Chaos,
+        }
+    }
+
+    #[test]
+    fn a_long_run_is_dealt_what_a_release_asks_for() {
+        let decks = deal(&settings(2_000), &mut StdRng::seed_from_u64(1));
+        let all = decks.concat();
+        let of = |kind: &[Fault]| all.iter().filter(|fault| kind.contains(fault)).count();
+        assert!(all.iter().map(|fault| fault.kills(3)).sum::<u32>() >= 2_000);
+        assert!(of(&[Fault::KillBroker]) >= 100);
+        assert!(of(&[Fault::KillDatabase]) >= 100);
+        assert!(of(&[Fault::CutWorkers, Fault::FreezeWorkers, Fault::CutBroker]) >= 200);
+        assert!(of(&[Fault::KillAllWorkers]) >= 20);
+    }
+
+    #[test]
+    fn a_short_run_has_each_kind_and_a_seed_decides_the_order() {
+        let deal = |seed| deal(&settings(10), &mut StdRng::seed_from_u64(seed));
+        let kinds: std::collections::BTreeSet<Fault> = deal(1).concat().into_iter().collect();
+        assert_eq!(kinds.len(), 23);
+        assert_eq!(deal(1), deal(1));
+        assert_ne!(deal(1), deal(2));
+    }
 }

@@ -10,6 +10,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::programs::memory;
+
 use super::Stage;
 
 const EVERY: Duration = Duration::from_secs(5);
@@ -115,7 +117,7 @@ pub(super) fn watch(stage: &mut Stage) -> Watch {
     let (coordinator, worker) = (stage.fleet.coordinator().pid(), stage.fleet.worker(0).pid());
     let store = match &stage.database {
         None => stage.fleet.folder().join("data"),
-        Some(server) => server.tables(),
+        Some((server, _)) => server.tables(),
     };
     let of = |name, noise, source| Series { name, noise, source };
     let series = vec![
@@ -159,14 +161,6 @@ impl Source {
             Self::Space(folder) => Ok(space(folder)),
         }
     }
-}
-
-fn memory(pid: u32) -> anyhow::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("reading memory")?;
-    let kib =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    let kib: u64 = kib.context("a process without memory")?.trim().parse()?;
-    Ok(kib << 10)
 }
 
 /// Files come and go while this reads.
