@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use stoker_core::units::HumanDuration;
 
 use crate::commands::{
-    cancel, check, completions, dead_letters, demo, dev, get, list, models, queues, results, retry,
-    status, submit, version, watch, workers,
+    cancel, check, completions, dead_letters, demo, dev, get, list, models, plan, queues, results,
+    retry, simulate, status, submit, version, watch, workers,
 };
 use crate::exit;
 use crate::terminal::OutputFormat;
@@ -95,6 +95,8 @@ pub(crate) enum Command {
     #[command(visible_alias = "dlq")]
     DeadLetters(dead_letters::Args),
     Check(check::Args),
+    Plan(plan::Args),
+    Simulate(Box<simulate::Args>),
     Dev(dev::Args),
     Demo(demo::Args),
     Completions(completions::Args),

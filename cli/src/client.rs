@@ -112,6 +112,8 @@ calls! {
     fleet_status of admin, Brief, "get the fleet's status":
         FleetStatusRequest -> FleetStatusResponse;
     list_queues of admin, Brief, "list queues": ListQueuesRequest -> ListQueuesResponse;
+    observe_demand of admin, Brief, "observe the demand":
+        ObserveDemandRequest -> ObserveDemandResponse;
     list_workers of admin, Brief, "list workers": ListWorkersRequest -> ListWorkersResponse;
     cordon_worker of admin, Brief, "cordon the worker":
         CordonWorkerRequest -> CordonWorkerResponse;

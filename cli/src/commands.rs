@@ -10,9 +10,11 @@ mod each;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod models;
+pub(crate) mod plan;
 pub(crate) mod queues;
 pub(crate) mod results;
 pub(crate) mod retry;
+pub(crate) mod simulate;
 pub(crate) mod status;
 pub(crate) mod submit;
 pub(crate) mod version;
@@ -39,6 +41,8 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Queues(args) => queues::run(args, context).await,
         Command::DeadLetters(args) => dead_letters::run(args, context).await,
         Command::Check(args) => check::run(&args, context),
+        Command::Plan(args) => plan::run(args, context).await,
+        Command::Simulate(args) => Box::pin(simulate::run(*args, context)).await,
         Command::Dev(args) => Box::pin(dev::run(args, context)).await,
         Command::Demo(args) => Box::pin(demo::run(args, context)).await,
         Command::Completions(args) => completions::run(&args, context),

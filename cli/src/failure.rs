@@ -52,6 +52,11 @@ impl Failure {
         self
     }
 
+    /// What was wrong, without what to do about it.
+    pub(crate) fn message(&self) -> &str {
+        self.lines.first().map_or("", String::as_str)
+    }
+
     pub(crate) const fn exit(&self) -> Exit {
         self.exit
     }

@@ -6,7 +6,7 @@ mod source;
 
 use std::collections::BTreeMap;
 
-pub(crate) use source::{Form, Source, read};
+pub(crate) use source::{Form, Source, read, read_bytes};
 
 /// Texts that belong together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 mod counts;
+mod demand;
 mod error;
 mod filter;
 mod job_row;
@@ -27,6 +28,7 @@ use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
 
 pub use counts::{Counts, StateCounts};
+pub use demand::{Demand, DemandSlot};
 pub use error::{Cause, StoreError};
 pub use types::{
     AttemptRef, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome,
@@ -175,6 +177,9 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// Acceptance time of the job that waits longest: queued or dispatched, and never started.
     async fn oldest_waiting(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError>;
+
+    /// What waits now, and, from a time on, what happened to jobs that were accepted since then.
+    async fn demand(&self, since: Option<Timestamp>) -> Result<Vec<Demand>, StoreError>;
 
     /// Tells the other coordinators of the workers that this one has, and learns of all; `None` when
     /// there are no others.

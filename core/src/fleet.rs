@@ -20,6 +20,7 @@ mod plan;
 mod policy;
 mod pool;
 mod provision;
+mod recall;
 mod report;
 mod roster;
 mod snapshot;
@@ -40,6 +41,7 @@ pub use input::{Hold, Part, STALE_AFTER};
 pub use memory::Memory;
 pub use plan::{INTERVAL, Plan, Planned, Step, plan};
 pub use policy::{Policy, PoolPolicy};
+pub use recall::{PastSlot, recall};
 pub use report::{Findings, LaunchReason, Note, PoolReport, RemoveReason, Report};
 pub use snapshot::{
     Instance, InstanceState, Market, Notice, PoolSnapshot, Queue, Reading, Snapshot, Waiting,

@@ -4,10 +4,14 @@
 //! against the same jobs, prices and losses. It is deterministic: the same inputs and seed give the same result.
 
 pub mod baseline;
+#[cfg(feature = "bench")]
 pub mod bench;
+#[cfg(feature = "bench")]
 pub mod bound;
 pub mod cases;
+pub mod catalog;
 pub mod clairvoyant;
+#[cfg(feature = "bench")]
 pub mod cli;
 pub mod job;
 pub mod market;
@@ -19,5 +23,8 @@ pub mod score;
 pub mod speed;
 pub mod suite;
 pub mod synthetic;
+pub mod timeline;
 pub mod trace;
+pub mod ways;
+pub mod what_if;
 pub mod world;

@@ -65,13 +65,29 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn parse(name: &str, form: Form, from: impl Read) -> Result<Input, InputError> {
+/// The bytes of a file, or of standard input where the path is `-`, with what to call it. Blocks.
+pub(crate) fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), InputError> {
+    if path.as_os_str() == "-" {
+        let name = "standard input".to_owned();
+        return all_of(&name, io::stdin().lock()).map(|bytes| (name, bytes));
+    }
+    let name = path.display().to_string();
+    let file = open(path).map_err(|error| read_error(&name, &error))?;
+    all_of(&name, file).map(|bytes| (name, bytes))
+}
+
+fn all_of(name: &str, from: impl Read) -> Result<Vec<u8>, InputError> {
     let mut bytes = Vec::new();
     from.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| read_error(name, &error))?;
     if bytes.len() as u64 > MAX_BYTES {
         let limit = format!("{} MiB", MAX_BYTES >> 20);
         return Err(InputError::TooLarge { name: name.to_owned(), limit });
     }
+    Ok(bytes)
+}
+
+fn parse(name: &str, form: Form, from: impl Read) -> Result<Input, InputError> {
+    let bytes = all_of(name, from)?;
     match form {
         Form::Lines => lines::parse(name, &bytes),
         Form::Jsonl => jsonl::parse(name, &bytes),

@@ -7,15 +7,21 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use stoker_proto::v1;
 use stoker_proto::v1::admin_service_server::{AdminService, AdminServiceServer};
 use stoker_proto::v1::job_service_server::{JobService, JobServiceServer};
+use stoker_proto::well_known;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
+/// What the fake's clock says, in seconds since 1970.
+pub(crate) const NOW: i64 = 1_700_000_010;
+
 /// Script and memory of the fake.
 #[derive(Debug, Default)]
 pub(crate) struct State {
+    /// Calls that are answered as usual before the failures begin.
+    pub(crate) answer_first: usize,
     /// Answers of the next calls of whatever kind, before the usual ones.
     pub(crate) failures: VecDeque<Status>,
     pub(crate) jobs: BTreeMap<String, v1::Job>,
@@ -28,6 +34,9 @@ pub(crate) struct State {
     /// `Watch` never ends.
     pub(crate) watch_for_ever: bool,
     pub(crate) workers_ready: u32,
+    pub(crate) demands: Vec<v1::Demand>,
+    /// No worker is listed.
+    pub(crate) no_workers: bool,
     /// Keys of all jobs of all submissions, failed ones included.
     pub(crate) keys: Vec<String>,
     pub(crate) specs: Vec<v1::JobSpec>,
@@ -86,6 +95,10 @@ impl Handler {
         state.requests.push(what);
         let tenant = metadata.get("stoker-tenant").map(|name| name.to_str().unwrap().to_owned());
         state.tenant = tenant.or_else(|| state.tenant.take());
+        if state.answer_first > 0 {
+            state.answer_first -= 1;
+            return Ok(());
+        }
         state.failures.pop_front().map_or(Ok(()), Err)
     }
 
@@ -268,12 +281,25 @@ impl AdminService for Handler {
         }))
     }
 
+    async fn observe_demand(
+        &self,
+        request: Request<v1::ObserveDemandRequest>,
+    ) -> Result<Response<v1::ObserveDemandResponse>, Status> {
+        let history = request.get_ref().history.as_ref().map(|history| history.seconds);
+        self.begin(format!("demand {history:?}"), request.metadata())?;
+        let state = self.0.lock().unwrap();
+        let observed_at = Some(well_known::Timestamp { seconds: NOW, nanos: 0 });
+        Ok(Response::new(v1::ObserveDemandResponse { observed_at, demands: state.demands.clone() }))
+    }
+
     async fn list_workers(
         &self,
         request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
         self.begin("workers".into(), request.metadata())?;
-        Ok(Response::new(v1::ListWorkersResponse { workers: vec![worker("w1")] }))
+        let none = self.0.lock().unwrap().no_workers;
+        let workers = if none { Vec::new() } else { vec![worker("w1")] };
+        Ok(Response::new(v1::ListWorkersResponse { workers }))
     }
 
     async fn cordon_worker(
@@ -346,6 +372,8 @@ fn worker(id: &str) -> v1::Worker {
         pool: "default".into(),
         state: v1::WorkerState::Ready as i32,
         slots: 4,
+        registered_at: Some(well_known::Timestamp { seconds: NOW - 600, nanos: 0 }),
+        last_seen_at: Some(well_known::Timestamp { seconds: NOW, nanos: 0 }),
         ..v1::Worker::default()
     }
 }

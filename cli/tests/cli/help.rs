@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::process::stoker;
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 27] = [
     &[],
     &["submit"],
     &["get"],
@@ -28,6 +28,8 @@ const COMMANDS: [&[&str]; 25] = [
     &["dead-letters", "redrive"],
     &["dead-letters", "discard"],
     &["check"],
+    &["plan"],
+    &["simulate"],
     &["dev"],
     &["demo"],
     &["completions"],

@@ -6,6 +6,7 @@
 mod dev;
 mod fake;
 mod help;
+mod planning;
 mod process;
 mod reading;
 mod submitting;

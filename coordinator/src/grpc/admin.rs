@@ -1,6 +1,7 @@
 //! `AdminService`: what operators use. It sees the jobs of all tenants.
 
 mod dead_letters;
+mod demand;
 mod queues;
 mod view;
 
@@ -95,6 +96,13 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::ListQueuesResponse>, Status> {
         let queues = queues::list(&self.context).await?;
         Ok(Response::new(v1::ListQueuesResponse { queues }))
+    }
+
+    async fn observe_demand(
+        &self,
+        request: Request<v1::ObserveDemandRequest>,
+    ) -> Result<Response<v1::ObserveDemandResponse>, Status> {
+        demand::observe(&self.context, &request.into_inner()).await.map(Response::new)
     }
 
     async fn list_workers(

@@ -35,7 +35,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 const PACKAGE: &str = "/stoker.v1.";
 
 /// The methods of the API: labels must not come from callers.
-const METHODS: [&str; 25] = [
+const METHODS: [&str; 26] = [
     "JobService/Submit",
     "JobService/SubmitBatch",
     "JobService/Get",
@@ -53,6 +53,7 @@ const METHODS: [&str; 25] = [
     "WorkerService/Release",
     "AdminService/FleetStatus",
     "AdminService/ListQueues",
+    "AdminService/ObserveDemand",
     "AdminService/ListWorkers",
     "AdminService/CordonWorker",
     "AdminService/DrainWorker",

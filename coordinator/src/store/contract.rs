@@ -5,6 +5,7 @@
 //! [`store_contract!`]: crate::store_contract
 #![expect(clippy::unwrap_used, reason = "tests, though another crate may run them")]
 
+mod demand;
 mod suite;
 mod world;
 
@@ -19,6 +20,7 @@ use stoker_core::request::{Idempotency, Labels};
 use stoker_runtime::clock::Clock as _;
 use stoker_runtime::ids;
 
+pub use self::demand::demand_is_counted_by_lane_class_and_time;
 pub use self::world::{START, World, recording_listener, submit_one};
 use self::world::{attempt_of, filter, lane, part, tenant};
 use super::{

@@ -14,7 +14,7 @@ use super::types::Filter;
 pub(super) const SCAN_LIMIT: usize = 20_000;
 
 /// No call takes longer to be committed.
-const LONGEST_CALL: Duration = Duration::from_mins(1);
+pub(super) const LONGEST_CALL: Duration = Duration::from_mins(1);
 
 /// The first id that a page may hold, and the first that it may not. Rows are found by these alone: any
 /// other condition could make one page read the whole table.

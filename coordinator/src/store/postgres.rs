@@ -7,6 +7,7 @@
 
 mod calls;
 mod copy;
+mod demand;
 mod error;
 mod events;
 mod flush;

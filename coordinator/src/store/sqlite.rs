@@ -35,9 +35,9 @@ use self::writer::Writer;
 use super::lanes::SharedLanes;
 use super::{
     AttemptRef, Cancelled, ChangeListener, Checkpoint, Claim, ClaimOutcome, CompleteOutcome,
-    Counts, Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, NewJob, OutboxEntry,
-    Page, Release, Retried, Role, SettleOutcome, StoreError, StoredPart, Submitted, Swept,
-    TenantScope, WaitingTenant, WorkerOrder, WorkerRow, data_bytes, verbs,
+    Counts, Demand, Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, NewJob,
+    OutboxEntry, Page, Release, Retried, Role, SettleOutcome, StoreError, StoredPart, Submitted,
+    Swept, TenantScope, WaitingTenant, WorkerOrder, WorkerRow, data_bytes, verbs,
 };
 
 /// What a store needs besides its file.
@@ -279,6 +279,11 @@ impl JobStore for SqliteStore {
     async fn oldest_waiting(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError> {
         let lanes = self.lanes.clone();
         self.readers.call(move |db| dispatch::oldest_waiting(db, &lanes, &lane)).await
+    }
+
+    async fn demand(&self, since: Option<Timestamp>) -> Result<Vec<Demand>, StoreError> {
+        let lanes = self.lanes.clone();
+        self.readers.call(move |db| query::demand(db, &lanes, since)).await
     }
 
     async fn exchange_workers(

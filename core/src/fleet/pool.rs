@@ -113,7 +113,7 @@ fn forward(memory: &PoolMemory, now: Timestamp) -> Result<(), Hold> {
 }
 
 /// The shortest wait and the strictest objective of the classes that are staffed for; of all, if all are bulk.
-fn terms(policy: &PoolPolicy, boot: Duration) -> Terms {
+pub(crate) fn terms(policy: &PoolPolicy, boot: Duration) -> Terms {
     let prompt = |class: &&super::check::Class| !PoolPolicy::is_bulk(class, boot);
     let classes: Vec<_> = policy.classes.values().filter(prompt).collect();
     let classes = if classes.is_empty() { policy.classes.values().collect() } else { classes };

@@ -1,6 +1,7 @@
 //! The published policies of others, from their published rules. Where a document leaves a rule open, the
 //! choice is stated beside it.
 
+pub mod cant_be_late;
 pub mod delayed_off;
 pub mod fixed;
 pub mod keda;

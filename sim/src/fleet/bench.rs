@@ -1,20 +1,19 @@
 //! The benchmark: every policy on every trace, as a page with tables and plots.
 
+mod spot;
+
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use crate::fleet::baseline::fixed::Static;
-use crate::fleet::baseline::skyserve::SkyServe;
 use crate::fleet::bound;
-use crate::fleet::job::{HOUR_MS, Workload, seconds};
-use crate::fleet::market::Offering;
+use crate::fleet::job::{HOUR_MS, Workload, count, seconds};
 use crate::fleet::planner::Stoker;
 use crate::fleet::plot::{self, Labels, Point};
 use crate::fleet::score::Outcome;
 use crate::fleet::suite::Comparison;
-use crate::fleet::trace::{self, Table};
 use crate::fleet::world::{self, Setup};
 
 use crate::fleet::cases::{self, Case};
@@ -50,7 +49,7 @@ pub fn write(folder: &Path, output: &Path) -> Result<String> {
     writeln!(page, "Cross-check: {}.\n\nSpeed: {}.\n", cross_check(folder)?, speed::report())?;
     let cases = cases::all(folder)?;
     let mut summary = String::from(
-        "| trace | Stoker | best other that keeps 99 % | perfect foresight | fluid bound |\n|---|---|---|---|---|\n",
+        "| trace | Stoker | best other that keeps 99 % | perfect foresight | fluid bound | launches a day, of foresight |\n|---|---|---|---|---|---|\n",
     );
     let mut tables = String::new();
     for case in &cases {
@@ -59,7 +58,9 @@ pub fn write(folder: &Path, output: &Path) -> Result<String> {
     writeln!(page, "## Wait 60 s, boot 180 s, on-demand\n\n{summary}")?;
     writeln!(page, "## Other boots and waits\n\n{}", variants(&cases)?)?;
     writeln!(page, "## Parts of the traces\n\n{}", parts(&cases)?)?;
-    writeln!(page, "## With spot\n\n{}", spot(folder, &cases)?)?;
+    writeln!(page, "## With spot\n\n{}", spot::at_60_s(folder, &cases)?)?;
+    writeln!(page, "## Other prices of spot\n\n{}", spot::prices(folder, &cases)?)?;
+    writeln!(page, "## Spot, and jobs that may wait\n\n{}", spot::patient(folder, &cases)?)?;
     writeln!(page, "## A rough world\n\n{}", rough(&cases)?)?;
     page.push_str(&tables);
     let path = output.join("results.md");
@@ -87,8 +88,15 @@ fn compare(
     let best = best.map_or_else(|| "none".to_owned(), |o| format!("{} ({})", brief(o), o.policy));
     let mine = comparison.ours().map_or(String::new(), brief);
     let foresight = comparison.clairvoyant.hours;
-    writeln!(summary, "| {} | {mine} | {best} | {foresight:.0} | {bound:.0} |", workload.name)?;
     let days = seconds(workload.end) / 86_400.0;
+    let a_day = |launches: usize| count(launches) / days;
+    let launches = comparison.ours().map_or(0.0, |ours| a_day(ours.usage.launches));
+    writeln!(
+        summary,
+        "| {} | {mine} | {best} | {foresight:.0} | {bound:.0} | {launches:.0}, {:.0} |",
+        workload.name,
+        a_day(comparison.clairvoyant.launches)
+    )?;
     writeln!(tables, "## {}\n\n{}, {} jobs.\n", workload.name, case.note, workload.jobs.len())?;
     let slug = workload.name.to_lowercase().replace(',', "").replace(' ', "-");
     let points: Vec<Point> = comparison
@@ -135,43 +143,6 @@ fn parts(cases: &[Case]) -> Result<String> {
         let halves = [workload.part(0, middle), workload.part(middle, workload.end)];
         let [first, second] = halves.map(|half| brief(&ours(&setup, &half)));
         writeln!(table, "| {} | {first} | {second} |", workload.name)?;
-    }
-    Ok(table)
-}
-
-fn spot(folder: &Path, cases: &[Case]) -> Result<String> {
-    let mut table = String::from(
-        "On-demand costs 1 an hour, spot 1/2.45; capacity as recorded, two minutes of notice.\n\n| capacity | trace | on-demand only | with spot | cost ratio | SpotHedge (rate 0.7/S, one extra) |\n|---|---|---|---|---|---|\n",
-    );
-    for (file, name) in [
-        ("spot/aws_p3.2xlarge_3zone_upto16_2023-08.csv", "3 zones, up to 16"),
-        ("spot/aws_p3.2xlarge_9zone_0or1_2023-02.csv", "9 zones, 0 or 1"),
-    ] {
-        let zones = Table::read(&folder.join(file))?;
-        for Case { workload, .. } in cases.iter().take(3) {
-            let only = ours(&Setup::simple(60, 180), workload);
-            let mut setup = Setup::simple(60, 180);
-            for zone in zones.names().iter().skip(1) {
-                let capacity = trace::capacity(&zones, zone, workload.end)?;
-                setup.offerings.push(Offering::spot(zone, 1.0 / 2.45, Some(capacity)));
-            }
-            let mixed = ours(&setup, workload);
-            let rate = 0.7 / workload.mean_service();
-            let hedge = world::run(&setup, workload, &mut SkyServe::new(rate, 1, 1));
-            let cost = |o: &Outcome| o.usage.cost / only.usage.cost;
-            writeln!(
-                table,
-                "| {name} | {} | {:.2} % for {:.0} | {:.2} % for {:.0} | {:.3} | {:.2} %, {:.3} |",
-                workload.name,
-                only.attainment * 100.0,
-                only.usage.cost,
-                mixed.attainment * 100.0,
-                mixed.usage.cost,
-                cost(&mixed),
-                hedge.attainment * 100.0,
-                cost(&hedge),
-            )?;
-        }
     }
     Ok(table)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stoker_core::fleet::{
-    self, CapacityType, Class, Instance, InstanceState, Market, Memory, Notice, PoolPolicy,
+    self, Budget, CapacityType, Class, Instance, InstanceState, Market, Memory, Notice, PoolPolicy,
     PoolSnapshot, Queue, Reading, Report, Scaling, Snapshot, Step, Waiting,
 };
 use stoker_core::ids::{ClassName, InstanceName, ModelName, OfferingName, PoolName};
@@ -95,6 +95,23 @@ impl Stoker {
             report: Report::default(),
             steps: Vec::new(),
         }
+    }
+
+    /// The same for a pool of a fleet file: its floor, its bounds and what may be spent. Classes, offerings and boots are
+    /// those of the setup, in the pool's order.
+    #[must_use]
+    pub fn of_pool(mut self, pool: &PoolPolicy, budget: Budget) -> Self {
+        self.policy.budget = budget;
+        for policy in self.policy.pools.values_mut() {
+            let Scaling { min, max, warm, expire_after, .. } = pool.scaling;
+            policy.scaling = Scaling { min, max, warm, expire_after, ..policy.scaling.clone() };
+            for (name, class) in self.classes.iter().zip(pool.classes.values()) {
+                if let Some(mine) = policy.classes.get_mut(name) {
+                    mine.cold_start = class.cold_start;
+                }
+            }
+        }
+        self
     }
 
     fn snapshot(&self, view: &View<'_>) -> Snapshot {

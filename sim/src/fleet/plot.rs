@@ -86,6 +86,23 @@ pub fn lines(labels: &Labels<'_>, series: &[(&str, Vec<(f64, f64)>)]) -> String 
     svg
 }
 
+/// Pictures one below the other, as one.
+pub fn stack(pictures: &[String]) -> String {
+    const OPENING: &str = "<svg ";
+    let height = HEIGHT * crate::fleet::job::count(pictures.len());
+    let mut svg = format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="11">"#
+    );
+    svg.push('\n');
+    for (index, picture) in pictures.iter().enumerate() {
+        let y = HEIGHT * crate::fleet::job::count(index);
+        let body = picture.strip_prefix(OPENING).unwrap_or(picture);
+        let _ = write!(svg, r#"{OPENING}y="{y}" width="{WIDTH}" height="{HEIGHT}" {body}"#);
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
 struct Frame {
     x: (f64, f64),
     y: (f64, f64),
@@ -157,5 +174,7 @@ mod tests {
         assert!(svg.contains("a &lt; b") && svg.contains("&lt;&amp;&gt;"), "{svg}");
         assert!(!svg.contains("NaN"));
         assert!(lines(&labels, &[("none", vec![])]).ends_with("</svg>\n"));
+        let both = stack(&[svg, lines(&labels, &[("none", vec![])])]);
+        assert_eq!((both.matches("<svg ").count(), both.matches("</svg>").count()), (3, 3));
     }
 }

@@ -7,11 +7,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::fleet::job::{Workload, count, seconds};
+use crate::fleet::job::{Workload, seconds};
 use crate::fleet::planner::Stoker;
-use crate::fleet::plot::{self, Labels};
-use crate::fleet::score::Outcome;
 use crate::fleet::suite::Comparison;
+use crate::fleet::timeline;
 use crate::fleet::trace::{self, Service, Table, TraceError};
 use crate::fleet::world::{self, Setup};
 
@@ -29,7 +28,7 @@ pub struct RunArgs {
     /// Mean service time in seconds of jobs that the trace only counts
     #[arg(long, default_value_t = 20.0)]
     service: f64,
-    /// Where to draw jobs that wait and instances over time, as SVG
+    /// Where to draw load, capacity, wait and cost over time, as SVG
     #[arg(long)]
     plot: Option<PathBuf>,
 }
@@ -49,7 +48,7 @@ impl RunArgs {
         text.push_str(&comparison.table(days));
         if let Some(path) = &self.plot {
             let outcome = world::run(&setup, &workload, &mut Stoker::new(&setup));
-            fs::write(path, picture(&outcome))?;
+            fs::write(path, timeline::picture(&[("Stoker", &outcome)], self.wait * 1000))?;
             writeln!(text, "\nwrote {}", path.display())?;
         }
         Ok(text)
@@ -64,25 +63,6 @@ fn workload(table: &Table, service: f64) -> Result<Workload, TraceError> {
     let service = Service { mean: service, cv: 0.7 };
     let (at, counts) = (table.column("t_s")?, table.column("count")?);
     Ok(trace::counts((&at, &counts), "your trace", (1.0, service, 1)))
-}
-
-/// Points in a picture; more cannot be told apart.
-const POINTS: usize = 700;
-
-fn picture(outcome: &Outcome) -> String {
-    let samples = &outcome.usage.samples;
-    let per_point = samples.len().div_ceil(POINTS).max(1);
-    let series = |value: fn(&(i64, usize, usize)) -> usize| -> Vec<(f64, f64)> {
-        let most = |chunk: &[(i64, usize, usize)]| chunk.iter().map(value).max().unwrap_or(0);
-        let hours = |chunk: &[(i64, usize, usize)]| {
-            chunk.first().map_or(0.0, |(at, _, _)| seconds(*at) / 3600.0)
-        };
-        samples.chunks(per_point).map(|chunk| (hours(chunk), count(most(chunk)))).collect()
-    };
-    let labels = Labels { title: "Jobs that wait, and instances", x: "hours", y: "count" };
-    let waiting = series(|(_, waiting, _)| *waiting);
-    let instances = series(|(_, _, instances)| *instances);
-    plot::lines(&labels, &[("waiting", waiting), ("instances", instances)])
 }
 
 #[cfg(test)]
@@ -100,14 +80,5 @@ mod tests {
         assert_eq!((counts.jobs.len(), counts.end), (5, 180_000));
         let error = read("time,n\n1,2\n").unwrap_err().to_string();
         assert!(error.contains("no column `t_s`") && error.contains("time, n"), "{error}");
-    }
-
-    #[test]
-    fn a_picture_is_drawn_of_a_day() {
-        let setup = Setup::simple(60, 180);
-        let workload = crate::fleet::synthetic::daily(1, 0.05, 1);
-        let svg = picture(&world::run(&setup, &workload, &mut Stoker::new(&setup)));
-        assert_eq!(svg.matches("<polyline").count(), 2);
-        assert!(!svg.contains("NaN"));
     }
 }

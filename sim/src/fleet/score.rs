@@ -5,6 +5,22 @@ use serde::Serialize;
 use crate::fleet::job::{Millis, Workload, count, seconds};
 use crate::fleet::world::Setup;
 
+/// The world at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Sample {
+    pub at: Millis,
+    /// Jobs that wait, and how long the first in line has waited.
+    pub waiting: usize,
+    pub first_waits: Millis,
+    /// Jobs that run.
+    pub running: usize,
+    /// Instances that take work, and all that are paid for.
+    pub ready: usize,
+    pub instances: usize,
+    /// Dollars since the start, for what runs as if it ended now.
+    pub cost: f64,
+}
+
 /// What was used and paid.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Usage {
@@ -18,9 +34,9 @@ pub struct Usage {
     pub cut_short: usize,
     /// Jobs that were started again.
     pub rerun: usize,
-    /// (time in ms, waiting jobs, instances), once per question to the policy.
+    /// Once per question to the policy.
     #[serde(skip)]
-    pub samples: Vec<(Millis, usize, usize)>,
+    pub samples: Vec<Sample>,
 }
 
 impl Usage {
@@ -32,10 +48,6 @@ impl Usage {
         self.hours[offering] += hours;
         self.cost += hours * price;
     }
-
-    pub fn sample(&mut self, now: Millis, waiting: usize, instances: usize) {
-        self.samples.push((now, waiting, instances));
-    }
 }
 
 /// The result of one run.
@@ -46,6 +58,8 @@ pub struct Outcome {
     pub jobs: usize,
     /// Share of jobs that started within their class's wait.
     pub attainment: f64,
+    /// The same for each class, in the order of the setup; 1 for a class without jobs.
+    pub by_class: Vec<f64>,
     pub mean_wait: f64,
     pub p50: f64,
     pub p95: f64,
@@ -65,12 +79,17 @@ impl Outcome {
         (starts, usage): (Vec<Option<Millis>>, Usage),
     ) -> Self {
         let mut waits: Vec<Millis> = Vec::with_capacity(starts.len());
-        let mut kept = 0_usize;
+        // (kept, all) of each class.
+        let mut classes = vec![(0_usize, 0_usize); setup.classes.len()];
         for (job, start) in workload.jobs.iter().zip(&starts) {
             let wait = start.unwrap_or(workload.end) - job.at;
-            kept += usize::from(wait <= setup.classes[job.class].max_wait);
+            let (kept, all) = &mut classes[job.class];
+            *kept += usize::from(wait <= setup.classes[job.class].max_wait);
+            *all += 1;
             waits.push(wait);
         }
+        let share =
+            |(kept, all): (usize, usize)| if all == 0 { 1.0 } else { count(kept) / count(all) };
         waits.sort_unstable();
         let jobs = waits.len();
         let total: Millis = waits.iter().sum();
@@ -78,7 +97,8 @@ impl Outcome {
             policy,
             workload: workload.name.clone(),
             jobs,
-            attainment: if jobs == 0 { 1.0 } else { count(kept) / count(jobs) },
+            attainment: share((classes.iter().map(|(kept, _)| kept).sum(), jobs)),
+            by_class: classes.iter().copied().map(share).collect(),
             mean_wait: if jobs == 0 { 0.0 } else { seconds(total) / count(jobs) },
             p50: quantile(&waits, 50),
             p95: quantile(&waits, 95),
@@ -86,6 +106,11 @@ impl Outcome {
             usage,
             starts,
         }
+    }
+
+    /// Whether each class kept its promise as often as it says.
+    pub fn keeps(&self, setup: &Setup) -> bool {
+        self.by_class.iter().zip(&setup.classes).all(|(share, class)| *share >= class.objective)
     }
 
     /// Billed hours over all offerings.

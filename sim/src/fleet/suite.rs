@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::fleet::baseline::cant_be_late::CantBeLate;
 use crate::fleet::baseline::delayed_off::DelayedOff;
 use crate::fleet::baseline::fixed::Static;
 use crate::fleet::baseline::keda::{Keda, Mode};
@@ -44,6 +45,7 @@ pub fn baselines(setup: &Setup, workload: &Workload) -> Vec<Box<dyn Policy>> {
         Box::new(SkyServe::new(1.0 / service, 0, 1)),
         Box::new(SkyServe::new(0.7 / service, 0, 1)),
         Box::new(SkyServe::new(0.4 / service, 0, 1)),
+        Box::new(CantBeLate::default()),
         Box::new(Knative::new(0.7, 0)),
         Box::new(Knative::new(0.7, 1)),
         Box::new(Knative::new(0.4, 1)),
@@ -62,16 +64,19 @@ pub fn baselines(setup: &Setup, workload: &Workload) -> Vec<Box<dyn Policy>> {
     policies
 }
 
-/// The fewest instances that would have kept the promise on this very workload, and those of its first half's
-/// peak (the busiest five minutes) and a fifth more.
-fn fixed(setup: &Setup, workload: &Workload) -> Vec<Outcome> {
-    let mut low = 1;
-    let mut high = setup.max_instances;
+/// The fewest instances, always there, that would have kept every class's promise on this very workload.
+pub fn fewest(setup: &Setup, workload: &Workload) -> usize {
+    let (mut low, mut high) = (1, setup.max_instances.max(1));
     while low < high {
         let middle = usize::midpoint(low, high);
-        let kept = world::run(setup, workload, &mut Static(middle)).attainment;
-        if kept >= setup.classes[0].objective { high = middle } else { low = middle + 1 }
+        let kept = world::run(setup, workload, &mut Static(middle)).keeps(setup);
+        if kept { high = middle } else { low = middle + 1 }
     }
+    low
+}
+
+/// [`fewest`], and those of the first half's peak (the busiest five minutes) and a fifth more.
+fn fixed(setup: &Setup, workload: &Workload) -> Vec<Outcome> {
     let half = workload.part(0, workload.end / 2);
     let bin = |job: &crate::fleet::job::Job| job.at / 300_000;
     let busiest = half
@@ -79,7 +84,7 @@ fn fixed(setup: &Setup, workload: &Workload) -> Vec<Outcome> {
         .chunk_by(|a, b| bin(a) == bin(b))
         .map(|jobs| jobs.iter().map(|job| seconds(job.service)).sum::<f64>() / 300.0);
     let peak = whole(busiest.fold(0.0, f64::max) * 1.2).max(1);
-    [low, peak].map(|n| world::run(setup, workload, &mut Static(n))).into()
+    [fewest(setup, workload), peak].map(|n| world::run(setup, workload, &mut Static(n))).into()
 }
 
 /// All of it on one workload, by cost.

@@ -49,6 +49,13 @@ impl Table {
         &self.names
     }
 
+    /// A column as it is written; empty where it or a cell is missing.
+    pub fn texts(&self, name: &str) -> Vec<&str> {
+        let at = self.names.iter().position(|n| n == name);
+        let cell = |row: &'_ Vec<String>| at.filter(|at| *at < row.len());
+        self.rows.iter().map(|row| cell(row).map_or("", |at| row[at].as_str())).collect()
+    }
+
     /// A column as numbers; an empty cell is 0.
     pub fn column(&self, name: &str) -> Result<Vec<f64>, TraceError> {
         let at = self.names.iter().position(|n| n == name).ok_or_else(|| TraceError::Column {

@@ -1,6 +1,7 @@
 //! The simulated world: events in order of time, and what they change.
 
 pub mod instance;
+mod sample;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -158,7 +159,8 @@ impl<'a> World<'a> {
                 }
             }
             Event::Tick => {
-                self.usage.sample(self.now, self.queue.len(), self.live.len());
+                let sample = self.sample();
+                self.usage.samples.push(sample);
                 self.ask(policy);
                 self.events.push(Reverse((self.now + policy.interval(), Event::Tick)));
             }

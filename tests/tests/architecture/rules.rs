@@ -48,7 +48,8 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { package: WORKER, may_use: &[CORE, PROTO, BROKER, RUNTIME, ENGINE_API] },
     Layer { package: ENGINE_API, may_use: &[] },
     Layer { package: ENGINE, may_use: &[CORE, ENGINE_API] },
-    Layer { package: CLI, may_use: &[CORE, PROTO, BROKER, RUNTIME] },
+    // `stoker simulate` is the simulator over a user's own traffic.
+    Layer { package: CLI, may_use: &[CORE, PROTO, BROKER, RUNTIME, SIM] },
     // What is simulated is the rules, not the services around them.
     Layer { package: SIM, may_use: &[CORE] },
     Layer {

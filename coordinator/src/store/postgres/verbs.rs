@@ -12,16 +12,16 @@ use stoker_core::time::Timestamp;
 use tokio::time::Instant;
 
 use crate::store::{
-    AttemptRef, Cancelled, Checkpoint, Claim, ClaimOutcome, CompleteOutcome, Counts, Filter,
-    HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, NewJob, OutboxEntry, Page, Release,
-    Retried, Role, SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope,
+    AttemptRef, Cancelled, Checkpoint, Claim, ClaimOutcome, CompleteOutcome, Counts, Demand,
+    Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, NewJob, OutboxEntry, Page,
+    Release, Retried, Role, SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope,
     WaitingTenant, WorkerOrder, WorkerRow, data_bytes, verbs,
 };
 
 use super::needs::{Due, Needs};
 use super::session::take;
 use super::unit::Unit;
-use super::{PostgresStore, query, retention, workers};
+use super::{PostgresStore, demand, query, retention, workers};
 
 /// How long the store's tasks may take to end.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -254,6 +254,10 @@ impl JobStore for PostgresStore {
 
     async fn oldest_waiting(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError> {
         query::oldest_waiting(&self.reader().await?, &self.shared.ledger.lanes, &lane).await
+    }
+
+    async fn demand(&self, since: Option<Timestamp>) -> Result<Vec<Demand>, StoreError> {
+        demand::read(&self.reader().await?, &self.shared.ledger.lanes, since).await
     }
 
     async fn exchange_workers(

@@ -8,11 +8,13 @@ use stoker_core::ids::{Attempt, JobId, TenantName, WorkerId};
 use stoker_core::job::{AttemptOutcome, AttemptRecord, JobRecord};
 
 use stoker_core::request::Idempotency;
+use stoker_core::time::Timestamp;
 
+use crate::store::demand;
 use crate::store::filter::{SCAN_LIMIT, id_bounds, matches};
 use crate::store::job_row::StoredJob;
 use crate::store::lanes::SharedLanes;
-use crate::store::{Filter, Page, StoreError, StoredPart, TenantScope};
+use crate::store::{Demand, Filter, Page, StoreError, StoredPart, TenantScope};
 
 use super::rows::{self, COLUMNS, number, optional_time, time};
 
@@ -73,6 +75,45 @@ fn sql(filter: &Filter) -> String {
     }
     sql.push_str(" ORDER BY id DESC");
     sql
+}
+
+/// What waits, and what happened since then.
+pub(super) fn demand(
+    db: &Connection,
+    lanes: &SharedLanes,
+    since: Option<Timestamp>,
+) -> Result<Vec<Demand>, StoreError> {
+    let read = || {
+        let mut tally = demand::Tally::new(lanes);
+        for lane in tally.waiting_lanes() {
+            for sql in [demand::QUEUED, demand::DISPATCHED] {
+                let mut statement = db.prepare_cached(sql)?;
+                let mut rows = statement.query([lane])?;
+                while let Some(row) = rows.next()? {
+                    tally.waiting(lane, row.get(0)?, row.get(1)?);
+                }
+            }
+        }
+        let Some(since) = since else { return Ok(tally.finish()) };
+        for (event, sql) in demand::EVENTS {
+            let mut statement = db.prepare_cached(sql)?;
+            let from = demand::first_id(since);
+            let mut rows = statement.query(params![from.as_bytes(), since.as_unix_millis()])?;
+            while let Some(row) = rows.next()? {
+                let row = demand::EventRow {
+                    lane: row.get(0)?,
+                    slot: row.get(1)?,
+                    jobs: row.get(2)?,
+                    late: row.get(3)?,
+                    seconds: row.get(4)?,
+                    squares: row.get(5)?,
+                };
+                tally.event(event, &row);
+            }
+        }
+        Ok(tally.finish())
+    };
+    read().map_err(StoreError::database("counting what waits and what happened"))
 }
 
 /// How many there are, up to `limit`.

@@ -1,0 +1,232 @@
+//! A plan: what would happen and why, what would not, and what is not known.
+
+mod reason;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stoker_core::fleet::{Findings, PoolReport, Step};
+use stoker_core::ids::PoolName;
+use stoker_core::time::Timestamp;
+
+use super::table::{Column, left, pairs, table};
+use super::text::{count, grouped};
+use super::time::{rfc3339, span};
+use crate::planning::Outcome;
+
+/// What is shown.
+#[derive(Debug)]
+pub(crate) struct Page<'a> {
+    pub(crate) server: &'a str,
+    /// Empty when there is none.
+    pub(crate) broker_problem: &'a str,
+    /// How much of the past was asked for.
+    pub(crate) history: Duration,
+    pub(crate) now: Timestamp,
+    pub(crate) outcome: &'a Outcome,
+}
+
+const COLUMNS: [Column; 3] = [left("ACTION"), left("WHAT"), left("WHY")];
+
+/// For people.
+pub(crate) fn page(page: &Page<'_>) -> String {
+    let mut text =
+        format!("What the autoscaler would do now at {}; nothing is done.\n", page.server);
+    if !page.broker_problem.is_empty() {
+        let _ = writeln!(
+            text,
+            "The broker is not well: {}. Jobs may wait for it.",
+            page.broker_problem
+        );
+    }
+    for (name, report) in &page.outcome.planned.report.pools {
+        text.push('\n');
+        match report {
+            PoolReport::Held(hold) => {
+                let _ = writeln!(
+                    text,
+                    "pool {name}: HOLD, nothing would be done\n  the planner {hold}"
+                );
+            }
+            PoolReport::Planned(findings) => pool(&mut text, page, (name, findings)),
+        }
+    }
+    for (title, lines) in [("Assumed", &page.outcome.assumed), ("Not known", &page.outcome.unknown)]
+    {
+        if !lines.is_empty() {
+            let _ = write!(text, "\n{title}:\n");
+        }
+        for line in lines {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    text
+}
+
+fn pool(text: &mut String, page: &Page<'_>, (name, findings): (&PoolName, &Findings)) {
+    let _ = writeln!(text, "pool {name}");
+    for line in facts(page, name, findings).lines() {
+        let _ = writeln!(text, "  {line}");
+    }
+    let steps: Vec<&Step> = steps(page, name).collect();
+    text.push('\n');
+    if steps.is_empty() {
+        text.push_str("  nothing would be done\n");
+    } else {
+        let rows = steps.iter().map(|step| row(step, page.now));
+        for line in table(&COLUMNS, rows).lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    for note in &findings.notes {
+        let _ = writeln!(text, "  note: {}", reason::note(note, page.now));
+    }
+}
+
+fn facts(page: &Page<'_>, name: &PoolName, findings: &Findings) -> String {
+    let prediction = &findings.prediction;
+    pairs([
+        (
+            "load",
+            format!(
+                "{:.2} workers expected, give or take {:.2}; {}",
+                findings.load,
+                findings.deviation,
+                learned(page, name)
+            ),
+        ),
+        (
+            "workers",
+            format!(
+                "{} wanted, {:.1} ready, {:.1} booting",
+                findings.wanted, findings.ready, findings.booting
+            ),
+        ),
+        ("waiting", count(findings.waiting, "job")),
+        (
+            "if nothing is done",
+            format!(
+                "{:.1} % start in time; half wait {} or less, 99 % {} or less",
+                prediction.kept * 100.0,
+                span(prediction.median),
+                span(prediction.p99)
+            ),
+        ),
+        ("late lately", format!("{:.2} % of jobs", findings.late_share * 100.0)),
+        ("run time", format!("{} on average", span(findings.service))),
+        ("boot", format!("{} expected", span(findings.boot))),
+    ])
+}
+
+fn learned(page: &Page<'_>, name: &PoolName) -> String {
+    let history = span(page.history);
+    match page.outcome.learned.get(name) {
+        None | Some(0) => {
+            format!("no job was accepted in the last {history}, so nothing is learned")
+        }
+        Some(jobs) => format!("learned from {} of the last {history}", count(*jobs, "job")),
+    }
+}
+
+fn steps<'a>(page: &'a Page<'_>, name: &'a PoolName) -> impl Iterator<Item = &'a Step> {
+    page.outcome.planned.plan.steps.iter().filter(move |step| match step {
+        Step::Launch { pool, .. } | Step::Drain { pool, .. } | Step::Terminate { pool, .. } => {
+            pool == name
+        }
+    })
+}
+
+fn row(step: &Step, now: Timestamp) -> Vec<String> {
+    match step {
+        Step::Launch { offering, count, reason, .. } => vec![
+            "launch".to_owned(),
+            format!("{} x {offering}", grouped(u64::from(*count))),
+            reason.to_string(),
+        ],
+        Step::Drain { instance, deadline, reason, .. } => vec![
+            "drain".to_owned(),
+            instance.to_string(),
+            format!("{}; within {}", reason::removal(reason, now), span(deadline.since(now))),
+        ],
+        Step::Terminate { instance, reason, .. } => {
+            vec!["terminate".to_owned(), instance.to_string(), reason::removal(reason, now)]
+        }
+    }
+}
+
+/// For programs. Fields are only ever added.
+pub(crate) fn document(page: &Page<'_>) -> Value {
+    let pools: Vec<Value> = page
+        .outcome
+        .planned
+        .report
+        .pools
+        .iter()
+        .map(|(name, report)| {
+            let mut pool = match report {
+                PoolReport::Held(hold) => json!({ "held": hold.to_string() }),
+                PoolReport::Planned(findings) => planned(findings, page.now),
+            };
+            let actions: Vec<Value> =
+                steps(page, name).map(|step| action(step, page.now)).collect();
+            pool["pool"] = json!(name.as_str());
+            pool["actions"] = json!(actions);
+            pool["jobs_learned_from"] = json!(page.outcome.learned.get(name));
+            pool
+        })
+        .collect();
+    json!({
+        "observed_at": rfc3339(page.now),
+        "history_seconds": page.history.as_secs(),
+        "broker_problem": (!page.broker_problem.is_empty()).then_some(page.broker_problem),
+        "pools": pools,
+        "assumed": page.outcome.assumed,
+        "not_known": page.outcome.unknown,
+    })
+}
+
+fn planned(findings: &Findings, now: Timestamp) -> Value {
+    let note = |note| json!({ "kind": reason::note_kind(note), "text": reason::note(note, now) });
+    json!({
+        "held": null,
+        "load": findings.load,
+        "deviation": findings.deviation,
+        "margin": findings.margin,
+        "late_share": findings.late_share,
+        "wanted": findings.wanted,
+        "ready": findings.ready,
+        "booting": findings.booting,
+        "waiting": findings.waiting,
+        "service_seconds": findings.service.as_secs_f64(),
+        "boot_seconds": findings.boot.as_secs_f64(),
+        "predicted": {
+            "in_time": findings.prediction.kept,
+            "median_wait_seconds": findings.prediction.median.as_secs_f64(),
+            "p99_wait_seconds": findings.prediction.p99.as_secs_f64(),
+        },
+        "notes": findings.notes.iter().map(note).collect::<Vec<_>>(),
+    })
+}
+
+fn action(step: &Step, now: Timestamp) -> Value {
+    match step {
+        Step::Launch { offering, count, reason, .. } => json!({
+            "action": "launch",
+            "offering": offering.as_str(),
+            "count": count,
+            "reason": { "kind": reason::launch_kind(reason), "text": reason.to_string() },
+        }),
+        Step::Drain { instance, deadline, reason, .. } => json!({
+            "action": "drain",
+            "instance": instance.as_str(),
+            "deadline": rfc3339(*deadline),
+            "reason": { "kind": reason::removal_kind(reason), "text": reason::removal(reason, now) },
+        }),
+        Step::Terminate { instance, reason, .. } => json!({
+            "action": "terminate",
+            "instance": instance.as_str(),
+            "reason": { "kind": reason::removal_kind(reason), "text": reason::removal(reason, now) },
+        }),
+    }
+}

@@ -1,0 +1,73 @@
+//! Reasons: a name for programs, and words in which times are spans from now.
+
+use stoker_core::fleet::{LaunchReason, Note, RemoveReason};
+use stoker_core::time::Timestamp;
+
+use crate::render::time::span;
+
+pub(super) const fn launch_kind(reason: &LaunchReason) -> &'static str {
+    match reason {
+        LaunchReason::Load { .. } => "load",
+        LaunchReason::Backlog { .. } => "backlog",
+        LaunchReason::Bridge { .. } => "bridge",
+        LaunchReason::Replacement { .. } => "replacement",
+        LaunchReason::Bulk { .. } => "bulk",
+    }
+}
+
+pub(super) const fn removal_kind(reason: &RemoveReason) -> &'static str {
+    match reason {
+        RemoveReason::Empty { .. } => "empty",
+        RemoveReason::CalledOff { .. } => "called-off",
+        RemoveReason::Interrupted { .. } => "interrupted",
+        RemoveReason::Dead { .. } => "dead",
+        RemoveReason::Cheaper => "cheaper",
+        RemoveReason::Outdated => "outdated",
+        RemoveReason::Expired { .. } => "expired",
+        RemoveReason::DrainOverdue { .. } => "drain-overdue",
+    }
+}
+
+pub(super) const fn note_kind(note: &Note) -> &'static str {
+    match note {
+        Note::Enough { .. } => "enough",
+        Note::HeldWant { .. } => "held-want",
+        Note::Silence(_) => "silence",
+        Note::Bounded { .. } => "bounded",
+        Note::Capped { .. } => "capped",
+        Note::Paused { .. } => "paused",
+        Note::NothingAvailable { .. } => "nothing-available",
+        Note::Surplus { .. } => "surplus",
+        Note::Waits { .. } => "waits",
+        Note::CounterReset => "counter-reset",
+        Note::UnknownOffering { .. } => "unknown-offering",
+        Note::MassRemoval { .. } => "mass-removal",
+    }
+}
+
+pub(super) fn removal(reason: &RemoveReason, now: Timestamp) -> String {
+    match reason {
+        RemoveReason::Interrupted { lost_at: Some(at) } => {
+            format!("the provider takes it back in {}", span(at.since(now)))
+        }
+        RemoveReason::DrainOverdue { since } => {
+            format!("draining for {}, longer than it may", span(now.since(*since)))
+        }
+        RemoveReason::Empty { .. }
+        | RemoveReason::CalledOff { .. }
+        | RemoveReason::Interrupted { lost_at: None }
+        | RemoveReason::Dead { .. }
+        | RemoveReason::Cheaper
+        | RemoveReason::Outdated
+        | RemoveReason::Expired { .. } => reason.to_string(),
+    }
+}
+
+pub(super) fn note(note: &Note, now: Timestamp) -> String {
+    match note {
+        Note::Paused { offering, until } => {
+            format!("{offering} is not tried for {}", span(until.since(now)))
+        }
+        other => other.to_string(),
+    }
+}
