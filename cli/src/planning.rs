@@ -193,10 +193,10 @@ mod tests {
 
     #[test]
     fn a_missing_reading_holds_and_says_why() {
-        let missing = || Err("it does not answer".to_owned());
+        let why = || "it does not answer".to_owned();
         for observed in [
-            Observed { demand: missing(), ..observed() },
-            Observed { workers: missing(), ..observed() },
+            Observed { demand: Err(why()), ..observed() },
+            Observed { workers: Err(why()), ..observed() },
         ] {
             let outcome = plan(FLEET, &observed, &[]);
             let PoolReport::Held(hold) = only(&outcome) else { panic!("{outcome:?}") };

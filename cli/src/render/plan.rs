@@ -100,7 +100,10 @@ fn facts(page: &Page<'_>, name: &PoolName, findings: &Findings) -> String {
             "workers",
             format!(
                 "{} wanted, {:.1} ready, {:.1} booting",
-                findings.wanted, findings.ready, findings.booting
+                findings.wanted,
+                // A sum of nothing is -0.
+                findings.ready + 0.0,
+                findings.booting + 0.0
             ),
         ),
         ("waiting", count(findings.waiting, "job")),
@@ -109,14 +112,20 @@ fn facts(page: &Page<'_>, name: &PoolName, findings: &Findings) -> String {
             format!(
                 "{:.1} % start in time; half wait {} or less, 99 % {} or less",
                 prediction.kept * 100.0,
-                span(prediction.median),
-                span(prediction.p99)
+                wait(prediction.median),
+                wait(prediction.p99)
             ),
         ),
         ("late lately", format!("{:.2} % of jobs", findings.late_share * 100.0)),
         ("run time", format!("{} on average", span(findings.service))),
         ("boot", format!("{} expected", span(findings.boot))),
     ])
+}
+
+/// The prediction looks no further than a day.
+fn wait(time: Duration) -> String {
+    const DAY: Duration = Duration::from_hours(24);
+    if time >= DAY { "a day (it looks no further)".to_owned() } else { span(time) }
 }
 
 fn learned(page: &Page<'_>, name: &PoolName) -> String {

@@ -115,12 +115,18 @@ fn foresight(simulation: &Simulation<'_>) -> Vec<String> {
     ]
 }
 
+/// Days that say little about what the planner makes of weeks.
+const LITTLE_DAYS: f64 = 2.0;
+
 /// What follows, in sentences.
 fn verdict(simulation: &Simulation<'_>) -> String {
     let ways = &simulation.ways.ways;
     let mut text = String::new();
     if ways.iter().any(|way| !way.keeps) {
         text.push_str("* breaks a class's promise more often than it may\n");
+    }
+    if ways::days(simulation.workload) < LITTLE_DAYS {
+        text.push_str("The planner learns as it goes; this is little time to learn from.\n");
     }
     let Some(best) = ways::cheapest(ways) else {
         text.push_str("No way keeps every promise: shorten the boot, lengthen the wait, or lower the objective.\n");
@@ -131,6 +137,13 @@ fn verdict(simulation: &Simulation<'_>) -> String {
     for other in ways.iter().filter(|way| way.keeps && way.name != best.name && cost > 0.0) {
         let times = other.outcome.usage.cost / cost;
         let _ = writeln!(text, "{} costs {times:.2} times as much.", other.name);
+    }
+    if let Some(serverless) = simulation.ways.serverless.cost.filter(|_| cost > 0.0) {
+        let times = serverless / cost;
+        let _ = writeln!(
+            text,
+            "Serverless at that price costs {times:.2} times as much, for run time alone."
+        );
     }
     if let Some(price) = simulation.ways.serverless.breaks_even_at {
         let _ = writeln!(

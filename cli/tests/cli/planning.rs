@@ -238,7 +238,7 @@ async fn what_cannot_be_simulated_is_said_with_what_to_do() {
         (&["simulate", odd][..], "has the columns when, what; write CSV"),
         (&["simulate", "/no/such/file"], "there is no such file"),
         (&["simulate", csv, "--fleet", fleet, "--pool", "x"], "has no pool `x`"),
-        (&["simulate", csv, "--price", "-1"], "must be a number above 0"),
+        (&["simulate", csv, "--price=-1"], "must be a number above 0"),
         (&["simulate", csv, "--objective", "99"], "must be between 0 and 1"),
         (&["simulate", csv, "--wait", "0s"], "--wait must be above 0s"),
         (&["simulate", csv, "--policy", "magic"], "possible values: stoker, always-on"),

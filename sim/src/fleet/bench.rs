@@ -58,14 +58,17 @@ pub fn write(folder: &Path, output: &Path) -> Result<String> {
     writeln!(page, "## Wait 60 s, boot 180 s, on-demand\n\n{summary}")?;
     writeln!(page, "## Other boots and waits\n\n{}", variants(&cases)?)?;
     writeln!(page, "## Parts of the traces\n\n{}", parts(&cases)?)?;
-    writeln!(page, "## With spot\n\n{}", spot::at_60_s(folder, &cases)?)?;
-    writeln!(page, "## Other prices of spot\n\n{}", spot::prices(folder, &cases)?)?;
-    writeln!(page, "## Spot, and jobs that may wait\n\n{}", spot::patient(folder, &cases)?)?;
+    page.push_str(&spot::sections(folder, &cases)?);
     writeln!(page, "## A rough world\n\n{}", rough(&cases)?)?;
     page.push_str(&tables);
     let path = output.join("results.md");
     fs::write(&path, page.trim_end().to_owned() + "\n")?;
     Ok(format!("wrote {}", path.display()))
+}
+
+/// The part with spot alone.
+pub fn spot(folder: &Path) -> Result<String> {
+    spot::sections(folder, &cases::all(folder)?)
 }
 
 fn brief(outcome: &Outcome) -> String {

@@ -31,6 +31,10 @@ enum FleetCommand {
         folder: PathBuf,
         output: PathBuf,
     },
+    /// Run the part of the benchmark with recorded spot capacity, and print it
+    Spot {
+        folder: PathBuf,
+    },
     /// Time plans for a large fleet
     Speed,
     Run(RunArgs),
@@ -42,6 +46,7 @@ impl FleetArgs {
             FleetCommand::Traces { folder } => cases::check(folder),
             FleetCommand::CrossCheck { folder } => bench::cross_check(folder),
             FleetCommand::Bench { folder, output } => bench::write(folder, output),
+            FleetCommand::Spot { folder } => bench::spot(folder),
             FleetCommand::Speed => Ok(speed::report()),
             FleetCommand::Run(arguments) => arguments.run(),
         };

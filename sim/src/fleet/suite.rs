@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use crate::fleet::baseline::cant_be_late::CantBeLate;
 use crate::fleet::baseline::delayed_off::DelayedOff;
 use crate::fleet::baseline::fixed::Static;
 use crate::fleet::baseline::keda::{Keda, Mode};
@@ -45,7 +44,6 @@ pub fn baselines(setup: &Setup, workload: &Workload) -> Vec<Box<dyn Policy>> {
         Box::new(SkyServe::new(1.0 / service, 0, 1)),
         Box::new(SkyServe::new(0.7 / service, 0, 1)),
         Box::new(SkyServe::new(0.4 / service, 0, 1)),
-        Box::new(CantBeLate::default()),
         Box::new(Knative::new(0.7, 0)),
         Box::new(Knative::new(0.7, 1)),
         Box::new(Knative::new(0.4, 1)),

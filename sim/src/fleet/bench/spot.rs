@@ -40,10 +40,20 @@ fn hedge(setup: &Setup, workload: &Workload) -> Outcome {
     world::run(setup, workload, &mut SkyServe::new(rate, 1, 1))
 }
 
+/// All of it, as sections of the page.
+pub(in crate::fleet) fn sections(folder: &Path, cases: &[Case]) -> Result<String> {
+    Ok(format!(
+        "## With spot\n\n{}\n## Other prices of spot\n\n{}\n## Spot, and jobs that may wait\n\n{}\n",
+        at_60_s(folder, cases)?,
+        prices(folder, cases)?,
+        patient(folder, cases)?
+    ))
+}
+
 /// Waits of 60 s, against on-demand only.
-pub(super) fn at_60_s(folder: &Path, cases: &[Case]) -> Result<String> {
+fn at_60_s(folder: &Path, cases: &[Case]) -> Result<String> {
     let mut table = String::from(
-        "On-demand costs 1 an hour, spot 1/2.45; capacity as recorded, two minutes of notice.\n\n| capacity | trace | on-demand only | with spot | cost ratio | SpotHedge (rate 0.7/S, one extra) |\n|---|---|---|---|---|---|\n",
+        "On-demand costs 1 an hour, spot 1/2.45; capacity as recorded, two minutes of notice.\n\n| capacity | trace | on-demand only | with spot | cost ratio | SpotHedge (rate 0.7/S, one extra) | Can't Be Late |\n|---|---|---|---|---|---|---|\n",
     );
     for (file, name) in CAPACITIES {
         let zones = Table::read(&folder.join(file))?;
@@ -51,10 +61,11 @@ pub(super) fn at_60_s(folder: &Path, cases: &[Case]) -> Result<String> {
             let only = ours(&Setup::simple(60, 180), workload);
             let setup = setup(&zones, workload, (60, RATIO))?;
             let (mixed, hedge) = (ours(&setup, workload), hedge(&setup, workload));
+            let late = world::run(&setup, workload, &mut CantBeLate::default());
             let cost = |o: &Outcome| o.usage.cost / only.usage.cost;
             writeln!(
                 table,
-                "| {name} | {} | {} for {:.0} | {} for {:.0} | {:.3} | {}, {:.3} |",
+                "| {name} | {} | {} for {:.0} | {} for {:.0} | {:.3} | {}, {:.3} | {}, {:.3} |",
                 workload.name,
                 kept(&only),
                 only.usage.cost,
@@ -63,6 +74,8 @@ pub(super) fn at_60_s(folder: &Path, cases: &[Case]) -> Result<String> {
                 cost(&mixed),
                 kept(&hedge),
                 cost(&hedge),
+                kept(&late),
+                cost(&late),
             )?;
         }
     }
@@ -70,7 +83,7 @@ pub(super) fn at_60_s(folder: &Path, cases: &[Case]) -> Result<String> {
 }
 
 /// Cheaper and dearer spot.
-pub(super) fn prices(folder: &Path, cases: &[Case]) -> Result<String> {
+fn prices(folder: &Path, cases: &[Case]) -> Result<String> {
     let mut table = String::from(
         "Share in time and cost over that of on-demand only, by the price of on-demand over that of spot.\n\n| capacity | trace | 1.8 | 2.45 | 3 |\n|---|---|---|---|---|\n",
     );
@@ -91,7 +104,7 @@ pub(super) fn prices(folder: &Path, cases: &[Case]) -> Result<String> {
 }
 
 /// Jobs that may wait for hours, where "Can't Be Late" is at home.
-pub(super) fn patient(folder: &Path, cases: &[Case]) -> Result<String> {
+fn patient(folder: &Path, cases: &[Case]) -> Result<String> {
     let mut table = String::from(
         "All jobs may wait as long as is said. Share in time for dollars, at 1 for on-demand and 1/2.45 for spot.\n\n| capacity | trace | wait | Stoker | Can't Be Late | SpotHedge |\n|---|---|---|---|---|---|\n",
     );
