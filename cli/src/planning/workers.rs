@@ -37,17 +37,15 @@ pub(super) fn offering(
         return Ok(said.clone());
     }
     let mut names = offerings.keys();
-    match (names.next(), names.next()) {
-        (Some(only), None) => Ok(only.clone()),
-        _ => {
-            let usual = offerings.iter().find(|(_, of)| of.capacity == CapacityType::OnDemand);
-            let usual = usual.map_or_else(|| "OFFERING".to_owned(), |(name, _)| name.to_string());
-            Err(format!(
-                "workers do not say which offering they are of; say it, for example with \
-                 --workers-are {pool}={usual}"
-            ))
-        }
+    if let (Some(only), None) = (names.next(), names.next()) {
+        return Ok(only.clone());
     }
+    let usual = offerings.iter().find(|(_, of)| of.capacity == CapacityType::OnDemand);
+    let usual = usual.map_or_else(|| "OFFERING".to_owned(), |(name, _)| name.to_string());
+    Err(format!(
+        "workers do not say which offering they are of; say it, for example with \
+         --workers-are {pool}={usual}"
+    ))
 }
 
 /// What is taken for granted about these workers.

@@ -15,14 +15,14 @@ const FLEET: &str = "fleet = 'fake'\n[classes.standard]\nmax-wait = '60s'\n\
     [[pools.default.offerings]]\ninstance-type = 'g5'\nzone = 'a'\nprice = 1\n";
 const SPOT: &str = "[[pools.default.offerings]]\ninstance-type = 'g5'\nzone = 'a'\ncapacity = 'spot'\nprice = 0.4\n";
 
-fn seconds(seconds: i64) -> Option<well_known::Timestamp> {
-    Some(well_known::Timestamp { seconds, nanos: 0 })
+fn seconds(seconds: i64) -> well_known::Timestamp {
+    well_known::Timestamp { seconds, nanos: 0 }
 }
 
 /// `waiting` jobs that may wait another 10 s, after an hour with a job of `run` seconds each 15 s.
 fn demand(waiting: u64, run: f64) -> v1::Demand {
     let slot = |n: i64| v1::DemandSlot {
-        begins_at: seconds(NOW - 15 * n),
+        begins_at: Some(seconds(NOW - 15 * n)),
         accepted: 1,
         started: 1,
         measured: 1,
@@ -35,7 +35,7 @@ fn demand(waiting: u64, run: f64) -> v1::Demand {
         model: "echo".into(),
         class: "standard".into(),
         running: 0,
-        waiting: vec![v1::WaitingJobs { start_by: seconds(NOW + 10), jobs: waiting }],
+        waiting: vec![v1::WaitingJobs { start_by: Some(seconds(NOW + 10)), jobs: waiting }],
         slots: (1..=240).rev().map(slot).collect(),
     }
 }
@@ -192,9 +192,9 @@ async fn a_simulation_is_data_for_programs() {
 #[tokio::test]
 async fn the_past_of_a_fleet_is_simulated_with_its_file() {
     let at = |n: i64| v1::Job {
-        accepted_at: seconds(NOW - 7200 + 60 * n),
-        started_at: seconds(NOW - 7200 + 60 * n + 1),
-        finished_at: seconds(NOW - 7200 + 60 * n + 21),
+        accepted_at: Some(seconds(NOW - 7200 + 60 * n)),
+        started_at: Some(seconds(NOW - 7200 + 60 * n + 1)),
+        finished_at: Some(seconds(NOW - 7200 + 60 * n + 21)),
         class: "standard".into(),
         pool: "default".into(),
         ..job(&format!("job-{n:03}"), 1)
