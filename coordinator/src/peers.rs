@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use stoker_core::departure::Cause;
+use stoker_core::fleet::Notice;
 use stoker_core::ids::{ModelName, PoolName};
 use stoker_core::time::Timestamp;
 use stoker_runtime::tasks::Tasks;
@@ -94,7 +96,34 @@ struct About {
     busy_slots: u32,
     utilization: f64,
     resident_models: Vec<ModelName>,
+    #[serde(default)]
+    drain_cause: Option<String>,
+    #[serde(default)]
+    notice: Option<ToldNotice>,
     registered_at: Timestamp,
+}
+
+/// A notice on its way between coordinators, whose clocks differ.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum ToldNotice {
+    Interruption { lost_in: Duration },
+    Rebalance,
+}
+
+impl ToldNotice {
+    fn tell(notice: Notice, now: Timestamp) -> Self {
+        match notice {
+            Notice::Interruption { lost_at } => Self::Interruption { lost_in: lost_at.since(now) },
+            Notice::Rebalance => Self::Rebalance,
+        }
+    }
+
+    fn hear(self, now: Timestamp) -> Notice {
+        match self {
+            Self::Interruption { lost_in } => Notice::Interruption { lost_at: now.after(lost_in) },
+            Self::Rebalance => Notice::Rebalance,
+        }
+    }
 }
 
 fn row(view: &WorkerView, now: Timestamp) -> Option<WorkerRow> {
@@ -113,6 +142,8 @@ fn row(view: &WorkerView, now: Timestamp) -> Option<WorkerRow> {
         busy_slots: view.busy_slots,
         utilization: view.utilization,
         resident_models: view.resident_models.clone(),
+        drain_cause: view.drain_cause.map(|cause| cause.name().to_owned()),
+        notice: view.notice.map(|notice| ToldNotice::tell(notice, now)),
         registered_at: view.registered_at,
     };
     let about = serde_json::to_string(&about).ok()?;
@@ -139,6 +170,10 @@ fn view(row: &WorkerRow, now: Timestamp) -> Option<WorkerView> {
         busy_slots: about.busy_slots,
         utilization: about.utilization,
         resident_models: about.resident_models,
+        drain_cause: about
+            .drain_cause
+            .and_then(|told| Cause::ALL.into_iter().find(|cause| cause.name() == told)),
+        notice: about.notice.map(|told| told.hear(now)),
         registered_at: about.registered_at,
         last_seen_at: now.before(row.silent_for),
     })
@@ -169,11 +204,20 @@ mod tests {
             busy_slots: 2,
             utilization: 0.5,
             resident_models: vec![ModelName::new("mini").unwrap()],
+            drain_cause: Some(Cause::Interruption),
+            notice: Some(Notice::Interruption { lost_at: now.after(Duration::from_secs(9)) }),
             registered_at: Timestamp::from_unix_millis(10),
             last_seen_at: now.before(Duration::from_secs(2)),
         };
         let told = row(&seen, now).unwrap();
         assert_eq!(told.silent_for, Duration::from_secs(2));
+        let later = now.after(Duration::from_secs(1));
+        let heard = view(&told, later).unwrap();
+        assert_eq!(
+            heard.notice,
+            Some(Notice::Interruption { lost_at: later.after(Duration::from_secs(9)) }),
+            "by the clock of whoever hears of it"
+        );
         assert_eq!(view(&told, now), Some(seen));
         assert_eq!(view(&WorkerRow { about: "{}".to_owned(), ..told }, now), None);
     }

@@ -9,6 +9,8 @@ mod table;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use stoker_core::departure::Cause;
+use stoker_core::fleet::Notice;
 use stoker_core::ids::{Attempt, JobId, ModelName, PoolName, WorkerId};
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
@@ -49,6 +51,10 @@ pub struct Report {
     /// Share of the time in which the engine computed, 0 to 1.
     pub utilization: f64,
     pub resident_models: Vec<ModelName>,
+    /// Why it drains, or cordoned itself.
+    pub drain_cause: Option<Cause>,
+    /// What the cloud announced about its machine; times are of this coordinator's clock.
+    pub notice: Option<Notice>,
 }
 
 /// Where a worker is in its life.
@@ -89,6 +95,10 @@ pub struct WorkerView {
     pub busy_slots: u32,
     pub utilization: f64,
     pub resident_models: Vec<ModelName>,
+    /// Why it drains, or cordoned itself.
+    pub drain_cause: Option<Cause>,
+    /// What the cloud announced about its machine.
+    pub notice: Option<Notice>,
     pub registered_at: Timestamp,
     pub last_seen_at: Timestamp,
 }

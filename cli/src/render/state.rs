@@ -1,7 +1,7 @@
 //! Names of the wire's enumerations, as people type and programs read them.
 
 use clap::ValueEnum;
-use stoker_proto::v1::{FailureReason, JobState, WorkerState};
+use stoker_proto::v1::{CloudNoticeKind, DrainCause, FailureReason, JobState, WorkerState};
 
 /// A job's state as an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,6 +60,22 @@ pub(crate) fn job_state(state: i32) -> String {
 /// `ready`, `draining` and the like.
 pub(crate) fn worker_state(state: i32) -> String {
     name(WorkerState::try_from(state).ok().map(|s| s.as_str_name()), "WORKER_STATE_", state)
+}
+
+/// `interruption`, `operator` and the like; `None` while a worker does not drain.
+pub(crate) fn drain_cause(cause: i32) -> Option<String> {
+    match DrainCause::try_from(cause) {
+        Ok(DrainCause::Unspecified) => None,
+        known => Some(name(known.ok().map(|c| c.as_str_name()), "DRAIN_CAUSE_", cause)),
+    }
+}
+
+/// `rebalance` or `interruption`; `None` while the cloud has announced nothing.
+pub(crate) fn cloud_notice(notice: i32) -> Option<String> {
+    match CloudNoticeKind::try_from(notice) {
+        Ok(CloudNoticeKind::Unspecified) => None,
+        known => Some(name(known.ok().map(|n| n.as_str_name()), "CLOUD_NOTICE_KIND_", notice)),
+    }
 }
 
 /// `poison`, `retries_exhausted` and the like; empty while a job has not failed for good.

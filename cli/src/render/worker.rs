@@ -4,7 +4,7 @@ use serde::Serialize;
 use stoker_core::time::Timestamp;
 use stoker_proto::v1;
 
-use super::state::worker_state;
+use super::state::{cloud_notice, drain_cause, worker_state};
 use super::table::{Column, left, or_dash, right, table};
 use super::time::{from_wire, rfc3339_from_wire, span};
 
@@ -26,6 +26,9 @@ pub(crate) struct WorkerDocument<'a> {
     metrics_address: Option<&'a str>,
     registered_at: Option<String>,
     last_seen_at: Option<String>,
+    drain_cause: Option<String>,
+    notice: Option<String>,
+    lost_at: Option<String>,
 }
 
 /// A worker for programs.
@@ -47,6 +50,9 @@ pub(crate) fn document(worker: &v1::Worker) -> WorkerDocument<'_> {
         metrics_address: (!metrics.is_empty()).then_some(metrics),
         registered_at: rfc3339_from_wire(worker.registered_at.as_ref()),
         last_seen_at: rfc3339_from_wire(worker.last_seen_at.as_ref()),
+        drain_cause: drain_cause(worker.drain_cause),
+        notice: cloud_notice(worker.notice),
+        lost_at: rfc3339_from_wire(worker.lost_at.as_ref()),
     }
 }
 
@@ -71,7 +77,7 @@ fn row(worker: &v1::Worker, now: Timestamp) -> Vec<String> {
     let seen = from_wire(worker.last_seen_at.as_ref()).map(|seen| span(now.since(seen)));
     vec![
         worker.id.clone(),
-        worker_state(worker.state),
+        state_and_why(worker, now),
         worker.pool.clone(),
         or_dash(worker.models.join(",")),
         format!("{}/{}", worker.busy_slots, worker.slots),
@@ -82,10 +88,53 @@ fn row(worker: &v1::Worker, now: Timestamp) -> Vec<String> {
     ]
 }
 
+/// `ready`, `draining (operator)`, `draining (interruption, lost in 1m30s)`, `ready (rebalance)`.
+fn state_and_why(worker: &v1::Worker, now: Timestamp) -> String {
+    let (cause, notice) = (drain_cause(worker.drain_cause), cloud_notice(worker.notice));
+    // A cause that is the notice itself is said once.
+    let notice = notice.filter(|notice| cause.as_ref() != Some(notice));
+    let lost_in = from_wire(worker.lost_at.as_ref())
+        .map(|lost_at| format!("lost in {}", span(lost_at.since(now))));
+    let why: Vec<String> = cause.into_iter().chain(notice).chain(lost_in).collect();
+    let state = worker_state(worker.state);
+    if why.is_empty() { state } else { format!("{state} ({})", why.join(", ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::render::time::to_wire;
+
+    #[test]
+    fn a_worker_that_goes_says_why() {
+        let state =
+            |state: v1::WorkerState, cause: v1::DrainCause, notice, lost_at: Option<i64>| {
+                let worker = v1::Worker {
+                    state: state.into(),
+                    drain_cause: cause.into(),
+                    notice: v1::CloudNoticeKind::into(notice),
+                    lost_at: lost_at.map(|at| to_wire(Timestamp::from_unix_millis(at * 1_000))),
+                    ..v1::Worker::default()
+                };
+                state_and_why(&worker, Timestamp::from_unix_millis(10_000))
+            };
+        let (none, no_cause) = (v1::CloudNoticeKind::Unspecified, v1::DrainCause::Unspecified);
+        let ready = v1::WorkerState::Ready;
+        let draining = v1::WorkerState::Draining;
+        assert_eq!(state(ready, no_cause, none, None), "ready");
+        assert_eq!(state(draining, v1::DrainCause::Operator, none, None), "draining (operator)");
+        let interruption = v1::CloudNoticeKind::Interruption;
+        assert_eq!(
+            state(draining, v1::DrainCause::Interruption, interruption, Some(100)),
+            "draining (interruption, lost in 1m30s)"
+        );
+        let rebalance = v1::CloudNoticeKind::Rebalance;
+        assert_eq!(state(ready, no_cause, rebalance, None), "ready (rebalance)");
+        assert_eq!(
+            state(draining, v1::DrainCause::Operator, rebalance, None),
+            "draining (operator, rebalance)"
+        );
+    }
 
     #[test]
     fn rows_show_load_and_where_it_runs() {

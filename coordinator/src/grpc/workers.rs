@@ -53,7 +53,8 @@ impl WorkerService for Workers {
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
         let v1::HeartbeatRequest { worker_id, attempts, status } = request.into_inner();
         let worker = worker(&worker_id)?;
-        let report = status.as_ref().map(register::report).transpose()?;
+        let now = self.context.now();
+        let report = status.as_ref().map(|status| register::report(status, now)).transpose()?;
         let heard = self.context.registry.heard(worker, report);
         if heard == (Heard::Known { gained_capacity: true }) {
             self.context.events.dispatcher.notify_one();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use stoker_core::departure::Cause;
 use stoker_core::ids::WorkerId;
 use stoker_core::time::Timestamp;
 use tokio::sync::mpsc;
@@ -72,6 +73,8 @@ impl Table {
                 busy_slots: 0,
                 utilization: 0.0,
                 resident_models: Vec::new(),
+                drain_cause: None,
+                notice: None,
             },
             cordoned: false,
             draining: None,
@@ -269,6 +272,11 @@ impl Entry {
         }
     }
 
+    /// The worker's own word, and until it has heard of it, the operator's command.
+    fn drain_cause(&self) -> Option<Cause> {
+        self.report.drain_cause.or_else(|| self.draining.map(|_| Cause::Operator))
+    }
+
     /// Queues a command that must not get lost: if there is no room, the stream ends, and the
     /// worker is told when it registers again.
     fn command(&mut self, command: Command) {
@@ -286,6 +294,8 @@ impl Entry {
             busy_slots: self.report.busy_slots,
             utilization: self.report.utilization,
             resident_models: self.report.resident_models.clone(),
+            drain_cause: self.drain_cause(),
+            notice: self.report.notice,
             registered_at: self.registered_at,
             last_seen_at: self.last_seen_at,
         }

@@ -1,3 +1,5 @@
+use stoker_core::departure::Cause;
+use stoker_core::fleet::Notice;
 use stoker_core::ids::{Attempt, JobId, ModelName, PoolName};
 
 use super::*;
@@ -27,7 +29,14 @@ fn registration(number: u8, slots: u32) -> Registration {
 }
 
 fn report(state: WorkerState) -> Report {
-    Report { state, busy_slots: 0, utilization: 0.0, resident_models: Vec::new() }
+    Report {
+        state,
+        busy_slots: 0,
+        utilization: 0.0,
+        resident_models: Vec::new(),
+        drain_cause: None,
+        notice: None,
+    }
 }
 
 fn lane(model: &str) -> Lane {
@@ -151,6 +160,8 @@ fn elsewhere(number: u8, state: WorkerState, seen: Timestamp) -> WorkerView {
         busy_slots: 0,
         utilization: 0.0,
         resident_models: Vec::new(),
+        drain_cause: None,
+        notice: None,
         registered_at: at(0),
         last_seen_at: seen,
     }
@@ -195,4 +206,22 @@ async fn orders_that_came_through_another_coordinator_are_passed_on_once() {
     assert_eq!(stream.commands.recv().await, Some(Command::Drain { within: None }));
     assert!(stream.commands.try_recv().is_err());
     assert_eq!(state_of(&mut table, 1, at(0)), WorkerState::Draining);
+}
+
+#[test]
+fn a_worker_that_goes_says_why_and_until_then_its_operator_does() {
+    let mut table = Table::new(TTL);
+    let _stream = table.register(registration(1, 8), at(0)).unwrap();
+    let why = |table: &mut Table| {
+        let view = table.own(at(1)).remove(0);
+        (view.drain_cause, view.notice)
+    };
+    assert_eq!(why(&mut table), (None, None));
+    table.drain(worker(1), None, at(1));
+    assert_eq!(why(&mut table), (Some(Cause::Operator), None), "it has not heard of it yet");
+    let notice = Some(Notice::Interruption { lost_at: at(100) });
+    let drain_cause = Some(Cause::Interruption);
+    let told = Report { drain_cause, notice, ..report(WorkerState::Draining) };
+    table.heard(worker(1), Some(told), at(1));
+    assert_eq!(why(&mut table), (drain_cause, notice));
 }

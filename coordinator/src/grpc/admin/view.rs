@@ -1,5 +1,7 @@
 //! Workers for operators.
 
+use stoker_core::departure::Cause;
+use stoker_core::fleet::Notice;
 use stoker_core::ids::WorkerId;
 use stoker_proto::convert;
 use stoker_proto::status;
@@ -14,6 +16,13 @@ pub(super) fn worker_id(text: &str) -> Result<WorkerId, Status> {
 
 pub(super) fn worker(view: WorkerView) -> v1::Worker {
     let registration = view.registration;
+    let (notice, lost_at) = match view.notice {
+        None => (v1::CloudNoticeKind::Unspecified, None),
+        Some(Notice::Rebalance) => (v1::CloudNoticeKind::Rebalance, None),
+        Some(Notice::Interruption { lost_at }) => {
+            (v1::CloudNoticeKind::Interruption, Some(convert::wire_timestamp(lost_at)))
+        }
+    };
     v1::Worker {
         id: registration.id.to_string(),
         pool: registration.pool.to_string(),
@@ -30,6 +39,19 @@ pub(super) fn worker(view: WorkerView) -> v1::Worker {
         metrics_address: registration.metrics_address,
         registered_at: Some(convert::wire_timestamp(view.registered_at)),
         last_seen_at: Some(convert::wire_timestamp(view.last_seen_at)),
+        drain_cause: view.drain_cause.map_or(v1::DrainCause::Unspecified, drain_cause).into(),
+        notice: notice.into(),
+        lost_at,
+    }
+}
+
+const fn drain_cause(cause: Cause) -> v1::DrainCause {
+    match cause {
+        // The worker tells of the end of its process; nobody hears why it was cut off.
+        Cause::CutOff | Cause::Shutdown => v1::DrainCause::Shutdown,
+        Cause::Operator => v1::DrainCause::Operator,
+        Cause::Rebalance => v1::DrainCause::Rebalance,
+        Cause::Interruption => v1::DrainCause::Interruption,
     }
 }
 

@@ -1,9 +1,12 @@
 //! A worker's stream: it is in the registry as long as this stays open.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use stoker_core::fleet::Fleet;
+use stoker_core::departure::Cause;
+use stoker_core::fleet::{Fleet, Notice};
 use stoker_core::ids::{ModelName, PoolName};
+use stoker_core::time::Timestamp;
 use stoker_proto::client::MAX_REQUEST_BYTES;
 use stoker_proto::convert;
 use stoker_proto::status::{self, FieldViolation, Reason};
@@ -40,9 +43,10 @@ pub(super) fn register(
     let slot = context.stream_slots.open(StreamKind::Register)?;
     let worker = registration.id;
     let (pool, slots) = (registration.pool.clone(), registration.slots);
-    let stream = context.registry.register(registration).map_err(|full| {
-        status::exhausted(Reason::TooManyStreams, full, std::time::Duration::from_secs(10))
-    })?;
+    let stream = context
+        .registry
+        .register(registration)
+        .map_err(|full| status::exhausted(Reason::TooManyStreams, full, Duration::from_secs(10)))?;
     tracing::info!(%worker, %pool, slots, "a worker registered");
     // Its slots may count at once: it was ready before, and its stream broke.
     context.events.dispatcher.notify_one();
@@ -205,7 +209,7 @@ fn models(
 }
 
 /// What a worker says about itself. Figures are made to fit: they are shown, not relied on.
-pub(super) fn report(status: &v1::WorkerStatus) -> Result<Report, Status> {
+pub(super) fn report(status: &v1::WorkerStatus, now: Timestamp) -> Result<Report, Status> {
     let state = match v1::WorkerState::try_from(status.state) {
         Ok(v1::WorkerState::Starting) => WorkerState::Starting,
         Ok(v1::WorkerState::Ready) => WorkerState::Ready,
@@ -227,7 +231,36 @@ pub(super) fn report(status: &v1::WorkerStatus) -> Result<Report, Status> {
         .take(MAX_MODELS)
         .filter_map(|name| ModelName::new(name).ok())
         .collect();
-    Ok(Report { state, busy_slots: status.busy_slots, utilization, resident_models })
+    Ok(Report {
+        state,
+        busy_slots: status.busy_slots,
+        utilization,
+        resident_models,
+        drain_cause: drain_cause(status.drain_cause()),
+        notice: status.notice.as_ref().and_then(|notice| cloud_notice(notice, now)),
+    })
+}
+
+const fn drain_cause(cause: v1::DrainCause) -> Option<Cause> {
+    match cause {
+        v1::DrainCause::Unspecified => None,
+        v1::DrainCause::Shutdown => Some(Cause::Shutdown),
+        v1::DrainCause::Operator => Some(Cause::Operator),
+        v1::DrainCause::Rebalance => Some(Cause::Rebalance),
+        v1::DrainCause::Interruption => Some(Cause::Interruption),
+    }
+}
+
+/// A notice of an interruption without a usable time is one that is about to happen.
+fn cloud_notice(notice: &v1::CloudNotice, now: Timestamp) -> Option<Notice> {
+    match notice.kind() {
+        v1::CloudNoticeKind::Unspecified => None,
+        v1::CloudNoticeKind::Rebalance => Some(Notice::Rebalance),
+        v1::CloudNoticeKind::Interruption => {
+            let lost_in = notice.lost_in.and_then(|told| Duration::try_from(told).ok());
+            Some(Notice::Interruption { lost_at: now.after(lost_in.unwrap_or_default()) })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -292,13 +325,39 @@ mod tests {
             utilization: f64::NAN,
             resident_models: vec!["mini".into(), "not a name".into()],
         };
-        let read = report(&status).unwrap();
+        let now = Timestamp::from_unix_millis(5_000);
+        let read = report(&status, now).unwrap();
         assert_eq!(read.state, WorkerState::Ready);
         assert!(read.utilization.abs() < f64::EPSILON);
         assert_eq!(read.resident_models.len(), 1);
         for state in [0, i32::from(v1::WorkerState::Lost), 99] {
-            let error = report(&v1::WorkerStatus { state, ..status.clone() }).unwrap_err();
+            let status = v1::WorkerStatus { state, ..status.clone() };
+            let error = report(&status, now).unwrap_err();
             assert!(error.message().starts_with("status.state"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_the_cloud_announced_is_dated_by_this_clock() {
+        let now = Timestamp::from_unix_millis(5_000);
+        let heard = |kind: v1::CloudNoticeKind, seconds: Option<i64>| {
+            let lost_in =
+                seconds.map(|seconds| stoker_proto::well_known::Duration { seconds, nanos: 0 });
+            let notice = Some(v1::CloudNotice { kind: kind.into(), lost_in });
+            let state = v1::WorkerState::Draining.into();
+            let drain_cause = v1::DrainCause::Interruption.into();
+            let status =
+                v1::WorkerStatus { state, drain_cause, notice, ..v1::WorkerStatus::default() };
+            let report = report(&status, now).unwrap();
+            assert_eq!(report.drain_cause, Some(Cause::Interruption));
+            report.notice
+        };
+        let lost_at =
+            |millis| Some(Notice::Interruption { lost_at: Timestamp::from_unix_millis(millis) });
+        assert_eq!(heard(v1::CloudNoticeKind::Interruption, Some(90)), lost_at(95_000));
+        assert_eq!(heard(v1::CloudNoticeKind::Interruption, Some(-1)), lost_at(5_000));
+        assert_eq!(heard(v1::CloudNoticeKind::Interruption, None), lost_at(5_000));
+        assert_eq!(heard(v1::CloudNoticeKind::Rebalance, None), Some(Notice::Rebalance));
+        assert_eq!(heard(v1::CloudNoticeKind::Unspecified, Some(9)), None);
     }
 }
