@@ -15,6 +15,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stoker_core::departure::Cause;
 use stoker_proto::v1;
 use stoker_runtime::clock::Clock;
 use stoker_runtime::tasks::Tasks;
@@ -25,11 +26,12 @@ use tracing::error;
 
 pub use engines::task_kind;
 pub use heartbeat::HeartbeatAnswer;
-pub use state::{ModelPlan, State};
+pub use state::{ModelPlan, State, WorkerPlan};
 
 use crate::attempt::{Granted, Ticket};
 use crate::board::JobKey;
 use crate::error::WorkerError;
+use crate::interruption::Announced;
 use crate::link::{Link, SessionNews};
 use crate::report::{Report, Settled};
 use crate::supervisor::EngineEvent;
@@ -87,8 +89,8 @@ pub enum Effect {
     MaxBytes(usize),
     /// No further work: stop claiming.
     StopClaiming,
-    /// The loop's end.
-    End(Result<(), WorkerError>),
+    /// The loop's end: why it went, or why it cannot go on.
+    End(Result<Cause, WorkerError>),
 }
 
 /// The loop with everything that it drives.
@@ -108,23 +110,37 @@ pub struct Agent {
     pub readiness: watch::Sender<Result<(), String>>,
     pub stop_claiming: CancellationToken,
     pub shutdown: CancellationToken,
+    /// What the cloud announces about the machine.
+    pub announced: watch::Receiver<Announced>,
     pub tasks: Tasks,
 }
 
 impl Agent {
-    /// Runs until the worker has drained after shutdown, or cannot go on.
+    /// Runs until the worker has drained, whatever for, or cannot go on.
     ///
     /// # Errors
     /// When an engine cannot start at all, or the coordinator's fleet is another one.
-    pub async fn run(mut self) -> Result<(), WorkerError> {
+    pub async fn run(mut self) -> Result<Cause, WorkerError> {
         let mut received = Vec::with_capacity(AT_ONCE);
+        let mut asked_to_end = false;
+        let mut cloud_speaks = true;
+        // What was announced before is news as well.
+        self.announced.mark_changed();
         loop {
             let due = self.state.wake_at().map_or(IDLE, |at| at.since(self.clock.now()));
             // Every branch is cancel-safe.
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled(), if !self.state.is_draining() => {
-                    self.state.drain(None, self.clock.now());
+                () = self.shutdown.cancelled(), if !asked_to_end => {
+                    asked_to_end = true;
+                    self.state.drain(Cause::Shutdown, None, self.clock.now());
+                }
+                changed = self.announced.changed(), if cloud_speaks => {
+                    cloud_speaks = changed.is_ok();
+                    let announced = *self.announced.borrow_and_update();
+                    if announced != Announced::default() {
+                        self.state.announced(announced, self.clock.now());
+                    }
                 }
                 _ = self.events.recv_many(&mut received, AT_ONCE) => {}
                 () = sleep(due) => {}
@@ -148,7 +164,7 @@ impl Agent {
         }
     }
 
-    fn perform(&mut self, effect: Effect) -> Option<Result<(), WorkerError>> {
+    fn perform(&mut self, effect: Effect) -> Option<Result<Cause, WorkerError>> {
         match effect {
             Effect::Message { index, message, tokens } => {
                 if let Some(handle) = self.state.engine(index) {

@@ -5,6 +5,7 @@
 
 mod batches;
 mod job;
+mod leaving;
 mod preparing;
 mod results;
 
@@ -15,14 +16,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use stoker_core::batch::{Pending, Queue, Turn};
+use stoker_core::departure::Pace;
 use stoker_core::time::Timestamp;
 use stoker_engine_api::{EngineInfo, ItemError, ItemKey, ToEngine};
 use stoker_proto::v1::ResultPart;
 
 use batches::Batch;
 pub use batches::{Blame, Finished, ProtocolError};
-use job::Job;
 pub use job::{Admission, JobKey};
+use job::{Ends, Job};
 use preparing::Preparing;
 pub use results::part_bytes;
 
@@ -58,6 +60,11 @@ pub enum Outcome {
         busy: Duration,
     },
     Failed(Failure),
+    /// It was asked to leave, and everything of it that had been started is done: results that are not
+    /// stored yet.
+    HandedOver {
+        parts: Vec<ResultPart>,
+    },
 }
 
 /// An attempt that left the board.
@@ -130,6 +137,8 @@ pub struct Board {
     /// Parts of failed batches, to be run as they are.
     retries: VecDeque<Batch>,
     forget: Vec<ItemKey>,
+    /// Of all jobs together, as measured lately.
+    pace: Pace,
     next_key: u64,
     next_batch: u64,
 }
@@ -152,6 +161,7 @@ impl Board {
             running: BTreeMap::new(),
             retries: VecDeque::new(),
             forget: Vec::new(),
+            pace: Pace::default(),
             next_key: 0,
             next_batch: 0,
         }
@@ -315,7 +325,12 @@ impl Board {
             return None;
         }
         let job = self.jobs.remove(&key)?;
-        let outcome = Outcome::Completed { busy: job.busy, parts: job.results.into_rest() };
+        let Job { busy, ends, results, .. } = job;
+        let parts = results.into_rest();
+        let outcome = match ends {
+            Ends::Complete => Outcome::Completed { busy, parts },
+            Ends::Early => Outcome::HandedOver { parts },
+        };
         Some(Ended { key, outcome })
     }
 }

@@ -1,5 +1,7 @@
 //! What a worker can be told: flags over environment over a TOML file, then checked as a whole.
 
+mod machine;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ use stoker_runtime::telemetry::TelemetrySettings;
 use tonic::transport::Endpoint;
 
 use crate::error::SettingsError;
+
+pub use machine::{DeadManSettings, ImdsAddress, MachineConfig, MachineSettings, OnRebalance};
 
 const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7070";
 const DEFAULT_FLEET: &str = "fleet.toml";
@@ -100,6 +104,9 @@ pub struct Config {
     pub hub: HubConfig,
 
     #[command(flatten)]
+    pub machine: MachineConfig,
+
+    #[command(flatten)]
     pub telemetry: TelemetrySettings,
 }
 
@@ -147,6 +154,7 @@ pub struct Settings {
     pub engine: PathBuf,
     pub echo_engine: PathBuf,
     pub hub: HubConfig,
+    pub machine: MachineSettings,
 }
 
 impl Config {
@@ -165,6 +173,7 @@ impl Config {
             metrics_listen: Some(self.metrics_listen.unwrap_or(DEFAULT_METRICS)),
             engine: Some(self.engine.unwrap_or_else(|| beside_executable(ENGINE))),
             echo_engine: Some(self.echo_engine.unwrap_or_else(|| beside_executable(ECHO_ENGINE))),
+            machine: self.machine.with_defaults(),
             ..self
         }
     }
@@ -196,6 +205,7 @@ impl Config {
             engine: self.engine.unwrap_or_else(|| beside_executable(ENGINE)),
             echo_engine: self.echo_engine.unwrap_or_else(|| beside_executable(ECHO_ENGINE)),
             hub: self.hub,
+            machine: self.machine.check()?,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Why a worker cannot start, or had to stop.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use stoker_broker::BrokerError;
 use stoker_core::fleet::Problem;
@@ -9,6 +10,8 @@ use stoker_proto::client::AddressError;
 use stoker_runtime::config::ConfigError;
 use stoker_runtime::net::BindError;
 
+use crate::config::ImdsAddress;
+use crate::dead_man::DeadManError;
 use crate::spool::SpoolError;
 use crate::weights::WeightsError;
 
@@ -36,6 +39,12 @@ pub enum SettingsError {
     OutOfRange { setting: &'static str, value: u64, limit: u64 },
     #[error("`{setting}` must be at least 1")]
     Zero { setting: &'static str },
+    #[error("`imds` is `{address}`, which {problem}; to ask none, say `off`")]
+    Imds { address: String, problem: ImdsAddress },
+    #[error("the dead man's switch needs a time and a command: set `{missing}` as well")]
+    DeadManHalf { missing: &'static str },
+    #[error("`dead-man-after` must be at least {least:?}: a coordinator may restart")]
+    DeadManTooSoon { least: Duration },
 }
 
 /// Why a worker ended in failure.
@@ -66,6 +75,12 @@ pub enum WorkerError {
     Refused { reason: String },
     #[error("a part of the worker failed: {0}")]
     Task(String),
+    #[error("the machine could not be shut down with `{command}`")]
+    DeadMan {
+        command: String,
+        #[source]
+        source: DeadManError,
+    },
 }
 
 fn list(problems: &[Problem]) -> String {

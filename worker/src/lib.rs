@@ -5,6 +5,9 @@
 //! the engine process that the [`supervisor`] keeps alive. Results go back through [`report`], and
 //! only a definitive answer settles the delivery.
 //!
+//! [`interruption`] hears what the cloud announces about the machine; whoever asks the worker to go, it goes in
+//! the same way.
+//!
 //! The worker links no model code and no device library, and holds no truth: whatever it loses is
 //! run again by somebody else.
 
@@ -12,9 +15,11 @@ pub mod agent;
 pub mod attempt;
 pub mod board;
 pub mod config;
+pub mod dead_man;
 pub mod engines;
 pub mod error;
 pub mod intake;
+pub mod interruption;
 pub mod link;
 pub mod metrics;
 pub mod queue;

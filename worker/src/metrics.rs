@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
+use stoker_core::departure::Cause;
 use stoker_core::ids::ModelName;
 
 const JOBS: &str = "stoker_worker_jobs_total";
@@ -21,6 +22,11 @@ const ENGINE_READY: &str = "stoker_worker_engine_ready";
 const BUSY_RATIO: &str = "stoker_worker_busy_ratio";
 const HELD_JOBS: &str = "stoker_worker_held_jobs";
 const CONNECTED: &str = "stoker_worker_coordinator_connected";
+const ANNOUNCED: &str = "stoker_worker_cloud_notices_total";
+const DRAINING: &str = "stoker_worker_draining";
+const HANDED_OVER: &str = "stoker_worker_handed_over_jobs_total";
+const IMDS_FAULTS: &str = "stoker_worker_imds_faults_total";
+const IMDS_WATCHED: &str = "stoker_worker_imds_watched";
 const SPOOLED: &str = "stoker_worker_spooled_results_total";
 
 /// How an attempt ended here.
@@ -90,6 +96,17 @@ pub fn describe() {
     describe_gauge!(BUSY_RATIO, "Share of the last heartbeat interval in which engines computed");
     describe_gauge!(HELD_JOBS, "Jobs held now, results on their way included");
     describe_gauge!(CONNECTED, "1 while this worker is registered with the coordinator");
+    describe_counter!(ANNOUNCED, "What the cloud announced about this machine, by kind");
+    describe_gauge!(DRAINING, "1 while this worker goes, by cause");
+    describe_counter!(
+        HANDED_OVER,
+        "Jobs given back because they would not have ended before the worker had to, by cause"
+    );
+    describe_counter!(
+        IMDS_FAULTS,
+        "Questions that an instance metadata service, once found, left without a readable answer"
+    );
+    describe_gauge!(IMDS_WATCHED, "1 while an instance metadata service answers");
     describe_counter!(SPOOLED, "Results written to the spool because they could not be delivered");
 }
 
@@ -146,6 +163,34 @@ pub(crate) fn connected() {
 
 pub(crate) fn disconnected() {
     gauge!(CONNECTED).set(0.0);
+}
+
+pub(crate) fn announced(kind: &'static str) {
+    counter!(ANNOUNCED, "kind" => kind).increment(1);
+}
+
+/// The one cause that counts now.
+pub(crate) fn draining(cause: Cause) {
+    for other in Cause::ALL {
+        let set = if other == cause { 1.0 } else { 0.0 };
+        gauge!(DRAINING, "cause" => other.name()).set(set);
+    }
+}
+
+pub(crate) fn handed_over(cause: Cause) {
+    counter!(HANDED_OVER, "cause" => cause.name()).increment(1);
+}
+
+pub(crate) fn imds_fault() {
+    counter!(IMDS_FAULTS).increment(1);
+}
+
+pub(crate) fn imds_watched() {
+    gauge!(IMDS_WATCHED).set(1.0);
+}
+
+pub(crate) fn imds_not_watched() {
+    gauge!(IMDS_WATCHED).set(0.0);
 }
 
 pub(crate) fn spooled() {

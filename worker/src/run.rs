@@ -1,14 +1,16 @@
 //! A whole worker: everything started in order, and ended in the opposite one.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
 use stoker_broker::{Queue, Subscriber};
+use stoker_core::departure::Cause;
 use stoker_core::ids::WorkerId;
 use stoker_proto::v1::RegisterRequest;
-use stoker_runtime::clock::SystemClock;
+use stoker_runtime::clock::{Clock, SystemClock};
 use stoker_runtime::metrics::MetricsHandle;
 use stoker_runtime::net::bind;
 use stoker_runtime::tasks::Tasks;
@@ -17,12 +19,14 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::agent::{Agent, Event, ModelPlan, State};
+use crate::agent::{Agent, Event, ModelPlan, State, WorkerPlan};
 use crate::attempt::Ticket;
 use crate::config::Settings;
+use crate::dead_man::shut_down;
 use crate::engines::{self, Served};
 use crate::error::WorkerError;
 use crate::intake::{Claimable, Claims, Intake, run_claims};
+use crate::interruption::{self, Announced};
 use crate::link::{Link, run_session};
 use crate::report::{Finish, Report, Reporter};
 use crate::settle;
@@ -41,10 +45,11 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 /// Result bytes of one call until the coordinator has said its limit.
 const FIRST_MAX_BYTES: usize = 3 << 20;
 
-/// Runs a worker until `shutdown`, then drains it.
+/// Runs a worker until something asks it to go: `shutdown`, an operator, the cloud, or its dead man's switch.
+/// Then drains it, and does what the switch is for.
 ///
 /// # Errors
-/// When it cannot start, or an operator has to act before it can go on.
+/// When it cannot start, an operator has to act before it can go on, or the machine does not shut down.
 pub async fn run(
     settings: Settings,
     metrics: MetricsHandle,
@@ -52,15 +57,37 @@ pub async fn run(
 ) -> Result<(), WorkerError> {
     // Parts end in a stated order after the drain, so they do not share the process's token.
     let tasks = Tasks::new(CancellationToken::new());
-    let ended = match Worker::start(&settings, metrics, &shutdown, &tasks).await {
-        Ok(Some(worker)) => worker.run(&tasks).await,
-        Ok(None) => Ok(()),
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let imds = settings.machine.imds.as_ref();
+    let announced = interruption::start(imds, Arc::clone(&clock), &tasks);
+    let process = Process { metrics, shutdown, clock, announced };
+    let ended = match Worker::start(&settings, process, &tasks).await {
+        Ok(Some(worker)) => worker.run(&tasks).await.map(Some),
+        Ok(None) => Ok(None),
         Err(error) => Err(error),
     };
     if let Err(left) = tasks.close_and_wait(END_LIMIT).await {
         warn!(?left, "parts of the worker did not end in time");
     }
-    ended
+    match (ended?, &settings.machine.dead_man) {
+        (Some(Cause::CutOff), Some(dead_man)) => shut_down(dead_man).await,
+        _ => Ok(()),
+    }
+}
+
+/// What the worker has from its process and its machine.
+struct Process {
+    metrics: MetricsHandle,
+    shutdown: CancellationToken,
+    clock: Arc<dyn Clock>,
+    announced: watch::Receiver<Announced>,
+}
+
+/// Waits until the machine is announced to be lost, which may be never.
+async fn interrupted(mut announced: watch::Receiver<Announced>) {
+    if announced.wait_for(Announced::is_interrupted).await.is_err() {
+        pending::<()>().await;
+    }
 }
 
 /// A worker that has been started.
@@ -73,13 +100,13 @@ struct Worker {
 }
 
 impl Worker {
-    /// `None` when shutdown came first.
+    /// `None` when it was asked to go before it had its models.
     async fn start(
         settings: &Settings,
-        metrics: MetricsHandle,
-        shutdown: &CancellationToken,
+        process: Process,
         tasks: &Tasks,
     ) -> Result<Option<Self>, WorkerError> {
+        let Process { metrics, shutdown, clock, announced } = process;
         let spool = settings.spool.as_deref().map(Spool::open).transpose()?;
         let listener = bind(settings.metrics_listen).await?;
         let address = listener.local_addr().unwrap_or(settings.metrics_listen);
@@ -87,8 +114,12 @@ impl Worker {
         exporter::serve(listener, metrics, move || readiness.borrow().clone(), tasks);
         info!(%address, "metrics are served");
         let getting = try_join_all(settings.models.iter().map(|m| engines::get(settings, m)));
-        let Some(served) = shutdown.run_until_cancelled(getting).await else { return Ok(None) };
-        let served = served?;
+        // A download that is dropped goes on where it was when it is asked for again.
+        let served = tokio::select! {
+            served = getting => served?,
+            () = shutdown.cancelled() => return Ok(None),
+            () = interrupted(announced.clone()) => return Ok(None),
+        };
         let link = Link::new(&settings.coordinator);
         let fleet = &settings.fleet.name;
         let subscriber = crate::queue::subscriber(&settings.broker, fleet, link.channel())?;
@@ -101,13 +132,15 @@ impl Worker {
         };
         let shared = Shared {
             readiness: readiness_tx,
-            shutdown: shutdown.clone(),
+            shutdown,
+            clock,
+            announced,
             metrics_address: address,
         };
         Ok(Some(start.wire(served, &subscriber, spool, shared)))
     }
 
-    async fn run(self, tasks: &Tasks) -> Result<(), WorkerError> {
+    async fn run(self, tasks: &Tasks) -> Result<Cause, WorkerError> {
         let Self { agent, stop_intake, finish, reporter, stop_engines } = self;
         let failed = tasks.shutdown_token();
         let ended = tokio::select! {
@@ -127,6 +160,8 @@ impl Worker {
 struct Shared {
     readiness: watch::Sender<Result<(), String>>,
     shutdown: CancellationToken,
+    clock: Arc<dyn Clock>,
+    announced: watch::Receiver<Announced>,
     metrics_address: SocketAddr,
 }
 
@@ -202,13 +237,13 @@ impl Start<'_> {
         let reporter = self.tasks.spawn("reporter", reporter.run(ways.reports.1, finish.clone()));
         self.session(&served, shared.metrics_address, &again);
         let plans: Vec<ModelPlan> = served.into_iter().map(|served| served.plan).collect();
-        let fleet = self.settings.fleet.name.clone();
+        let plan = self.plan(plans);
         let (events_tx, events) = self.events;
         let agent = Agent {
-            state: State::new(self.worker, fleet, plans, self.settings.grace),
+            state: State::new(self.worker, plan, shared.clock.now()),
             events,
             events_tx,
-            clock: Arc::new(SystemClock::new()),
+            clock: shared.clock,
             link: self.link,
             reports: ways.reports.0,
             settle: settle_tx,
@@ -218,9 +253,21 @@ impl Start<'_> {
             readiness: shared.readiness,
             stop_claiming,
             shutdown: shared.shutdown,
+            announced: shared.announced,
             tasks: self.tasks.clone(),
         };
         Worker { agent, stop_intake, finish, reporter, stop_engines }
+    }
+
+    fn plan(&self, models: Vec<ModelPlan>) -> WorkerPlan {
+        let machine = &self.settings.machine;
+        WorkerPlan {
+            fleet: self.settings.fleet.name.clone(),
+            models,
+            grace: self.settings.grace,
+            on_rebalance: machine.on_rebalance,
+            dead_man: machine.dead_man.as_ref().map(|dead_man| dead_man.switch),
+        }
     }
 
     /// Starts the intake of one model; gives its gate, which is closed.

@@ -111,6 +111,8 @@ impl State {
             busy_slots: u32::try_from(self.held.len()).unwrap_or(u32::MAX),
             utilization,
             resident_models: resident.map(|model| model.plan.name.to_string()).collect(),
+            drain_cause: self.wire_drain_cause().into(),
+            notice: self.wire_notice(now),
         }
     }
 
@@ -136,7 +138,7 @@ impl State {
     fn worker_state(&self) -> WorkerState {
         if self.is_draining() {
             WorkerState::Draining
-        } else if self.cordoned {
+        } else if self.is_cordoned() {
             WorkerState::Cordoned
         } else if self.readiness().is_err() {
             WorkerState::Starting

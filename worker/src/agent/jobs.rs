@@ -25,7 +25,7 @@ impl State {
         let held = Held { index, fence, span, ticket: Some(ticket), reporting: false };
         self.held.insert(key, held);
         if self.drain.is_some() {
-            self.release(key, ReleaseReason::Draining, Vec::new());
+            self.release(key, self.release_reason(), Vec::new());
             return;
         }
         let texts = match texts_for(model.plan.task, task) {
@@ -80,6 +80,12 @@ impl State {
         let Some(held) = self.held.get(&key) else { return };
         let verdict = match outcome {
             Outcome::Completed { parts, busy } => Verdict::Complete { parts, busy },
+            Outcome::HandedOver { parts } => {
+                if let Some(cause) = self.drain_cause() {
+                    metrics::handed_over(cause);
+                }
+                Verdict::Release { reason: self.release_reason(), parts }
+            }
             Outcome::Failed(failure) => {
                 let (job, attempt) = (held.fence.job, held.fence.attempt);
                 // The message is for the job's owner: it may tell of inputs.

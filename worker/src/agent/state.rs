@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use stoker_core::departure::{Cause, DeadMan};
 use stoker_core::ids::{FleetName, ModelName, WorkerId};
 use stoker_core::time::Timestamp;
 use stoker_engine_api::TaskKind;
 use tracing::{Span, info};
 
-use super::drain::Drain;
+use super::drain::{Drain, Lifeline};
 use super::heartbeat::Pulse;
 use super::{Effect, Event};
 use crate::attempt::{Fence, Ticket};
 use crate::board::{Blame, Board, JobKey};
+use crate::config::OnRebalance;
 use crate::error::WorkerError;
+use crate::interruption::Announced;
 use crate::link::{Registration, SessionNews};
 use crate::supervisor::EngineHandle;
 
@@ -27,6 +30,17 @@ pub struct ModelPlan {
     pub task: TaskKind,
     /// The registry's limit; `None`: the engine's own.
     pub max_batch_tokens: Option<u32>,
+}
+
+/// What a worker is for, and how it ends.
+#[derive(Debug, Clone)]
+pub struct WorkerPlan {
+    pub fleet: FleetName,
+    pub models: Vec<ModelPlan>,
+    /// How long a drain may take when nobody said otherwise.
+    pub grace: Duration,
+    pub on_rebalance: OnRebalance,
+    pub dead_man: Option<DeadMan>,
 }
 
 /// One model with its jobs and its engine.
@@ -91,6 +105,12 @@ pub struct State {
     pub(super) next_key: u64,
     pub(super) registration: Option<Registration>,
     pub(super) cordoned: bool,
+    /// What the cloud has announced about the machine.
+    pub(super) announced: Announced,
+    pub(super) on_rebalance: OnRebalance,
+    /// Takes no further work, because the cloud recommends to leave the machine.
+    pub(super) avoids_work: bool,
+    pub(super) lifeline: Lifeline,
     /// Why the coordinator refuses claims, if it does.
     claims_refused: Option<String>,
     pub(super) drain: Option<Drain>,
@@ -101,12 +121,8 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(
-        worker: WorkerId,
-        fleet: FleetName,
-        models: Vec<ModelPlan>,
-        grace: Duration,
-    ) -> Self {
+    pub fn new(worker: WorkerId, plan: WorkerPlan, now: Timestamp) -> Self {
+        let WorkerPlan { fleet, models, grace, on_rebalance, dead_man } = plan;
         let model = |plan| Model {
             plan,
             board: Board::new(),
@@ -124,6 +140,10 @@ impl State {
             next_key: 0,
             registration: None,
             cordoned: false,
+            announced: Announced::default(),
+            on_rebalance,
+            avoids_work: false,
+            lifeline: Lifeline::new(dead_man, now),
             claims_refused: None,
             drain: None,
             grace,
@@ -138,6 +158,11 @@ impl State {
 
     pub(super) fn engine(&self, index: usize) -> Option<&EngineHandle> {
         Some(&self.models.get(index)?.engine.as_ref()?.handle)
+    }
+
+    /// Takes no further work, by an operator's command or its own setting.
+    pub(super) const fn is_cordoned(&self) -> bool {
+        self.cordoned || self.avoids_work
     }
 
     pub fn is_draining(&self) -> bool {
@@ -162,6 +187,7 @@ impl State {
     pub fn apply(&mut self, event: Event, now: Timestamp) {
         match event {
             Event::Granted(granted) => {
+                self.lifeline.heard(now);
                 for job in granted {
                     self.granted(job, now);
                 }
@@ -183,18 +209,28 @@ impl State {
             }
             Event::Engine(event) => self.engine_event(event, now),
             Event::Session(news) => self.session(news, now),
-            Event::Settled(settled) => self.settled(settled),
-            Event::Heartbeat(answer) => self.heartbeat_answered(answer),
+            Event::Settled(settled) => {
+                self.lifeline.heard(now);
+                self.settled(settled);
+            }
+            Event::Heartbeat(answer) => {
+                if answer.result.is_ok() {
+                    self.lifeline.heard(now);
+                }
+                self.heartbeat_answered(answer);
+            }
         }
     }
 
     /// Does everything that is due at `now`.
     pub fn advance(&mut self, now: Timestamp) {
         self.give_up_lost_engines(now);
+        self.watch_lifeline(now);
+        // Before anything is started: what is handed over starts no further batch.
+        self.advance_drain(now);
         for index in 0..self.models.len() {
             self.advance_model(index, now);
         }
-        self.advance_drain(now);
         self.set_gates();
         self.beat_if_due(now);
     }
@@ -224,7 +260,8 @@ impl State {
         let boards = self.models.iter().filter_map(|model| model.wake_at);
         let patience = self.models.iter().filter_map(super::engines::patience_ends);
         let drain = self.drain.iter().filter_map(Drain::wake_at);
-        boards.chain(patience).chain(drain).chain(self.next_beat()).min()
+        let lifeline = self.lifeline.wake_at;
+        boards.chain(patience).chain(drain).chain(self.next_beat()).chain(lifeline).min()
     }
 
     fn session(&mut self, news: SessionNews, now: Timestamp) {
@@ -247,8 +284,7 @@ impl State {
                 self.pulse.due_now();
             }
             SessionNews::Drain(within) => {
-                info!(?within, "asked to drain");
-                self.drain(within, now);
+                self.drain(Cause::Operator, within, now);
             }
             SessionNews::Refused(reason) => {
                 self.effects.push(Effect::End(Err(WorkerError::Refused { reason })));
@@ -264,11 +300,12 @@ impl State {
         }
         self.effects.push(Effect::MaxBytes(registration.max_message_bytes));
         self.registration = Some(registration);
+        self.lifeline.heard(now);
         self.pulse.registered(now);
     }
 
     fn set_gates(&mut self) {
-        let wanted = self.registration.is_some() && !self.cordoned && self.drain.is_none();
+        let wanted = self.registration.is_some() && !self.is_cordoned() && self.drain.is_none();
         for (index, model) in self.models.iter_mut().enumerate() {
             let open = wanted && model.engine.is_some();
             if open != model.gate_open {

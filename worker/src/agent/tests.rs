@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use stoker_broker::{AckError, Acker};
+use stoker_core::departure::DeadMan;
 use stoker_core::ids::{Attempt, FleetName, JobId, LeaseToken, ModelName};
 use stoker_core::time::Timestamp;
 use stoker_engine_api::{EngineInfo, ItemKey, ItemOutput, LoadSeconds, TaskKind, ToEngine};
@@ -14,9 +15,12 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::attempt::{Fence, GrantedTask};
 use crate::board::FailureKind;
+use crate::config::OnRebalance;
 use crate::link::{LinkError, Registration};
 use crate::report::Verdict;
 use crate::supervisor::{EngineHandle, EngineNews, Exit};
+
+mod departures;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -43,20 +47,34 @@ struct Probe {
 
 impl Probe {
     fn new() -> Self {
+        Self::with(OnRebalance::CarryOn, None)
+    }
+
+    fn with(on_rebalance: OnRebalance, dead_man: Option<DeadMan>) -> Self {
         let plan = ModelPlan {
             name: ModelName::new("echo").unwrap(),
             task: TaskKind::Echo,
             max_batch_tokens: None,
         };
-        let fleet = FleetName::new("test").unwrap();
-        let worker = stoker_runtime::ids::worker_id();
-        let state = State::new(worker, fleet, vec![plan], Duration::from_secs(30));
-        Self { state, now: Timestamp::from_unix_millis(1_000_000), effects: Vec::new() }
+        let plan = WorkerPlan {
+            fleet: FleetName::new("test").unwrap(),
+            models: vec![plan],
+            grace: Duration::from_secs(30),
+            on_rebalance,
+            dead_man,
+        };
+        let now = Timestamp::from_unix_millis(1_000_000);
+        let state = State::new(stoker_runtime::ids::worker_id(), plan, now);
+        Self { state, now, effects: Vec::new() }
     }
 
     /// Registered and with a warm engine.
     fn ready() -> Self {
-        let mut probe = Self::new();
+        Self::ready_with(OnRebalance::CarryOn, None)
+    }
+
+    fn ready_with(on_rebalance: OnRebalance, dead_man: Option<DeadMan>) -> Self {
+        let mut probe = Self::with(on_rebalance, dead_man);
         probe.register();
         probe.engine_ready();
         probe.intake(Ok(()));
@@ -214,7 +232,7 @@ impl Probe {
     }
 
     fn ended(&self) -> bool {
-        self.effects.iter().any(|effect| matches!(effect, Effect::End(Ok(()))))
+        self.effects.iter().any(|effect| matches!(effect, Effect::End(Ok(_))))
     }
 }
 
@@ -387,7 +405,7 @@ fn a_job_for_another_task_fails_for_good() {
 fn a_drain_ends_when_work_and_claims_have_ended() {
     let mut probe = Probe::ready();
     probe.grant(1, &["a"]);
-    probe.state.drain(None, probe.now);
+    probe.state.drain(Cause::Shutdown, None, probe.now);
     probe.look();
     assert!(probe.effects.iter().any(|effect| matches!(effect, Effect::StopClaiming)));
     assert_eq!(probe.gates().last(), Some(&false));
@@ -410,7 +428,7 @@ fn a_drain_gives_back_what_is_left_at_its_deadline() {
     probe.grant(1, &["a", "b"]);
     probe.run(1);
     probe.apply(Event::Session(SessionNews::Drain(Some(Duration::from_secs(2)))));
-    probe.state.drain(None, probe.now);
+    probe.state.drain(Cause::Shutdown, None, probe.now);
     let (request, keys) = probe.heartbeat().expect("the coordinator is told at once");
     assert_eq!(request.status.unwrap().state(), WorkerState::Draining);
     let outcomes = vec![HeartbeatOutcome::Continue.into()];

@@ -145,11 +145,14 @@ impl Board {
             return Err(ProtocolError::Outputs { got, expected });
         }
         let (items, tokens) = (batch.items.len(), batch.tokens());
+        self.pace.measured(u64::try_from(items).unwrap_or(u64::MAX), busy);
         let mut ended = Vec::new();
         for (item, output) in batch.items.iter().zip(outputs) {
             let Some((key, index)) = self.items.remove(&item.key) else { continue };
             let Some(job) = self.jobs.get_mut(&key) else { continue };
-            job.busy += share(busy, u64::from(item.cost), tokens);
+            let took = share(busy, u64::from(item.cost), tokens);
+            job.busy += took;
+            job.pace.measured(1, took);
             if let Err(error) = job.done(index, output) {
                 ended.extend(self.fail(key, &engine_internal(&error.to_string())));
             }
@@ -210,10 +213,12 @@ impl Board {
         self.queue = stoker_core::batch::Queue::new();
         let failure =
             Failure { kind: FailureKind::Crash, code, message: format!("the engine {reason}") };
-        let ended = suspects.into_iter().filter_map(|key| self.fail(key, &failure)).collect();
+        let mut ended: Vec<Ended> =
+            suspects.into_iter().filter_map(|key| self.fail(key, &failure)).collect();
         for job in self.jobs.values_mut() {
             job.reset();
         }
+        ended.extend(self.leave_without_engine());
         self.forget.clear();
         ended
     }

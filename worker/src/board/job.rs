@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stoker_core::batch::{Turn, Want};
+use stoker_core::departure::Pace;
 use stoker_core::time::Timestamp;
 use stoker_engine_api::{ItemInput, ItemKey, ItemOutput};
 
@@ -42,6 +43,15 @@ pub(super) enum ItemState {
     Done,
 }
 
+/// With which of its items a job ends here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// With its last.
+    Complete,
+    /// With the last one that was started: the rest is somebody else's.
+    Early,
+}
+
 #[derive(Debug)]
 pub(super) struct Job {
     texts: Vec<String>,
@@ -57,6 +67,9 @@ pub(super) struct Job {
     pub(super) start_by: Timestamp,
     pub(super) started: bool,
     pub(super) busy: Duration,
+    pub(super) ends: Ends,
+    /// Of its own items, as measured lately.
+    pub(super) pace: Pace,
 }
 
 impl Job {
@@ -78,7 +91,42 @@ impl Job {
             start_by,
             started: false,
             busy: Duration::ZERO,
+            ends: Ends::Complete,
+            pace: Pace::default(),
         }
+    }
+
+    /// Items that are not done.
+    pub(super) fn items_left(&self) -> u64 {
+        let left = self.items.iter().filter(|item| **item != ItemState::Done).count();
+        u64::try_from(left).unwrap_or(u64::MAX)
+    }
+
+    /// Gives up the items from `end` on, none of which is done or in a batch. Answers those that the engine
+    /// holds. A job without such items ends as it would have.
+    pub(super) fn end_early(&mut self, end: u32) -> Vec<ItemKey> {
+        let first = usize::try_from(end).unwrap_or(usize::MAX);
+        if first >= self.items.len() {
+            return Vec::new();
+        }
+        self.ends = Ends::Early;
+        self.results.end_at(end);
+        self.texts.truncate(first);
+        let mut held = Vec::new();
+        for item in self.items.drain(first..) {
+            match item {
+                ItemState::Preparing(key) => {
+                    self.preparing -= 1;
+                    held.push(key);
+                }
+                ItemState::Prepared { key, cost } => {
+                    self.prepared_tokens -= u64::from(cost);
+                    held.push(key);
+                }
+                ItemState::Todo | ItemState::Done => {}
+            }
+        }
+        held
     }
 
     pub(super) const fn preparing(&self) -> usize {

@@ -93,6 +93,16 @@ impl Results {
         Ok(())
     }
 
+    /// The first item behind every output that is here.
+    pub(super) fn end(&self) -> u32 {
+        self.next.saturating_add(u32::try_from(self.window.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The job ends before item `end`, which is not before [`Results::end`].
+    pub(super) const fn end_at(&mut self, end: u32) {
+        self.total = end;
+    }
+
     pub(super) const fn is_complete(&self) -> bool {
         self.next >= self.total
     }

@@ -6,6 +6,7 @@ use stoker_engine_api::{EngineError, ItemInput, ItemOutput};
 use stoker_proto::v1::result_part::Output;
 
 mod crashes;
+mod leaving;
 mod lives;
 
 use super::preparing::PREPARING_PER_JOB;

@@ -160,9 +160,10 @@ impl Calls {
 
     async fn call(&self, kind: Kind, group: &[Entry], max_bytes: usize) -> Replies {
         match kind {
-            Kind::Complete => self.complete(group, max_bytes).await,
+            // On the heap: both hold whole requests.
+            Kind::Complete => Box::pin(self.complete(group, max_bytes)).await,
             Kind::Fail => self.fail(group).await,
-            Kind::Release => self.release(group, max_bytes).await,
+            Kind::Release => Box::pin(self.release(group, max_bytes)).await,
         }
     }
 

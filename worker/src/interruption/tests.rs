@@ -1,0 +1,108 @@
+use std::time::Duration;
+
+use stoker_runtime::clock::SystemClock;
+
+use super::mock::{Fault, MockImds};
+use super::*;
+
+fn imds(mock: &MockImds) -> Imds {
+    Imds::new(mock.url().parse().unwrap())
+}
+
+#[tokio::test]
+async fn nothing_is_announced_until_something_is() {
+    let mock = MockImds::start().unwrap();
+    let mut imds = imds(&mock);
+    let seen = imds.ask().await.unwrap();
+    assert!(seen.interruption.is_none() && !seen.rebalance);
+    mock.recommend_rebalance();
+    assert!(imds.ask().await.unwrap().rebalance);
+    mock.interrupt_in(Duration::from_mins(2));
+    let notice = imds.ask().await.unwrap().interruption.unwrap().unwrap();
+    assert_eq!(notice.action, Action::Terminate);
+    assert!(notice.left > Duration::from_mins(1) && notice.left <= Duration::from_mins(2));
+    assert_eq!((mock.tokens_made(), mock.refused()), (1, 0), "one token is enough");
+}
+
+#[tokio::test]
+async fn a_token_that_ended_early_is_replaced_at_once() {
+    let mock = MockImds::start().unwrap();
+    let mut imds = imds(&mock);
+    imds.ask().await.unwrap();
+    mock.expire_tokens();
+    mock.recommend_rebalance();
+    assert!(imds.ask().await.unwrap().rebalance);
+    assert_eq!((mock.tokens_made(), mock.refused()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_it_ends() {
+    let mock = MockImds::start().unwrap();
+    let mut imds = imds(&mock);
+    for tokens in 1..=3 {
+        imds.ask().await.unwrap();
+        imds.ask().await.unwrap();
+        assert_eq!((mock.tokens_made(), mock.refused()), (tokens, 0));
+        imds.age_token();
+    }
+}
+
+#[tokio::test]
+async fn every_fault_is_an_error_and_the_next_question_is_answered() {
+    let mock = MockImds::start().unwrap();
+    let mut imds = imds(&mock);
+    for fault in [Fault::Status(500), Fault::Status(503), Fault::Status(403), Fault::Torn] {
+        mock.set_fault(fault);
+        let error = imds.ask().await.unwrap_err();
+        mock.set_fault(Fault::None);
+        imds.ask().await.unwrap_or_else(|after| panic!("{fault:?}: {error}, then {after}"));
+    }
+    mock.set_fault(Fault::Silent);
+    assert!(matches!(imds.ask().await, Err(ImdsError::TimedOut { .. })));
+    mock.set_fault(Fault::None);
+    imds.ask().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_document_that_is_no_notice_is_told_apart_from_one() {
+    let mock = MockImds::start().unwrap();
+    let mut imds = imds(&mock);
+    mock.interrupt_in(Duration::from_mins(2));
+    mock.set_fault(Fault::Garbage);
+    assert!(matches!(imds.ask().await.unwrap().interruption, Some(Err(_))));
+    mock.set_fault(Fault::None);
+    assert!(matches!(imds.ask().await.unwrap().interruption, Some(Ok(_))));
+}
+
+#[tokio::test]
+async fn what_is_not_there_cannot_be_connected_to() {
+    let address = MockImds::start().unwrap().url();
+    // The port is free again.
+    let mut imds = Imds::new(address.parse().unwrap());
+    let error = imds.ask().await.unwrap_err();
+    assert!(!matches!(error, ImdsError::Status { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_announced_reaches_whoever_listens_and_ends_the_watch() {
+    let mock = MockImds::start().unwrap();
+    let tasks = Tasks::new(CancellationToken::new());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let url = mock.url().parse().unwrap();
+    let mut announced = start(Some(&url), Arc::clone(&clock), &tasks);
+    mock.recommend_rebalance();
+    announced.wait_for(|announced| announced.rebalance).await.unwrap();
+    mock.interrupt_in(Duration::from_mins(2));
+    let lost_at = announced.wait_for(Announced::is_interrupted).await.unwrap().lost_at.unwrap();
+    assert!(lost_at.since(clock.now()) > Duration::from_mins(1));
+    assert!(announced.changed().await.is_err(), "nothing more can come");
+    tasks.close_and_wait(Duration::from_secs(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_that_is_off_is_not_asked() {
+    let tasks = Tasks::new(CancellationToken::new());
+    let mut announced = start(None, Arc::new(SystemClock::new()), &tasks);
+    assert!(announced.changed().await.is_err());
+    assert_eq!(*announced.borrow(), Announced::default());
+}
