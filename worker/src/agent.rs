@@ -138,7 +138,8 @@ impl Agent {
                 changed = self.announced.changed(), if cloud_speaks => {
                     cloud_speaks = changed.is_ok();
                     let announced = *self.announced.borrow_and_update();
-                    if announced != Announced::default() {
+                    // The end of the watch is no news.
+                    if cloud_speaks && announced != Announced::default() {
                         self.state.announced(announced, self.clock.now());
                     }
                 }
