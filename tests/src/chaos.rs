@@ -89,7 +89,7 @@ pub fn stamp(text: &str, process: u32, run: u64) -> String {
 }
 
 /// The text that was stamped.
-fn unstamped(output: &str) -> &str {
+pub fn unstamped(output: &str) -> &str {
     output.rsplit_once('#').map_or(output, |(text, _)| text)
 }
 

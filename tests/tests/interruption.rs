@@ -10,6 +10,7 @@ use stoker_proto::v1::{
     CloudNoticeKind, DrainCause, DrainWorkerRequest, Job, JobState, ListWorkersRequest, Worker,
     WorkerState,
 };
+use stoker_tests::chaos::{BEGUN, unstamped};
 use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_fleet};
 use stoker_tests::poll;
 use stoker_tests::programs::program;
@@ -56,10 +57,10 @@ impl Stage {
         self.fleet.add_worker_with(&environment)
     }
 
-    /// The texts that engines have executed, in that order.
+    /// The texts that engines have begun to execute, in that order.
     fn executed(&self) -> Vec<String> {
         let log = std::fs::read_to_string(&self.executions).unwrap_or_default();
-        log.lines().map(str::to_owned).collect()
+        log.lines().filter_map(|line| line.strip_prefix(BEGUN)).map(str::to_owned).collect()
     }
 
     /// Submits the long job and waits until a part of it is stored.
@@ -75,7 +76,8 @@ impl Stage {
 
     async fn comes_back_whole(&self, job: &str) -> anyhow::Result<Job> {
         let ended = self.fleet.wait_for(job, &[JobState::Succeeded]).await?;
-        assert_eq!(self.fleet.echoed(job).await?, texts());
+        let outputs = self.fleet.echoed(job).await?;
+        assert!(outputs.iter().map(|output| unstamped(output)).eq(texts()), "{outputs:?}");
         assert_eq!((ended.failures, ended.crashes), (0, 0), "{ended:?}");
         Ok(ended)
     }
