@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures PyTorch sentence-transformers on the CPU: the engine's comparator.
+"""Measures PyTorch sentence-transformers on the CPU or a GPU: the engine's comparator.
 
 Prints one JSON object: sentences per second for each batch size (best of --rounds, everything from text to
 vector included), the seconds from process start to the first vector, and the versions used. With --out, writes
@@ -19,6 +19,8 @@ def arguments():
     parser.add_argument("--model", required=True, help="directory of the model")
     parser.add_argument("--corpus", required=True, help="text file, one sentence a line")
     parser.add_argument("--limit", type=int, default=0, help="use only the first N sentences")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--precision", default="f32", choices=["f32", "tf32", "f16", "bf16"], help="on a GPU")
     parser.add_argument("--threads", type=int, default=0, help="threads of PyTorch (default: its own choice)")
     parser.add_argument("--batch-sizes", default="8,32,64", help="batch sizes to try")
     parser.add_argument("--rounds", type=int, default=2, help="passes over the corpus per batch size")
@@ -34,7 +36,14 @@ def load(options):
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    return SentenceTransformer(options.model, device="cpu")
+    model = SentenceTransformer(options.model, device=options.device)
+    if options.precision == "tf32":
+        torch.set_float32_matmul_precision("high")
+    elif options.precision == "f16":
+        model.half()
+    elif options.precision == "bf16":
+        model.bfloat16()
+    return model
 
 
 def read_corpus(options):
@@ -56,7 +65,7 @@ def throughput(model, sentences, batch_size, rounds):
 def cold_start(options, sentence):
     """Seconds until a fresh process has embedded one sentence; the best of a few."""
     command = [sys.executable, __file__, "--model", options.model, "--corpus", options.corpus, "--first", sentence]
-    command += ["--threads", str(options.threads)]
+    command += ["--threads", str(options.threads), "--device", options.device, "--precision", options.precision]
     best = float("inf")
     for _ in range(options.cold_starts):
         start = time.perf_counter()
@@ -88,6 +97,8 @@ def main():
         vectors.astype("<f4").tofile(options.out)
     print(json.dumps({
         "sentences": len(sentences),
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else options.device,
+        "precision": options.precision,
         "threads": torch.get_num_threads(),
         "sentences_per_second": {str(size): round(rate, 1) for size, rate in rates.items()},
         "best_sentences_per_second": round(max(rates.values()), 1),

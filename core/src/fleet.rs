@@ -19,6 +19,7 @@ mod number;
 mod plan;
 mod policy;
 mod pool;
+mod precision;
 mod provision;
 mod recall;
 mod report;
@@ -41,6 +42,7 @@ pub use input::{Hold, Part, STALE_AFTER};
 pub use memory::Memory;
 pub use plan::{INTERVAL, Plan, Planned, Step, plan};
 pub use policy::{Policy, PoolPolicy};
+pub use precision::Precision;
 pub use recall::{PastSlot, recall};
 pub use report::{Findings, LaunchReason, Note, PoolReport, RemoveReason, Report};
 pub use snapshot::{

@@ -56,6 +56,8 @@ pub enum Event {
     /// After a drain began: every claim under way has been answered.
     ClaimsEnded,
     Engine(EngineEvent),
+    /// Whether the device is fit, or why not. Told when it changes.
+    Device(Result<(), String>),
     Session(SessionNews),
     Settled(Settled),
     Heartbeat(HeartbeatAnswer),

@@ -19,13 +19,13 @@ use stoker_runtime::telemetry::TelemetrySettings;
 use tonic::transport::Endpoint;
 
 use crate::error::SettingsError;
+use crate::gpu::DeviceChoice;
 
 pub use machine::{DeadManSettings, ImdsAddress, MachineConfig, MachineSettings, OnRebalance};
 
 const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7070";
 const DEFAULT_FLEET: &str = "fleet.toml";
 const EMBEDDED: &str = "embedded";
-const ENGINE: &str = "stoker-engine";
 const ECHO_ENGINE: &str = "stoker-engine-echo";
 
 const DEFAULT_SLOTS: u16 = 8;
@@ -36,7 +36,7 @@ const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHO
 
 /// More would make the claim calls and the memory for inputs unreasonable.
 const MAX_SLOTS: u16 = 1_000;
-const MAX_LANES: u32 = 256;
+pub(crate) const MAX_LANES: u32 = 256;
 
 /// The settings as written. Everything that is left out has a default.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
@@ -62,7 +62,12 @@ pub struct Config {
     #[arg(long, env = "STOKER_SLOTS", value_name = "N")]
     pub slots: Option<u16>,
 
-    /// Batches that each engine runs at the same time [default: the number of cores]
+    /// What to compute on: cpu, cuda:0 (a GPU by its number) or cuda:GPU-1b2c... (by its UUID)
+    /// [default: auto, the only GPU if there is an engine for it, else the CPU]
+    #[arg(long, env = "STOKER_DEVICE", value_name = "DEVICE")]
+    pub device: Option<DeviceChoice>,
+
+    /// Batches that each engine runs at the same time [default: one per core, two on a GPU]
     #[arg(long, env = "STOKER_LANES", value_name = "N")]
     pub lanes: Option<u32>,
 
@@ -92,7 +97,8 @@ pub struct Config {
     #[arg(long, env = "STOKER_SPOOL", value_name = "DIR")]
     pub spool: Option<PathBuf>,
 
-    /// The engine's binary [default: stoker-engine beside this executable]
+    /// The engine's binary [default: stoker-engine, or on a GPU stoker-engine-cuda and the number of
+    /// its compute capability, beside this executable]
     #[arg(long, env = "STOKER_ENGINE", value_name = "FILE")]
     pub engine: Option<PathBuf>,
 
@@ -144,14 +150,17 @@ pub struct Settings {
     /// Models to serve; at least one, all of them in the pool.
     pub models: Vec<ModelName>,
     pub slots: NonZeroU16,
-    pub lanes: NonZeroU32,
+    pub device: DeviceChoice,
+    /// `None`: what suits the device.
+    pub lanes: Option<NonZeroU32>,
     pub broker: BrokerChoice,
     pub grace: Duration,
     pub engine_start_limit: Duration,
     pub engine_stall_limit: Duration,
     pub metrics_listen: SocketAddr,
     pub spool: Option<PathBuf>,
-    pub engine: PathBuf,
+    /// `None`: the one beside this executable that fits the device.
+    pub engine: Option<PathBuf>,
     pub echo_engine: PathBuf,
     pub hub: HubConfig,
     pub machine: MachineSettings,
@@ -165,13 +174,12 @@ impl Config {
             coordinator: Some(self.coordinator.unwrap_or_else(|| DEFAULT_COORDINATOR.to_owned())),
             fleet: Some(self.fleet.unwrap_or_else(|| DEFAULT_FLEET.into())),
             slots: Some(self.slots.unwrap_or(DEFAULT_SLOTS)),
-            lanes: Some(self.lanes.unwrap_or_else(cores)),
+            device: Some(self.device.unwrap_or_default()),
             broker: Some(self.broker.unwrap_or_else(|| Secret::new(EMBEDDED))),
             grace: Some(self.grace.unwrap_or(DEFAULT_GRACE)),
             engine_start_limit: Some(self.engine_start_limit.unwrap_or(DEFAULT_START_LIMIT)),
             engine_stall_limit: Some(self.engine_stall_limit.unwrap_or(DEFAULT_STALL_LIMIT)),
             metrics_listen: Some(self.metrics_listen.unwrap_or(DEFAULT_METRICS)),
-            engine: Some(self.engine.unwrap_or_else(|| beside_executable(ENGINE))),
             echo_engine: Some(self.echo_engine.unwrap_or_else(|| beside_executable(ECHO_ENGINE))),
             machine: self.machine.with_defaults(),
             ..self
@@ -188,21 +196,24 @@ impl Config {
         let pool = choose_pool(&fleet, self.pool)?;
         let models = choose_models(&fleet, &pool, self.models)?;
         let slots = in_range("slots", self.slots.unwrap_or(DEFAULT_SLOTS), MAX_SLOTS)?;
-        let lanes = in_range("lanes", self.lanes.unwrap_or_else(cores), MAX_LANES)?;
+        let lanes = self
+            .lanes
+            .map(|lanes| non_zero("lanes", NonZeroU32::new(in_range("lanes", lanes, MAX_LANES)?)));
         Ok(Settings {
             coordinator: endpoint(self.coordinator.as_deref().unwrap_or(DEFAULT_COORDINATOR))?,
             fleet,
             pool,
             models,
             slots: non_zero("slots", NonZeroU16::new(slots))?,
-            lanes: non_zero("lanes", NonZeroU32::new(lanes))?,
+            device: self.device.unwrap_or_default(),
+            lanes: lanes.transpose()?,
             broker: broker_choice(self.broker)?,
             grace: self.grace.unwrap_or(DEFAULT_GRACE).get(),
             engine_start_limit: self.engine_start_limit.unwrap_or(DEFAULT_START_LIMIT).get(),
             engine_stall_limit: self.engine_stall_limit.unwrap_or(DEFAULT_STALL_LIMIT).get(),
             metrics_listen: self.metrics_listen.unwrap_or(DEFAULT_METRICS),
             spool: self.spool,
-            engine: self.engine.unwrap_or_else(|| beside_executable(ENGINE)),
+            engine: self.engine,
             echo_engine: self.echo_engine.unwrap_or_else(|| beside_executable(ECHO_ENGINE)),
             hub: self.hub,
             machine: self.machine.check()?,
@@ -288,15 +299,14 @@ fn names<'a, N: ToString + 'a>(names: impl Iterator<Item = &'a N>) -> String {
     names.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn cores() -> u32 {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    u32::try_from(cores).unwrap_or(1).min(MAX_LANES)
+/// Engines are looked for beside this program, so that an unpacked release works from anywhere.
+pub(crate) fn folder_of_executable() -> PathBuf {
+    let executable = std::env::current_exe().ok();
+    executable.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
 }
 
-/// Looked for beside this program, so that an unpacked release works from anywhere.
 fn beside_executable(name: &str) -> PathBuf {
-    let executable = std::env::current_exe().ok();
-    executable.as_deref().and_then(Path::parent).map_or_else(|| name.into(), |dir| dir.join(name))
+    folder_of_executable().join(name)
 }
 
 #[cfg(test)]

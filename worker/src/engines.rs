@@ -1,5 +1,6 @@
 //! Which engine process serves a model, and how it is started.
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use stoker_core::fleet::{Model, Source};
@@ -7,8 +8,9 @@ use stoker_core::ids::ModelName;
 use stoker_core::request::Task;
 
 use crate::agent::{ModelPlan, task_kind};
-use crate::config::Settings;
+use crate::config::{MAX_LANES, Settings, folder_of_executable};
 use crate::error::WorkerError;
+use crate::gpu::{ENGINE, Machine};
 use crate::supervisor::EngineSpec;
 use crate::weights::{Hub, WeightsError, check_directory};
 
@@ -23,7 +25,11 @@ pub struct Served {
 ///
 /// # Errors
 /// When the files cannot be had.
-pub async fn get(settings: &Settings, name: &ModelName) -> Result<Served, WorkerError> {
+pub async fn get(
+    settings: &Settings,
+    machine: &Machine,
+    name: &ModelName,
+) -> Result<Served, WorkerError> {
     let failed = |source| WorkerError::Weights { model: name.clone(), source };
     let model = settings.fleet.models.get(name);
     let model = model.expect("the checked settings name models of the fleet only");
@@ -34,7 +40,7 @@ pub async fn get(settings: &Settings, name: &ModelName) -> Result<Served, Worker
             let checked = tokio::task::spawn_blocking(move || check_directory(&path)).await;
             let directory = checked.expect("checking a directory does not panic");
             let weights = weights(&directory.map_err(failed)?, model.sha256.as_deref());
-            (settings.engine.clone(), weights)
+            (engine_program(settings, machine), weights)
         }
         Source::HuggingFace { repository, revision } => {
             let hub_error = |source| {
@@ -45,10 +51,10 @@ pub async fn get(settings: &Settings, name: &ModelName) -> Result<Served, Worker
             let found = hub.get(repository, revision).await.map_err(failed)?;
             // The registry's digest counts; without one, the hub's own still finds damage.
             let digest = model.sha256.as_deref().or(found.sha256.as_deref());
-            (settings.engine.clone(), weights(&found.directory, digest))
+            (engine_program(settings, machine), weights(&found.directory, digest))
         }
     };
-    let arguments = [common(settings, name, model), arguments].concat();
+    let arguments = [common(settings, machine, (name, model)), arguments].concat();
     Ok(Served {
         plan: ModelPlan {
             name: name.clone(),
@@ -59,17 +65,42 @@ pub async fn get(settings: &Settings, name: &ModelName) -> Result<Served, Worker
             model: name.clone(),
             program,
             arguments,
+            environment: environment(machine),
             start_limit: settings.engine_start_limit,
             stall_limit: settings.engine_stall_limit,
         },
     })
 }
 
-fn common(settings: &Settings, name: &ModelName, model: &Model) -> Vec<String> {
+fn engine_program(settings: &Settings, machine: &Machine) -> PathBuf {
+    match (&settings.engine, machine) {
+        (Some(named), _) => named.clone(),
+        (None, Machine::Gpu(gpu)) => gpu.engine.clone(),
+        (None, Machine::Cpu) => folder_of_executable().join(ENGINE),
+    }
+}
+
+/// Engines see the worker's one GPU, as number 0. A UUID says which, whatever order the driver counts in.
+fn environment(machine: &Machine) -> Vec<(&'static str, String)> {
+    match machine {
+        Machine::Cpu => Vec::new(),
+        Machine::Gpu(gpu) => vec![("CUDA_VISIBLE_DEVICES", gpu.about.uuid.clone())],
+    }
+}
+
+fn common(
+    settings: &Settings,
+    machine: &Machine,
+    (name, model): (&ModelName, &Model),
+) -> Vec<String> {
     let mut arguments = Vec::new();
     let mut add = |name: &str, value: String| arguments.extend([format!("--{name}"), value]);
     add("model", name.to_string());
-    add("lanes", settings.lanes.to_string());
+    // The echo engine has no opinion of its own.
+    let lanes = settings.lanes.or_else(|| (model.task == Task::Echo).then(cores));
+    if let Some(lanes) = lanes {
+        add("lanes", lanes.to_string());
+    }
     match (model.task, &model.source) {
         (Task::Echo, Source::Builtin { delay }) if !delay.is_zero() => {
             add("delay", format!("{}ns", delay.as_nanos()));
@@ -80,9 +111,19 @@ fn common(settings: &Settings, name: &ModelName, model: &Model) -> Vec<String> {
             if let Some(tokens) = model.max_batch_tokens {
                 add("max-batch-tokens", tokens.to_string());
             }
+            if let Machine::Gpu(_) = machine {
+                add("device", "cuda:0".to_owned());
+                add("precision", model.precision.name().to_owned());
+            }
         }
     }
     arguments
+}
+
+fn cores() -> NonZeroU32 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let cores = u32::try_from(cores).unwrap_or(MAX_LANES).min(MAX_LANES);
+    NonZeroU32::new(cores).unwrap_or(NonZeroU32::MIN)
 }
 
 fn weights(directory: &std::path::Path, sha256: Option<&str>) -> Vec<String> {

@@ -12,6 +12,7 @@ use stoker_runtime::net::BindError;
 
 use crate::config::ImdsAddress;
 use crate::dead_man::DeadManError;
+use crate::gpu::DeviceError;
 use crate::spool::SpoolError;
 use crate::weights::WeightsError;
 
@@ -52,6 +53,10 @@ pub enum SettingsError {
 pub enum WorkerError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error("starting the thread that watches the GPU")]
+    Watch(#[source] std::io::Error),
     #[error(transparent)]
     Listen(#[from] BindError),
     #[error("cannot use the broker")]

@@ -8,6 +8,8 @@ use metrics::{
 use stoker_core::departure::Cause;
 use stoker_core::ids::ModelName;
 
+use crate::gpu::{Sight, Usage};
+
 const JOBS: &str = "stoker_worker_jobs_total";
 const ITEMS: &str = "stoker_worker_items_total";
 const CLAIMS: &str = "stoker_worker_claims_total";
@@ -27,6 +29,13 @@ const DRAINING: &str = "stoker_worker_draining";
 const HANDED_OVER: &str = "stoker_worker_handed_over_jobs_total";
 const IMDS_FAULTS: &str = "stoker_worker_imds_faults_total";
 const IMDS_WATCHED: &str = "stoker_worker_imds_watched";
+const GPU_BUSY_RATIO: &str = "stoker_worker_gpu_busy_ratio";
+const GPU_MEMORY_USED: &str = "stoker_worker_gpu_memory_used_bytes";
+const GPU_MEMORY_TOTAL: &str = "stoker_worker_gpu_memory_total_bytes";
+const GPU_POWER: &str = "stoker_worker_gpu_power_watts";
+const GPU_TEMPERATURE: &str = "stoker_worker_gpu_temperature_celsius";
+const GPU_ERRORS: &str = "stoker_worker_gpu_uncorrected_errors";
+const GPU_FIT: &str = "stoker_worker_gpu_fit";
 const SPOOLED: &str = "stoker_worker_spooled_results_total";
 
 /// How an attempt ended here.
@@ -95,6 +104,16 @@ pub fn describe() {
     describe_gauge!(ENGINE_READY, "1 while the engine of a model is loaded and warm");
     describe_gauge!(BUSY_RATIO, "Share of the last heartbeat interval in which engines computed");
     describe_gauge!(HELD_JOBS, "Jobs held now, results on their way included");
+    describe_gauge!(GPU_BUSY_RATIO, "Share of the last second in which anything ran on the GPU");
+    describe_gauge!(GPU_MEMORY_USED, Unit::Bytes, "Memory of the GPU in use, by anybody");
+    describe_gauge!(GPU_MEMORY_TOTAL, Unit::Bytes, "Memory of the GPU");
+    describe_gauge!(GPU_POWER, "Watts that the GPU draws");
+    describe_gauge!(GPU_TEMPERATURE, "Temperature of the GPU in degrees Celsius");
+    describe_gauge!(
+        GPU_ERRORS,
+        "Memory errors since the driver was loaded that were not corrected"
+    );
+    describe_gauge!(GPU_FIT, "1 while the GPU is fit, 0 while it is quarantined");
     describe_gauge!(CONNECTED, "1 while this worker is registered with the coordinator");
     describe_counter!(ANNOUNCED, "What the cloud announced about this machine, by kind");
     describe_gauge!(DRAINING, "1 while this worker goes, by cause");
@@ -155,6 +174,25 @@ pub(crate) fn engine_down(model: &ModelName) {
 pub(crate) fn status(busy_ratio: f64, held: usize) {
     gauge!(BUSY_RATIO).set(busy_ratio);
     gauge!(HELD_JOBS).set(held as f64);
+}
+
+/// What one look at the GPU found; what it does not tell keeps its last value.
+#[expect(clippy::cast_precision_loss, reason = "bytes and errors are far below 2^52")]
+pub(crate) fn gpu(usage: &Usage, sight: &Sight, fit: bool) {
+    let set = |name: &'static str, value: Option<f64>| {
+        if let Some(value) = value {
+            gauge!(name).set(value);
+        }
+    };
+    set(GPU_BUSY_RATIO, usage.utilization);
+    set(GPU_MEMORY_USED, usage.memory_used_bytes.map(|bytes| bytes as f64));
+    set(GPU_MEMORY_TOTAL, usage.memory_total_bytes.map(|bytes| bytes as f64));
+    set(GPU_POWER, usage.power_watts);
+    if let Sight::Seen(readings) = sight {
+        set(GPU_TEMPERATURE, readings.temperature.map(f64::from));
+        set(GPU_ERRORS, readings.uncorrected_errors.map(|errors| errors as f64));
+    }
+    set(GPU_FIT, Some(f64::from(u8::from(fit))));
 }
 
 pub(crate) fn connected() {

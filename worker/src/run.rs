@@ -21,10 +21,11 @@ use tracing::{info, warn};
 
 use crate::agent::{Agent, Event, ModelPlan, State, WorkerPlan};
 use crate::attempt::Ticket;
-use crate::config::Settings;
+use crate::config::{Settings, folder_of_executable};
 use crate::dead_man::shut_down;
 use crate::engines::{self, Served};
 use crate::error::WorkerError;
+use crate::gpu::{self, Machine};
 use crate::intake::{Claimable, Claims, Intake, run_claims};
 use crate::interruption::{self, Announced};
 use crate::link::{Link, run_session};
@@ -113,7 +114,9 @@ impl Worker {
         let (readiness_tx, readiness) = watch::channel(Err("starting".to_owned()));
         exporter::serve(listener, metrics, move || readiness.borrow().clone(), tasks);
         info!(%address, "metrics are served");
-        let getting = try_join_all(settings.models.iter().map(|m| engines::get(settings, m)));
+        let machine = find_device(settings).await?;
+        let getting =
+            try_join_all(settings.models.iter().map(|m| engines::get(settings, &machine, m)));
         // A download that is dropped goes on where it was when it is asked for again.
         let served = tokio::select! {
             served = getting => served?,
@@ -129,7 +132,13 @@ impl Worker {
             link,
             tasks,
             events: mpsc::channel(EVENTS),
+            device: machine.label(),
         };
+        if let Machine::Gpu(gpu) = machine {
+            let events = start.events.0.clone();
+            let watched = gpu::watch(gpu.nvml, gpu.about, events, tasks.shutdown_token());
+            tasks.spawn("gpu", watched.map_err(WorkerError::Watch)?);
+        }
         let shared = Shared {
             readiness: readiness_tx,
             shutdown,
@@ -172,6 +181,8 @@ struct Start<'a> {
     link: Link,
     tasks: &'a Tasks,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+    /// What the worker computes on, for people.
+    device: String,
 }
 
 /// The ways between the parts, made before any of them.
@@ -322,7 +333,7 @@ impl Start<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: hostname(),
             pid: std::process::id(),
-            device: "cpu".to_owned(),
+            device: self.device.clone(),
             metrics_address: metrics_address.to_string(),
         };
         let (link, events) = (self.link.clone(), self.events.0.clone());
@@ -331,6 +342,15 @@ impl Start<'_> {
             run_session(link, request, events, Arc::clone(again), self.tasks.shutdown_token());
         self.tasks.spawn("session", session);
     }
+}
+
+/// The driver may take its time to answer.
+async fn find_device(settings: &Settings) -> Result<Machine, WorkerError> {
+    let (wanted, engine) = (settings.device.clone(), settings.engine.clone());
+    let beside = folder_of_executable();
+    let find = move || gpu::find(&wanted, engine.as_deref(), &beside);
+    let found = tokio::task::spawn_blocking(find).await;
+    Ok(found.expect("looking for a device does not panic")?)
 }
 
 fn hostname() -> String {

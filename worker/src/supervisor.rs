@@ -46,6 +46,8 @@ pub struct EngineSpec {
     pub model: ModelName,
     pub program: PathBuf,
     pub arguments: Vec<String>,
+    /// Set for it besides what the worker itself has.
+    pub environment: Vec<(&'static str, String)>,
     /// From start to `Ready`.
     pub start_limit: Duration,
     /// Time that is allowed for anything, besides what batches need for their tokens.

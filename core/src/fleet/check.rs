@@ -11,6 +11,7 @@ use crate::ids::{ClassName, FleetName, ModelName, PoolName, TenantName};
 use crate::policy::{JobPolicy, LeasePolicy, RetryPolicy};
 use crate::request::Task;
 
+use super::precision::Precision;
 use super::spec::{FleetSpec, ModelSpec};
 
 pub use scaling::{Budget, Offering, Scaling};
@@ -53,6 +54,8 @@ pub struct Model {
     pub sha256: Option<String>,
     /// Most tokens in one batch; `None`: the engine's own.
     pub max_batch_tokens: Option<u32>,
+    /// How exactly a GPU computes it.
+    pub precision: Precision,
 }
 
 /// Where a model comes from.
@@ -208,7 +211,8 @@ impl Problems {
             }
             if let (Some(pool), Ok(source), Ok(sha256)) = (pool, source, sha256) {
                 let (task, max_batch_tokens) = (model.task, model.max_batch_tokens);
-                let model = Model { task, pool, source, sha256, max_batch_tokens };
+                let precision = model.precision;
+                let model = Model { task, pool, source, sha256, max_batch_tokens, precision };
                 models.insert(name.clone(), model);
             }
         }

@@ -10,6 +10,8 @@ use crate::ids::{ClassName, FleetName, ModelName, PoolName, TenantName};
 use crate::request::Task;
 use crate::units::{ByteSize, HumanDuration};
 
+use super::precision::Precision;
+
 pub use scaling::{BudgetSpec, CapacityType, OfferingSpec, ScalingSpec};
 
 /// The whole of `fleet.toml`.
@@ -70,6 +72,9 @@ pub struct ModelSpec {
     pub digest: Option<String>,
     /// Most tokens in one batch.
     pub max_batch_tokens: Option<u32>,
+    /// How exactly a GPU computes it: `f32` unless something else is said.
+    #[serde(default)]
+    pub precision: Precision,
     /// Only for `echo`: how long it takes for an item.
     pub delay: Option<HumanDuration>,
 }

@@ -1,16 +1,13 @@
 //! A BERT encoder without padding: the tokens of all texts of a batch form one matrix.
 //!
-//! Every product works on that matrix; only attention knows where one text ends. On the CPU it is
-//! an own kernel over the packed rows, elsewhere texts of similar length are padded to each other
-//! for that one step.
-
-mod padded;
+//! Every product works on that matrix; only attention and pooling know where one text ends.
 
 use candle_core::{Device, Result, Tensor};
 
 use crate::config::BertConfig;
+use crate::texts::Texts;
 use crate::weights::Weights;
-use crate::{LoadError, ops};
+use crate::{LoadError, Precision, ops};
 
 /// A loaded network. Immutable; any number of threads may use it at the same time.
 pub(crate) struct PackedBert {
@@ -36,20 +33,24 @@ struct Layer {
 }
 
 impl PackedBert {
-    /// Takes the network out of its weights and moves it to a device.
+    /// Takes the network out of its weights and moves it to a device. On a CPU the precision must
+    /// be f32.
     ///
     /// # Errors
-    /// When a tensor is missing or has another shape, or the device has no memory for it.
+    /// When a tensor is missing or has another shape, a number is too large for the precision, or
+    /// the device has no memory for it or no kernels for its shape.
     pub(crate) fn load(
         weights: &Weights<'_>,
         config: &BertConfig,
         device: &Device,
+        precision: Precision,
     ) -> std::result::Result<Self, LoadError> {
-        let source = Source { weights, device };
+        ops::check_shape(config, device)?;
+        let source = Source { weights, device, precision };
         let hidden = config.hidden_size;
         let layers = (0..config.num_hidden_layers).map(|index| Layer::load(&source, config, index));
         Ok(Self {
-            words: source.tensor(
+            words: source.table(
                 source.floats("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?,
                 &[config.vocab_size, hidden],
             )?,
@@ -63,33 +64,32 @@ impl PackedBert {
         })
     }
 
-    /// Numbers in all tensors together.
-    pub(crate) fn parameters(&self) -> usize {
+    /// Memory that all tensors take together.
+    pub(crate) fn bytes(&self) -> usize {
         let layers = self.layers.iter().flat_map(Layer::tensors);
         let embeddings = [&self.words, &self.positions, &self.embedding_norm];
-        embeddings.into_iter().chain(layers).map(Tensor::elem_count).sum()
+        let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        embeddings.into_iter().chain(layers).map(bytes).sum()
     }
 
-    /// The last layer's vectors, one row per token, in the order of the texts.
-    pub(crate) fn forward(&self, texts: &[&[u32]]) -> Result<Tensor> {
+    /// Where the texts of a batch lie, on this network's device.
+    pub(crate) fn texts(&self, texts: &[&[u32]]) -> Result<Texts> {
+        Texts::new(texts.iter().map(|text| text.len()).collect(), self.words.device())
+    }
+
+    /// The last layer's vectors, one row per token, in the order of the texts; `places` are theirs.
+    pub(crate) fn forward(&self, texts: &[&[u32]], places: &Texts) -> Result<Tensor> {
         let device = self.words.device();
-        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
-        let tokens: usize = lengths.iter().sum();
+        let tokens = places.tokens();
         let ids: Vec<u32> = texts.concat();
         let positions: Vec<u32> = texts.iter().flat_map(|text| (0..).take(text.len())).collect();
-        let words = self.words.index_select(&Tensor::from_vec(ids, tokens, device)?, 0)?;
+        let words = ops::take_rows(&self.words, &Tensor::from_vec(ids, tokens, device)?)?;
         let positions = Tensor::from_vec(positions, tokens, device)?;
-        let positions = self.positions.index_select(&positions, 0)?;
+        let positions = ops::take_rows(&self.positions, &positions)?;
         let mut x = ops::bias_residual_norm(words, &positions, &self.embedding_norm, self.epsilon)?;
-        let groups = padded::Groups::new(&lengths, device)?;
         for layer in &self.layers {
             let qkv = x.matmul(&layer.qkv)?;
-            let mixed = match &groups {
-                None => ops::packed_attention(&qkv, &layer.qkv_bias, &lengths, self.heads)?,
-                Some(groups) => {
-                    groups.attention(&qkv.broadcast_add(&layer.qkv_bias)?, self.heads)?
-                }
-            };
+            let mixed = ops::packed_attention(&qkv, &layer.qkv_bias, places, self.heads)?;
             x = layer.finish(&x, &mixed, self.epsilon)?;
         }
         Ok(x)
@@ -158,21 +158,34 @@ impl Layer {
 struct Source<'a> {
     weights: &'a Weights<'a>,
     device: &'a Device,
+    precision: Precision,
 }
 
 impl Source<'_> {
     fn floats(&self, name: &str, shape: &[usize]) -> std::result::Result<Vec<f32>, LoadError> {
-        self.weights.floats(name, shape)
+        let numbers = self.weights.floats(name, shape)?;
+        if self.precision.holds(&numbers) {
+            return Ok(numbers);
+        }
+        Err(LoadError::Range { name: name.to_owned(), precision: self.precision })
     }
 
+    /// Numbers that stay f32 whatever the precision.
     fn tensor(&self, numbers: Vec<f32>, shape: &[usize]) -> std::result::Result<Tensor, LoadError> {
         Tensor::from_vec(numbers, shape, self.device).map_err(|error| self.device_error(&error))
+    }
+
+    /// Numbers of the type that activations have.
+    fn table(&self, numbers: Vec<f32>, shape: &[usize]) -> std::result::Result<Tensor, LoadError> {
+        Tensor::from_vec(numbers, shape, &Device::Cpu)
+            .and_then(|table| table.to_dtype(self.precision.dtype())?.to_device(self.device))
+            .map_err(|error| self.device_error(&error))
     }
 
     /// The weights of a linear layer, stored with one row per output, as a right factor. Turned
     /// around once here, they need not be in every product.
     fn matrix(&self, numbers: &[f32], inputs: usize) -> std::result::Result<Tensor, LoadError> {
-        self.tensor(transposed(numbers, inputs), &[inputs, numbers.len() / inputs])
+        self.table(transposed(numbers, inputs), &[inputs, numbers.len() / inputs])
     }
 
     /// The parameters of a layer norm with the bias that is added before it, zero if there is none.
@@ -202,7 +215,7 @@ impl Source<'_> {
                 *number += add;
             }
         }
-        self.tensor(numbers, &shape)
+        self.table(numbers, &shape)
     }
 
     fn device_error(&self, error: &candle_core::Error) -> LoadError {

@@ -6,9 +6,10 @@ use std::str::FromStr;
 use candle_core::Device;
 use stoker_engine_api::EngineError;
 
-use crate::LoadError;
+use crate::{LoadError, Precision};
 
-/// A device as it is named on the command line.
+/// A device as it is named on the command line. A worker makes the one GPU that it is for visible to
+/// its engines, which is then number 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineDevice {
     Cpu,
@@ -50,12 +51,80 @@ impl EngineDevice {
     pub fn open(self) -> Result<Device, LoadError> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(number) => Device::new_cuda(number).map_err(|error| LoadError::Device {
-                device: self.to_string(),
-                what: one_line(&error),
-            }),
+            Self::Cuda(number) => open_cuda(number)
+                .map_err(|what| LoadError::Device { device: self.to_string(), what }),
         }
     }
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda(number: usize) -> Result<Device, String> {
+    crate::cuda::open(number).map_err(|error| one_line(&error))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(_: usize) -> Result<Device, String> {
+    Err(NOT_BUILT_IN.to_owned())
+}
+
+#[cfg(not(feature = "cuda"))]
+const NOT_BUILT_IN: &str = "this engine was built for the CPU only";
+
+/// What each refusal of the driver asks for, by the name that is in its message.
+const ADVICE: [(&str, &str); 9] = [
+    (
+        "CUDA_ERROR_STUB_LIBRARY",
+        "the libcuda.so.1 that was found is the stub for building: install NVIDIA's driver, and take \
+         the stub out of LD_LIBRARY_PATH",
+    ),
+    (
+        "CUDA_ERROR_NO_DEVICE",
+        "no GPU is visible: check that `nvidia-smi` lists one, that CUDA_VISIBLE_DEVICES names it, and \
+         that a container was started with its GPUs; or use the device cpu",
+    ),
+    (
+        "CUDA_ERROR_INVALID_DEVICE",
+        "there is no GPU with this number: see the list of `nvidia-smi -L`",
+    ),
+    (
+        "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
+        "driver and kernel module are of different versions: restart the machine after the update",
+    ),
+    (
+        "INSUFFICIENT_DRIVER",
+        "the driver is older than the CUDA that this engine was built with: update the driver",
+    ),
+    (
+        "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+        "the driver is older than the CUDA that this engine was built with: update the driver",
+    ),
+    (
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "the GPU has no memory left: `nvidia-smi` shows who uses it; one worker per GPU is enough",
+    ),
+    (", a GPU ", "serve this model on the device cpu"),
+    ("built for the CPU only", "use the engine with `cuda` in its name, or the device cpu"),
+];
+
+/// What a person can do about a device that cannot be used.
+pub(crate) fn advice(what: &str) -> &'static str {
+    let known = ADVICE.into_iter().find(|(name, _)| what.contains(name));
+    known.map_or(
+        "check the device and its free memory with its vendor's tool, and that this engine was built \
+         for it",
+        |(_, advice)| advice,
+    )
+}
+
+/// Sets how exactly matrix products on this device are computed, for the whole process; gives what
+/// really holds there.
+pub(crate) fn apply(precision: Precision, device: &Device) -> Precision {
+    if device.is_cpu() {
+        return Precision::F32;
+    }
+    #[cfg(feature = "cuda")]
+    candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
+    precision
 }
 
 /// The class of an error that a running model met.
@@ -118,5 +187,6 @@ mod tests {
             matches!(&error, LoadError::Device { device, .. } if device == "cuda:0"),
             "{error}"
         );
+        assert!(error.remedy().contains("the device cpu"), "{}", error.remedy());
     }
 }

@@ -17,11 +17,11 @@ use stoker_engine_api::{
 
 use crate::bert::PackedBert;
 use crate::config::ModelConfig;
-use crate::device::classify;
+use crate::device::{self, classify};
 use crate::pooling::normalize;
 use crate::tokens::{SentenceTokenizer, Tokens};
 use crate::weights::WeightsFile;
-use crate::{EngineDevice, LoadError};
+use crate::{EngineDevice, LoadError, Precision};
 
 /// Tokens that a CPU core works on at a time: enough rows to make the products efficient, few
 /// enough that what lies between them stays in the cache.
@@ -37,7 +37,9 @@ pub struct LoadOptions {
     /// `sha256:` and the digest that the weights must have.
     pub digest: Option<String>,
     pub device: EngineDevice,
-    /// Batches at the same time; by default one per core, and one on a GPU.
+    /// How exactly a GPU computes; a CPU always uses f32.
+    pub precision: Precision,
+    /// Batches at the same time; by default one per core, and two on a GPU.
     pub lanes: Option<NonZeroU32>,
     /// Sum of costs that a batch should stay within; by default what suits the device.
     pub max_batch_tokens: Option<NonZeroU32>,
@@ -69,7 +71,9 @@ impl TextEmbedder {
         let mut load = LoadSeconds::default();
         let config = ModelConfig::read(&options.directory)?;
         let device = options.device.open()?;
-        let loaded = load_parts(options, &config, &device, &mut load)?;
+        let precision = device::apply(options.precision, &device);
+        let target = Target { device: &device, precision };
+        let loaded = load_parts(options, &config, target, &mut load)?;
         let max_batch_tokens =
             options.max_batch_tokens.map_or_else(|| default_budget(&device), u32::from);
         let max_tokens = u32::try_from(config.max_tokens).unwrap_or(u32::MAX);
@@ -79,17 +83,19 @@ impl TextEmbedder {
             output_dimensions: u32::try_from(config.bert.hidden_size).ok(),
             max_tokens,
             max_batch_tokens: max_batch_tokens.max(max_tokens),
-            weights_bytes: u64::try_from(loaded.network.parameters() * size_of::<f32>())
-                .unwrap_or(u64::MAX),
+            weights_bytes: u64::try_from(loaded.network.bytes()).unwrap_or(u64::MAX),
             weights_sha256: Some(loaded.sha256),
             lanes: options.lanes.map_or_else(|| default_lanes(&device), u32::from),
             device: options.device.to_string(),
             load: LoadSeconds::default(),
         };
         let tile_tokens = if device.is_cpu() { CPU_TILE_TOKENS } else { usize::MAX };
-        let Loaded { tokenizer, network, .. } = loaded;
+        let Loaded { tokenizer, network, known, .. } = loaded;
         let mut engine = Self { info, tokenizer, network, config, tile_tokens };
-        timed(&mut load.warm_up, || canary::try_engine(&engine))?;
+        timed(&mut load.warm_up, || {
+            canary::try_engine(&engine, known.as_deref(), precision)?;
+            canary::fit_budget(&mut engine)
+        })?;
         load.elapsed = start.elapsed().as_secs_f64();
         engine.info.load = load;
         Ok(engine)
@@ -97,14 +103,9 @@ impl TextEmbedder {
 
     /// Vectors of texts given as token ids.
     fn embed(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let tokens = self.network.forward(texts).map_err(|error| classify(&error))?;
-        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
-        let pooled = self.config.pooling.apply(&tokens, &lengths);
-        let mut vectors = pooled.map_err(|error| classify(&error))?;
-        for vector in &mut vectors {
-            if self.config.normalize {
-                normalize(vector);
-            }
+        let vectors = vectors(&self.network, &self.config, texts);
+        let vectors = vectors.map_err(|error| classify(&error))?;
+        for vector in &vectors {
             if !vector.iter().all(|number| number.is_finite()) {
                 let message = "an embedding holds numbers that are not finite".to_owned();
                 return Err(EngineError::Internal { message });
@@ -112,6 +113,20 @@ impl TextEmbedder {
         }
         Ok(vectors)
     }
+}
+
+/// What a network says of texts, pooled, and scaled if the model says so.
+fn vectors(
+    network: &PackedBert,
+    config: &ModelConfig,
+    texts: &[&[u32]],
+) -> candle_core::Result<Vec<Vec<f32>>> {
+    let places = network.texts(texts)?;
+    let mut vectors = config.pooling.apply(&network.forward(texts, &places)?, &places)?;
+    if config.normalize {
+        vectors.iter_mut().for_each(|vector| normalize(vector));
+    }
+    Ok(vectors)
 }
 
 impl Engine for TextEmbedder {
@@ -154,14 +169,23 @@ struct Loaded {
     sha256: String,
     tokenizer: SentenceTokenizer,
     network: PackedBert,
+    /// The canary's answer by a network on the CPU; none where the engine's own is one.
+    known: Option<Vec<f32>>,
 }
 
-/// Reading and building take turns on this thread; tokenizer and digest have one each, since they are
-/// as slow as the rest.
+/// Where a network is to run.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    device: &'a Device,
+    precision: Precision,
+}
+
+/// Reading and building take turns on this thread; tokenizer, digest and a GPU's known answer have one
+/// each, since they are as slow as the rest.
 fn load_parts(
     options: &LoadOptions,
     config: &ModelConfig,
-    device: &Device,
+    target: Target<'_>,
     load: &mut LoadSeconds,
 ) -> Result<Loaded, LoadError> {
     let LoadSeconds { read, digest, build, tokenizer, .. } = load;
@@ -173,13 +197,17 @@ fn load_parts(
         let file = &file;
         thread::scope(|scope| {
             let sha256 = scope.spawn(|| file.sha256());
-            let network =
-                timed(build, || PackedBert::load(&file.tensors()?, &config.bert, device))?;
+            let known = (!target.device.is_cpu())
+                .then(|| scope.spawn(|| canary::known_answer(&file.tensors()?, config)));
+            let network = timed(build, || {
+                PackedBert::load(&file.tensors()?, &config.bert, target.device, target.precision)
+            })?;
+            let known = known.map(joined).transpose()?;
             let sha256 = timed(digest, || joined(sha256));
             if let Some(expected) = &options.digest {
                 file.check_digest(&sha256, expected)?;
             }
-            Ok(Loaded { sha256, tokenizer: joined(tokens)?, network })
+            Ok(Loaded { sha256, tokenizer: joined(tokens)?, network, known })
         })
     })
 }
@@ -200,11 +228,11 @@ fn default_budget(device: &Device) -> u32 {
     if device.is_cpu() { 2_048 } else { 16_384 }
 }
 
-/// Forward passes side by side use the cores of a CPU better than threads inside each; a GPU runs
-/// one after the other anyway.
+/// Forward passes side by side use the cores of a CPU better than threads inside each. A GPU runs one
+/// after the other; while it does, the second lane hands in the next and takes the last one's results.
 fn default_lanes(device: &Device) -> u32 {
     if !device.is_cpu() {
-        return 1;
+        return 2;
     }
     let cores = thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(cores).unwrap_or(u32::MAX)

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use stoker_engine_api::StartError;
 
+use crate::Precision;
+use crate::device::advice;
+
 /// A model cannot be loaded. Every variant names the file it is about.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -25,6 +28,8 @@ pub enum LoadError {
     Mismatch { path: PathBuf, what: String },
     #[error("{}: tensor {name} holds numbers that are not finite", path.display())]
     NotFinite { path: PathBuf, name: String },
+    #[error("tensor {name} holds numbers beyond the range of {precision}")]
+    Range { name: String, precision: Precision },
     #[error("device {device}: {what}")]
     Device { device: String, what: String },
     #[error("the model gave a wrong answer when it was tried: {what}")]
@@ -51,10 +56,8 @@ impl LoadError {
                  changed on purpose"
             }
             Self::NotFinite { .. } => "the weights are broken at their source: use another model",
-            Self::Device { .. } => {
-                "check the device and its free memory with its vendor's tool, and that this engine was \
-                 built for it"
-            }
+            Self::Range { .. } => "give the model the precision bf16 or f32 in the fleet file",
+            Self::Device { what, .. } => advice(what),
             Self::Canary { .. } => {
                 "try another machine: if it happens there too, the weights or the engine are broken"
             }

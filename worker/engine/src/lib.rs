@@ -5,6 +5,8 @@
 
 mod bert;
 mod config;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod device;
 mod embedder;
 mod error;
@@ -12,6 +14,8 @@ mod json;
 mod kernels;
 mod ops;
 mod pooling;
+mod precision;
+mod texts;
 mod tokens;
 mod weights;
 
@@ -19,3 +23,4 @@ pub use config::{ModelConfig, Pooling};
 pub use device::EngineDevice;
 pub use embedder::{LoadOptions, TextEmbedder};
 pub use error::LoadError;
+pub use precision::{Precision, UnknownPrecision};

@@ -18,7 +18,8 @@ stoker-engine: runs one model for stoker-worker, which starts it.
   --dir DIRECTORY          the model's files
   --digest sha256:HEX      digest that model.safetensors must have (default: not checked)
   --device DEVICE          cpu or cuda:0 (default: cpu)
-  --lanes N                batches that run at the same time (default: one per core, one on a GPU)
+  --precision PRECISION    of a GPU: f32, tf32, f16 or bf16 (default: f32, as a CPU's)
+  --lanes N                batches that run at the same time (default: one per core, two on a GPU)
   --max-batch-tokens N     size of a batch in tokens (default: 2048, on a GPU 16384)
 ";
 
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         }
         let mut arguments = Arguments::parse(
             env::args().skip(1),
-            &["task", "model", "dir", "digest", "device", "lanes", "max-batch-tokens"],
+            &["task", "model", "dir", "digest", "device", "precision", "lanes", "max-batch-tokens"],
         )?;
         let task: TaskKind = arguments.required("task")?;
         if task != TaskKind::TextEmbedding {
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             directory: arguments.required("dir")?,
             digest: arguments.optional("digest")?,
             device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
+            precision: arguments.optional("precision")?.unwrap_or_default(),
             lanes: arguments.optional("lanes")?,
             max_batch_tokens: arguments.optional("max-batch-tokens")?,
         };

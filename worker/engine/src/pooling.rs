@@ -2,18 +2,20 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::Pooling;
+use crate::texts::Texts;
+use crate::{Pooling, ops};
 
 impl Pooling {
     /// One row per text out of one row per token, as plain numbers.
-    pub(crate) fn apply(self, tokens: &Tensor, lengths: &[usize]) -> Result<Vec<Vec<f32>>> {
-        match self {
-            Self::Cls => first_rows(tokens, lengths),
-            Self::Mean if tokens.device().is_cpu() => {
+    pub(crate) fn apply(self, tokens: &Tensor, texts: &Texts) -> Result<Vec<Vec<f32>>> {
+        match (self, texts.on_device()) {
+            (Self::Mean, Some(texts)) => ops::pool(tokens, &texts.spans)?.to_vec2(),
+            (Self::Cls, Some(texts)) => ops::pool(tokens, &texts.firsts)?.to_vec2(),
+            (Self::Cls, None) => first_rows(tokens, texts.lengths()),
+            (Self::Mean, None) => {
                 let width = tokens.dim(1)?;
-                Ok(means(&tokens.flatten_all()?.to_vec1()?, lengths, width))
+                Ok(means(&tokens.flatten_all()?.to_vec1()?, texts.lengths(), width))
             }
-            Self::Mean => means_on_device(tokens, lengths),
         }
     }
 }
@@ -49,19 +51,6 @@ fn means(tokens: &[f32], lengths: &[usize], width: usize) -> Vec<Vec<f32>> {
     lengths.iter().map(&mut mean).collect()
 }
 
-/// The same as one product, so that only the results leave the device.
-fn means_on_device(tokens: &Tensor, lengths: &[usize]) -> Result<Vec<Vec<f32>>> {
-    let count: usize = lengths.iter().sum();
-    let mut shares = vec![0.0; lengths.len() * count];
-    let mut first = 0;
-    for (text, length) in lengths.iter().enumerate() {
-        shares[text * count + first..][..*length].fill(share(*length));
-        first += length;
-    }
-    let shares = Tensor::from_vec(shares, (lengths.len(), count), tokens.device())?;
-    shares.matmul(tokens)?.to_vec2()
-}
-
 /// The weight of one token among `length`.
 fn share(length: usize) -> f32 {
     // Texts are far shorter than 2^24 tokens, so the length is exact.
@@ -84,23 +73,21 @@ mod tests {
 
     use super::*;
 
+    fn texts(lengths: &[usize]) -> Texts {
+        Texts::new(lengths.to_vec(), &Device::Cpu).unwrap()
+    }
+
     #[test]
-    fn both_ways_to_the_mean_agree() {
-        let lengths = [3, 1, 8];
-        let tokens = Tensor::randn(0f32, 1.0, (12, 5), &Device::Cpu).unwrap();
-        let here = Pooling::Mean.apply(&tokens, &lengths).unwrap();
-        let there = means_on_device(&tokens, &lengths).unwrap();
-        for (a, b) in here.iter().flatten().zip(there.iter().flatten()) {
-            assert!((a - b).abs() < 1e-6, "{a} and {b}");
-        }
-        let second = tokens.get(3).unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(here[1], second);
+    fn mean_is_over_the_tokens_of_one_text() {
+        let tokens = Tensor::arange(0f32, 12.0, &Device::Cpu).unwrap().reshape((6, 2)).unwrap();
+        let means = Pooling::Mean.apply(&tokens, &texts(&[3, 1, 2])).unwrap();
+        assert_eq!(means, [[2.0, 3.0], [6.0, 7.0], [9.0, 10.0]]);
     }
 
     #[test]
     fn cls_is_the_first_token_of_each_text() {
         let tokens = Tensor::arange(0f32, 6.0, &Device::Cpu).unwrap().reshape((6, 1)).unwrap();
-        let firsts = Pooling::Cls.apply(&tokens, &[2, 1, 3]).unwrap();
+        let firsts = Pooling::Cls.apply(&tokens, &texts(&[2, 1, 3])).unwrap();
         assert_eq!(firsts, [[0.0], [2.0], [3.0]]);
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use serde::Deserialize;
-use stoker_engine::{EngineDevice, LoadOptions, TextEmbedder};
+use stoker_engine::{EngineDevice, LoadOptions, Precision, TextEmbedder};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _, TaskKind};
 
 #[derive(Deserialize)]
@@ -42,6 +42,7 @@ fn model() -> TextEmbedder {
             "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db".to_owned(),
         ),
         device: EngineDevice::Cpu,
+        precision: Precision::F32,
         lanes: None,
         max_batch_tokens: None,
     };

@@ -140,6 +140,6 @@ fn task_and_device_that_this_engine_does_not_have_are_fatal() {
         let (message, remedy) =
             Engine::start("text-embedding", &model_directory(), &["--device", "cuda:0"]).fatal();
         assert!(message.contains("device cuda:0"), "{message}");
-        assert!(remedy.contains("vendor's tool") && !remedy.contains("--"), "{remedy}");
+        assert!(remedy.contains("`cuda` in its name") && !remedy.contains("--"), "{remedy}");
     }
 }

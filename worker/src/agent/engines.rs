@@ -149,6 +149,22 @@ impl State {
         }
     }
 
+    /// A sick device takes no work and gives back what it has: its answers cannot be trusted, and
+    /// another machine has them sooner.
+    pub(super) fn device_judged(&mut self, fitness: Result<(), String>) {
+        self.sick = fitness.err();
+        self.pulse.due_now();
+        if self.sick.is_none() {
+            return;
+        }
+        let held: Vec<JobKey> = self.models.iter().flat_map(|model| model.board.keys()).collect();
+        for key in held {
+            if let Some(parts) = self.take_off_board(key) {
+                self.release(key, ReleaseReason::Unavailable, parts);
+            }
+        }
+    }
+
     /// Lanes of all warm engines.
     pub(super) fn lanes(&self) -> u32 {
         self.models

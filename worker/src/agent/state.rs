@@ -111,6 +111,8 @@ pub struct State {
     /// Takes no further work, because the cloud recommends to leave the machine.
     pub(super) avoids_work: bool,
     pub(super) lifeline: Lifeline,
+    /// Why the device is quarantined, if it is.
+    pub(super) sick: Option<String>,
     /// Why the coordinator refuses claims, if it does.
     claims_refused: Option<String>,
     pub(super) drain: Option<Drain>,
@@ -144,6 +146,7 @@ impl State {
             on_rebalance,
             avoids_work: false,
             lifeline: Lifeline::new(dead_man, now),
+            sick: None,
             claims_refused: None,
             drain: None,
             grace,
@@ -160,9 +163,9 @@ impl State {
         Some(&self.models.get(index)?.engine.as_ref()?.handle)
     }
 
-    /// Takes no further work, by an operator's command or its own setting.
+    /// Takes no further work, by an operator's command, its own setting or its device's state.
     pub(super) const fn is_cordoned(&self) -> bool {
-        self.cordoned || self.avoids_work
+        self.cordoned || self.avoids_work || self.sick.is_some()
     }
 
     pub fn is_draining(&self) -> bool {
@@ -173,6 +176,9 @@ impl State {
     pub fn readiness(&self) -> Result<(), String> {
         if self.is_draining() {
             return Err("draining".to_owned());
+        }
+        if let Some(reason) = &self.sick {
+            return Err(format!("its device is quarantined: {reason}"));
         }
         if self.registration.is_none() {
             return Err("not registered with the coordinator yet".to_owned());
@@ -208,6 +214,7 @@ impl State {
                 }
             }
             Event::Engine(event) => self.engine_event(event, now),
+            Event::Device(fitness) => self.device_judged(fitness),
             Event::Session(news) => self.session(news, now),
             Event::Settled(settled) => {
                 self.lifeline.heard(now);

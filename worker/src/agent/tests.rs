@@ -444,3 +444,26 @@ fn a_drain_gives_back_what_is_left_at_its_deadline() {
     assert!(parts.len() <= 1);
     assert!(probe.ended(), "even if a claim is still under way");
 }
+
+#[test]
+fn a_sick_device_takes_no_work_and_gives_back_what_it_has() {
+    let mut probe = Probe::ready();
+    probe.grant(1, &["a", "b"]);
+    probe.run(1);
+    assert_eq!(probe.gates(), [true]);
+
+    probe.apply(Event::Device(Err("2 memory errors".to_owned())));
+    let reports = probe.reports();
+    let [Verdict::Release { reason: ReleaseReason::Unavailable, parts }] = &reports[..] else {
+        panic!("not given back: {reports:?}")
+    };
+    assert_eq!(parts.len(), 1, "what was computed before goes along");
+    assert_eq!(probe.gates(), [false]);
+    let reason = probe.state.readiness().unwrap_err();
+    assert!(reason.contains("quarantined") && reason.contains("2 memory errors"), "{reason}");
+    let (request, _) = probe.heartbeat().expect("the coordinator is told at once");
+    assert_eq!(request.status.unwrap().state(), WorkerState::Cordoned);
+
+    probe.apply(Event::Device(Ok(())));
+    assert_eq!((probe.gates(), probe.state.readiness()), (vec![true], Ok(())));
+}

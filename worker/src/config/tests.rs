@@ -40,7 +40,11 @@ fn defaults_are_enough_beside_a_fleet_file() {
     assert_eq!(settings.broker, BrokerChoice::Embedded);
     assert_eq!(settings.models, [ModelName::new("echo").unwrap()]);
     assert!(settings.metrics_listen.ip().is_loopback());
-    assert!(settings.engine.is_absolute() && settings.engine.ends_with("stoker-engine"));
+    assert_eq!(
+        (settings.device, settings.lanes, settings.engine),
+        (DeviceChoice::Auto, None, None)
+    );
+    assert!(settings.echo_engine.is_absolute());
 }
 
 #[test]
@@ -82,7 +86,8 @@ fn addresses_and_numbers_are_checked() {
     }
     assert!(refused(|config| config.slots = Some(0)).contains("`slots` must be at least 1"));
     assert!(refused(|config| config.slots = Some(5_000)).contains("the limit is 1000"));
-    assert!(refused(|config| config.lanes = Some(0)).contains("`lanes`"));
+    assert!(refused(|config| config.lanes = Some(0)).contains("`lanes` must be at least 1"));
+    assert!(refused(|config| config.lanes = Some(257)).contains("`lanes` is 257"));
 }
 
 #[test]
@@ -99,7 +104,14 @@ fn printed_settings_hold_every_default_and_no_secret() {
     let (_directory, mut config) = config(FLEET);
     config.broker = Some(Secret::new("amqp://user:hunter2@host"));
     let text = toml::to_string(&config.with_defaults()).unwrap();
-    for key in ["coordinator", "slots = 8", "grace = \"30s\"", "engine-stall-limit", "broker"] {
+    for key in [
+        "coordinator",
+        "slots = 8",
+        "grace = \"30s\"",
+        "device = \"auto\"",
+        "engine-stall-limit",
+        "broker",
+    ] {
         assert!(text.contains(key), "{key} in {text}");
     }
     assert!(!text.contains("hunter2"), "{text}");

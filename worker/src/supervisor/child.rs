@@ -1,7 +1,7 @@
 //! One engine process: its pipes as messages, its log as ours, its end as an [`Exit`].
 
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stoker_core::ids::ModelName;
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, error, info, warn};
 
+use super::exit::{NOT_LOADED, missing_library};
 use super::watchdog::Watchdog;
 use super::{EngineSpec, Exit, Outgoing};
 
@@ -48,6 +49,10 @@ pub(super) struct Child {
     stdout: ChildStdout,
     /// What was read and is not a whole frame yet.
     buffer: bytes::BytesMut,
+    /// Reads its log to the end.
+    log: JoinHandle<()>,
+    /// What the system's loader said, if it could not start the program.
+    not_loaded: Arc<OnceLock<Exit>>,
 }
 
 impl Child {
@@ -61,8 +66,11 @@ impl Child {
         let (Some(stdout), Some(stderr)) = pipes else {
             return Err(Exit::Spawn { reason: "its pipes are missing".to_owned() });
         };
-        tasks.spawn("engine-log", forward_log(stderr, spec.model.clone(), pid));
-        Ok(Self { process, pid, stdin, stdout, buffer: bytes::BytesMut::new() })
+        let not_loaded = Arc::default();
+        let log = forward_log(stderr, spec.model.clone(), pid, Arc::clone(&not_loaded));
+        let log = tasks.spawn("engine-log", log);
+        let buffer = bytes::BytesMut::new();
+        Ok(Self { process, pid, stdin, stdout, buffer, log, not_loaded })
     }
 
     pub(super) const fn pid(&self) -> u32 {
@@ -128,6 +136,11 @@ impl Child {
     /// The exit of a process whose output has ended.
     async fn ended(&mut self) -> Exit {
         match timeout(REAP_LIMIT, self.process.wait()).await {
+            Ok(Ok(status)) if status.code() == Some(NOT_LOADED) => {
+                // The reason is the last line of its log.
+                let _ = timeout(REAP_LIMIT, &mut self.log).await;
+                self.not_loaded.get().cloned().unwrap_or_else(|| Exit::of(status))
+            }
             Ok(Ok(status)) => Exit::of(status),
             Ok(Err(error)) => Exit::Protocol { what: error.to_string() },
             Err(_) => Exit::Protocol { what: "it closed its output and went on".to_owned() },
@@ -181,6 +194,7 @@ fn command(spec: &EngineSpec) -> Command {
     let mut command = Command::new(&spec.program);
     command
         .args(&spec.arguments)
+        .envs(spec.environment.iter().map(|(name, value)| (name, value)))
         // Lanes run side by side: each forward stays on its own thread.
         .env("RAYON_NUM_THREADS", "1")
         .stdin(Stdio::piped())
@@ -196,14 +210,26 @@ fn command(spec: &EngineSpec) -> Command {
 }
 
 /// The engine's log as events of this process.
-async fn forward_log(stderr: ChildStderr, model: ModelName, pid: u32) {
+async fn forward_log(
+    stderr: ChildStderr,
+    model: ModelName,
+    pid: u32,
+    not_loaded: Arc<OnceLock<Exit>>,
+) {
     let mut lines = BufReader::new(stderr);
     let mut line = Vec::new();
     loop {
         line.clear();
         match (&mut lines).take(LOG_LINE_BYTES).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
-            Ok(_) => forward_line(String::from_utf8_lossy(&line).trim_end(), &model, pid),
+            Ok(_) => {
+                let line = String::from_utf8_lossy(&line);
+                if let Some(exit) = missing_library(&line) {
+                    // Only the first line of a process can be the loader's, and it is its last.
+                    let _ = not_loaded.set(exit);
+                }
+                forward_line(line.trim_end(), &model, pid);
+            }
         }
     }
 }
@@ -236,17 +262,41 @@ fn other_fields(event: &serde_json::Map<String, serde_json::Value>) -> String {
 mod tests {
     use super::*;
 
+    /// As the loader ends an engine for a GPU on a machine without a driver.
+    #[tokio::test]
+    async fn an_engine_that_cannot_be_loaded_is_told_with_what_to_do() {
+        let line = "engine: error while loading shared libraries: libcuda.so.1: cannot open shared object \
+                    file: No such file or directory";
+        let spec = EngineSpec {
+            model: ModelName::new("m").unwrap(),
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), format!("echo '{line}' >&2; exit 127")],
+            environment: Vec::new(),
+            start_limit: Duration::ZERO,
+            stall_limit: Duration::ZERO,
+        };
+        let tasks = Tasks::new(tokio_util::sync::CancellationToken::new());
+        let mut child = Child::start(&spec, &tasks).unwrap();
+        let exit = child.wait_ready(&spec.model).await.unwrap_err();
+        let text = exit.to_string();
+        assert!(matches!(exit, Exit::Fatal { .. }), "{text}");
+        assert!(text.contains("libcuda.so.1") && text.contains("--device cpu"), "{text}");
+    }
+
     #[test]
     fn an_engine_does_not_inherit_the_worker_s_secrets() {
         let spec = EngineSpec {
             model: ModelName::new("m").unwrap(),
             program: "engine".into(),
             arguments: Vec::new(),
+            environment: vec![("CUDA_VISIBLE_DEVICES", "GPU-1".to_owned())],
             start_limit: Duration::ZERO,
             stall_limit: Duration::ZERO,
         };
         let command = command(&spec);
         let changes: Vec<_> = command.as_std().get_envs().collect();
+        let gpu = ("CUDA_VISIBLE_DEVICES".as_ref(), Some("GPU-1".as_ref()));
+        assert!(changes.contains(&gpu), "the GPU is not passed on");
         for secret in ["HF_TOKEN", "STOKER_BROKER_URI", "OTEL_EXPORTER_OTLP_HEADERS"] {
             assert!(changes.contains(&(secret.as_ref(), None)), "{secret} is passed on");
         }

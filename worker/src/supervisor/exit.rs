@@ -68,6 +68,28 @@ impl Exit {
     }
 }
 
+/// The code with which the system's loader ends a program that it cannot load.
+pub(super) const NOT_LOADED: i32 = 127;
+
+/// What a line of the loader says of a library that is missing; `None` for any other line. An engine for
+/// a GPU is linked to the driver, so without one it never gets to speak for itself.
+pub(super) fn missing_library(line: &str) -> Option<Exit> {
+    let (_, rest) = line.split_once("error while loading shared libraries: ")?;
+    let library = rest.split(':').next().unwrap_or(rest).trim();
+    let remedy = if library.starts_with("libcuda.so") {
+        "install NVIDIA's driver, which has it; start a container with its GPUs; or use --device cpu"
+    } else if CUDA_LIBRARIES.iter().any(|known| library.starts_with(known)) {
+        "install the libraries of the CUDA version that this engine was built with, or put their folder \
+         into LD_LIBRARY_PATH"
+    } else {
+        "install the system's package that has it"
+    };
+    let message = format!("the library {library} is not on this machine");
+    Some(Exit::Fatal { message, remedy: remedy.to_owned() })
+}
+
+const CUDA_LIBRARIES: [&str; 5] = ["libcudart", "libcublas", "libcurand", "libnvrtc", "libcudnn"];
+
 const fn signal_hint(signal: i32) -> &'static str {
     match signal {
         4 => " (SIGILL: it was built for another processor)",
@@ -81,6 +103,29 @@ const fn signal_hint(signal: i32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_library_that_the_loader_misses_is_named_with_what_to_do() {
+        let line = |library: &str| {
+            format!(
+                "/opt/stoker-engine-cuda90: error while loading shared libraries: {library}: cannot open \
+                 shared object file: No such file or directory"
+            )
+        };
+        for (library, advice) in [
+            ("libcuda.so.1", "--device cpu"),
+            ("libcublasLt.so.13", "LD_LIBRARY_PATH"),
+            ("libcudnn.so.9", "LD_LIBRARY_PATH"),
+            ("libgomp.so.1", "package"),
+        ] {
+            let Some(Exit::Fatal { message, remedy }) = missing_library(&line(library)) else {
+                panic!("{library} is not seen")
+            };
+            assert!(message.contains(library) && !message.contains(':'), "{message}");
+            assert!(remedy.contains(advice), "{library}: {remedy}");
+        }
+        assert_eq!(missing_library("{\"level\":\"INFO\"}"), None);
+    }
 
     #[test]
     fn a_signal_and_a_code_are_told_apart() {

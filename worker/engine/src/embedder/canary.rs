@@ -1,9 +1,13 @@
 //! The first runs of a loaded model, which warm it up and show that it works.
 
+use candle_core::Device;
 use stoker_engine_api::EngineError;
 
-use super::TextEmbedder;
-use crate::LoadError;
+use super::{TextEmbedder, vectors};
+use crate::bert::PackedBert;
+use crate::config::ModelConfig;
+use crate::weights::Weights;
+use crate::{LoadError, Precision};
 
 const SENTENCE: &str = "The canary sings as long as the air in the mine is good.";
 
@@ -18,35 +22,84 @@ const NEIGHBORS: [&str; 2] = [
 /// neighbors beyond rounding.
 const TOLERANCE: f32 = 1e-5;
 
-/// Embeds a sentence alone, again, and among others; on a device with memory of its own also the
-/// largest batch, so that a lack of memory shows now.
-pub(super) fn try_engine(engine: &TextEmbedder) -> Result<(), LoadError> {
-    let failed = |error: EngineError| LoadError::Canary { what: error.to_string() };
+/// Tokens of the text with a known answer: more than one tile of any kernel.
+const KNOWN_TOKENS: usize = 40;
+
+/// A text that needs no tokenizer: tokens from all over the vocabulary.
+fn known_text(config: &ModelConfig) -> Vec<u32> {
+    let vocabulary = u32::try_from(config.bert.vocab_size).unwrap_or(u32::MAX);
+    let length = KNOWN_TOKENS.min(config.max_tokens);
+    (1u32..).map(|place| place.wrapping_mul(2_654_435_761) % vocabulary).take(length).collect()
+}
+
+/// The vector of the known text, computed on the CPU from the same weights.
+///
+/// # Errors
+/// When the weights do not fit the configuration.
+pub(super) fn known_answer(
+    weights: &Weights<'_>,
+    config: &ModelConfig,
+) -> Result<Vec<f32>, LoadError> {
+    let network = PackedBert::load(weights, &config.bert, &Device::Cpu, Precision::F32)?;
+    let answers = vectors(&network, config, &[&known_text(config)]);
+    let answers = answers.map_err(|error| failed(&crate::device::classify(&error)))?;
+    answers.into_iter().next().ok_or_else(|| wrong("the CPU gives no answer".to_owned()))
+}
+
+/// Embeds a sentence alone, again, and among others, and compares the vector of another text with
+/// the one that is known, if one is.
+pub(super) fn try_engine(
+    engine: &TextEmbedder,
+    known: Option<&[f32]>,
+    precision: Precision,
+) -> Result<(), LoadError> {
     let ids = |text: &str| {
         let tokens = engine.tokenizer.encode(text);
-        tokens.map_err(|error| LoadError::Canary { what: error.to_string() })
+        tokens.map_err(|error| wrong(error.to_string()))
     };
     let sentence = ids(SENTENCE)?;
     let [short, long] = [ids(NEIGHBORS[0])?, ids(NEIGHBORS[1])?];
-    let alone = engine.embed(&[&sentence.0]).map_err(failed)?;
-    let again = engine.embed(&[&sentence.0]).map_err(failed)?;
-    let batch = engine.embed(&[&long.0, &sentence.0, &short.0]).map_err(failed)?;
+    let embed = |texts: &[&[u32]]| engine.embed(texts).map_err(|error| failed(&error));
+    let alone = embed(&[&sentence.0])?;
+    let again = embed(&[&sentence.0])?;
+    let batch = embed(&[&long.0, &sentence.0, &short.0])?;
     let ([alone], [again], [_, among, _]) = (&alone[..], &again[..], &batch[..]) else {
-        return Err(LoadError::Canary { what: "the number of outputs is wrong".to_owned() });
+        return Err(wrong("the number of outputs is wrong".to_owned()));
     };
     check_length(engine, alone)?;
-    for (other, when) in [(again, "run again"), (among, "run among others")] {
-        let scale = alone.iter().fold(1.0f32, |max, number| max.max(number.abs()));
-        let largest = alone.iter().zip(other).fold(0.0f32, |max, (a, b)| max.max((a - b).abs()));
-        if largest > TOLERANCE * scale {
+    // On a GPU, batches of other sizes are other kernels, which round in another order.
+    let among_others = if known.is_some() { precision.tolerance() } else { TOLERANCE };
+    for (other, tolerance, when) in
+        [(again, TOLERANCE, "run again"), (among, among_others, "run among others")]
+    {
+        let largest = difference(alone, other);
+        if largest > tolerance {
             let what = format!("a sentence's embedding changes by {largest:e} when it is {when}");
-            return Err(LoadError::Canary { what });
+            return Err(wrong(what));
         }
     }
-    if engine.info.device == "cpu" {
-        return Ok(());
+    let Some(known) = known else { return Ok(()) };
+    let answers = embed(&[&known_text(&engine.config)])?;
+    let largest = answers.first().map_or(f32::INFINITY, |answer| difference(known, answer));
+    if largest > precision.tolerance() {
+        let what = format!("a known embedding is off by {largest:e}");
+        return Err(wrong(what));
     }
-    largest_batch(engine).map_err(failed)
+    Ok(())
+}
+
+/// The largest difference between two vectors, as a share of the first one's largest number where that
+/// is more than 1.
+fn difference(expected: &[f32], found: &[f32]) -> f32 {
+    if expected.len() != found.len() {
+        return f32::INFINITY;
+    }
+    let scale = expected.iter().fold(1.0f32, |max, number| max.max(number.abs()));
+    let largest = expected.iter().zip(found).map(|(a, b)| (a - b).abs());
+    // A number that is not finite makes the difference infinite, never small.
+    let largest =
+        largest.fold(0.0f32, |max, d| if d.is_nan() { f32::INFINITY } else { max.max(d) });
+    largest / scale
 }
 
 fn check_length(engine: &TextEmbedder, vector: &[f32]) -> Result<(), LoadError> {
@@ -55,7 +108,27 @@ fn check_length(engine: &TextEmbedder, vector: &[f32]) -> Result<(), LoadError> 
     if good {
         return Ok(());
     }
-    Err(LoadError::Canary { what: format!("a sentence's embedding has the length {norm}") })
+    Err(wrong(format!("a sentence's embedding has the length {norm}")))
+}
+
+/// On a device with memory of its own: runs the largest batch, and halves it until it fits, so that a
+/// lack of memory shows now.
+pub(super) fn fit_budget(engine: &mut TextEmbedder) -> Result<(), LoadError> {
+    if engine.info.device == "cpu" {
+        return Ok(());
+    }
+    loop {
+        let budget = engine.info.max_batch_tokens;
+        match largest_batch(engine) {
+            Ok(()) => return Ok(()),
+            Err(EngineError::OutOfMemory { message }) if budget > engine.info.max_tokens => {
+                engine.info.max_batch_tokens = (budget / 2).max(engine.info.max_tokens);
+                let now = engine.info.max_batch_tokens;
+                tracing::warn!(budget, now, message, "the largest batch does not fit: halved");
+            }
+            Err(error) => return Err(failed(&error)),
+        }
+    }
 }
 
 fn largest_batch(engine: &TextEmbedder) -> Result<(), EngineError> {
@@ -63,4 +136,25 @@ fn largest_batch(engine: &TextEmbedder) -> Result<(), EngineError> {
     let budget = usize::try_from(engine.info.max_batch_tokens).unwrap_or(usize::MAX);
     let texts = vec![longest.as_slice(); (budget / longest.len()).max(1)];
     engine.embed(&texts).map(drop)
+}
+
+fn failed(error: &EngineError) -> LoadError {
+    wrong(error.to_string())
+}
+
+const fn wrong(what: String) -> LoadError {
+    LoadError::Canary { what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn difference_is_relative_and_never_hides_what_is_not_a_number() {
+        assert!((difference(&[0.0, -2.0], &[0.5, -2.0]) - 0.25).abs() < 1e-6);
+        assert!(difference(&[1.0], &[f32::NAN]).is_infinite());
+        assert!(difference(&[1.0, 2.0], &[1.0]).is_infinite());
+        assert!((difference(&[0.0], &[0.1]) - 0.1).abs() < 1e-6);
+    }
 }

@@ -8,7 +8,7 @@ use stoker_engine::LoadError;
 use stoker_engine_api::ItemError;
 
 use super::{load, model, options, text};
-use crate::model::{PLAIN, Tensors, random_tensors};
+use crate::model::{PLAIN, TINY, Tensors, random_tensors};
 use stoker_engine::TextEmbedder;
 use stoker_engine_api::Engine as _;
 
@@ -28,7 +28,7 @@ fn refuse(file: &str, what: &str, break_it: impl FnOnce(&Path)) -> LoadError {
 
 fn refuse_tensors(what: &str, change: impl FnOnce(&mut Tensors)) -> LoadError {
     refuse("model.safetensors", what, |directory| {
-        let mut tensors = random_tensors();
+        let mut tensors = random_tensors(TINY);
         change(&mut tensors);
         model::write_tensors(directory, &tensors, PLAIN);
     })
@@ -73,7 +73,7 @@ fn networks_of_another_kind() {
         ("vocab_size", json!(u32::MAX), "vocab_size is 4294967295"),
     ] {
         refuse("config.json", what, |directory| {
-            let mut config = model::config();
+            let mut config = model::config(TINY);
             config[field] = value;
             model::write_json(directory, "config.json", &config);
         });
@@ -93,7 +93,7 @@ fn what_follows_the_network_is_unknown() {
         model::write_json(directory, "modules.json", &modules.collect());
     });
     refuse("1_Pooling/config.json", "pooling is max", |directory| {
-        model::write_json(directory, "1_Pooling/config.json", &model::pooling("max"));
+        model::write_json(directory, "1_Pooling/config.json", &model::pooling("max", TINY));
     });
     refuse("config_sentence_transformers.json", "default_prompt_name", |directory| {
         let file = json!({"prompts": {"query": "query: "}, "default_prompt_name": "query"});
@@ -155,7 +155,7 @@ fn tensors_that_do_not_fit() {
 #[test]
 fn weights_that_overflow_are_noticed_before_any_job() {
     let folder = model::write(PLAIN);
-    let mut tensors = random_tensors();
+    let mut tensors = random_tensors(TINY);
     tensors.get_mut("encoder.layer.1.output.LayerNorm.weight").unwrap().1.fill(f32::MAX);
     model::write_tensors(folder.path(), &tensors, PLAIN);
     let error = load(folder.path()).err().unwrap();

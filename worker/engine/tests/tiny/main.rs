@@ -10,7 +10,7 @@ use std::path::Path;
 use model::{PLAIN, Shape, random_tensors};
 use reference::Reference;
 use safetensors::Dtype;
-use stoker_engine::{EngineDevice, LoadError, LoadOptions, TextEmbedder};
+use stoker_engine::{EngineDevice, LoadError, LoadOptions, Precision, TextEmbedder};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _};
 
 fn options(directory: &Path) -> LoadOptions {
@@ -19,6 +19,7 @@ fn options(directory: &Path) -> LoadOptions {
         directory: directory.to_owned(),
         digest: None,
         device: EngineDevice::Cpu,
+        precision: Precision::F32,
         lanes: None,
         max_batch_tokens: None,
     }
@@ -70,7 +71,7 @@ const TEXTS: [&str; 5] =
 fn check_against_reference(shape: Shape, tolerance: f64) {
     let folder = model::write(shape);
     let engine = load(folder.path()).unwrap();
-    let tensors = random_tensors();
+    let tensors = random_tensors(shape.size);
     let expected = Reference(&tensors).forward(&TEXTS.map(ids));
     for (found, rows) in run(&engine, &TEXTS).iter().zip(expected) {
         let expected = pool(&rows, shape);

@@ -13,6 +13,20 @@ pub(crate) const HEADS: usize = 3;
 pub(crate) const LAYERS: usize = 2;
 pub(crate) const WIDE: usize = 40;
 pub(crate) const POSITIONS: usize = 16;
+
+/// The network's measures.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) hidden: usize,
+    pub(crate) heads: usize,
+    pub(crate) wide: usize,
+    pub(crate) positions: usize,
+    /// Tokens that the model reads.
+    pub(crate) tokens: usize,
+}
+
+pub(crate) const TINY: Size =
+    Size { hidden: HIDDEN, heads: HEADS, wide: WIDE, positions: POSITIONS, tokens: 12 };
 pub(crate) const EPSILON: f64 = 1e-6;
 
 /// `[PAD] [UNK] [CLS] [SEP]` and letters, each a word of its own.
@@ -24,6 +38,7 @@ pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 /// How a model differs from the plainest one.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
+    pub(crate) size: Size,
     pub(crate) pooling: &'static str,
     pub(crate) normalize: bool,
     pub(crate) prefix: &'static str,
@@ -31,7 +46,7 @@ pub(crate) struct Shape {
 }
 
 pub(crate) const PLAIN: Shape =
-    Shape { pooling: "mean", normalize: true, prefix: "", dtype: Dtype::F32 };
+    Shape { size: TINY, pooling: "mean", normalize: true, prefix: "", dtype: Dtype::F32 };
 
 /// Numbers between -1 and 1 that are the same in every run (a linear congruential generator).
 pub(crate) struct Numbers(u64);
@@ -45,31 +60,35 @@ impl Numbers {
     }
 }
 
-pub(crate) fn random_tensors() -> Tensors {
+pub(crate) fn random_tensors(size: Size) -> Tensors {
+    let Size { hidden, wide, positions, .. } = size;
     let mut numbers = Numbers(42);
     let mut tensors = Tensors::new();
+    // Wider sums of smaller terms, so that the numbers stay as large.
+    #[expect(clippy::cast_precision_loss, reason = "sizes of tests are small")]
+    let scale = 0.5 * (HIDDEN as f32 / hidden as f32).sqrt();
     let mut add = |name: String, shape: &[usize]| {
         let count = shape.iter().product();
-        let mut values: Vec<f32> = (0..count).map(|_| numbers.next() * 0.5).collect();
+        let mut values: Vec<f32> = (0..count).map(|_| numbers.next() * scale).collect();
         if name.ends_with("LayerNorm.weight") {
             values = values.iter().map(|value| value + 1.0).collect();
         }
         tensors.insert(name, (shape.to_vec(), values));
     };
-    add("embeddings.word_embeddings.weight".to_owned(), &[VOCABULARY, HIDDEN]);
-    add("embeddings.position_embeddings.weight".to_owned(), &[POSITIONS, HIDDEN]);
-    add("embeddings.token_type_embeddings.weight".to_owned(), &[2, HIDDEN]);
-    let mut parts = vec![("embeddings.LayerNorm".to_owned(), vec![HIDDEN])];
+    add("embeddings.word_embeddings.weight".to_owned(), &[VOCABULARY, hidden]);
+    add("embeddings.position_embeddings.weight".to_owned(), &[positions, hidden]);
+    add("embeddings.token_type_embeddings.weight".to_owned(), &[2, hidden]);
+    let mut parts = vec![("embeddings.LayerNorm".to_owned(), vec![hidden])];
     for layer in 0..LAYERS {
         for (part, shape) in [
-            ("attention.self.query", vec![HIDDEN, HIDDEN]),
-            ("attention.self.key", vec![HIDDEN, HIDDEN]),
-            ("attention.self.value", vec![HIDDEN, HIDDEN]),
-            ("attention.output.dense", vec![HIDDEN, HIDDEN]),
-            ("attention.output.LayerNorm", vec![HIDDEN]),
-            ("intermediate.dense", vec![WIDE, HIDDEN]),
-            ("output.dense", vec![HIDDEN, WIDE]),
-            ("output.LayerNorm", vec![HIDDEN]),
+            ("attention.self.query", vec![hidden, hidden]),
+            ("attention.self.key", vec![hidden, hidden]),
+            ("attention.self.value", vec![hidden, hidden]),
+            ("attention.output.dense", vec![hidden, hidden]),
+            ("attention.output.LayerNorm", vec![hidden]),
+            ("intermediate.dense", vec![wide, hidden]),
+            ("output.dense", vec![hidden, wide]),
+            ("output.LayerNorm", vec![hidden]),
         ] {
             parts.push((format!("encoder.layer.{layer}.{part}"), shape));
         }
@@ -85,25 +104,29 @@ pub(crate) fn random_tensors() -> Tensors {
 pub(crate) fn write(shape: Shape) -> TempDir {
     let folder = TempDir::new().unwrap();
     let directory = folder.path();
-    write_json(directory, "config.json", &config());
-    write_json(directory, "sentence_bert_config.json", &json!({"max_seq_length": 12}));
+    write_json(directory, "config.json", &config(shape.size));
+    write_json(
+        directory,
+        "sentence_bert_config.json",
+        &json!({"max_seq_length": shape.size.tokens}),
+    );
     let mut modules = vec![module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")];
     if shape.normalize {
         modules.push(module(2, "2_Normalize", "Normalize"));
     }
     write_json(directory, "modules.json", &Value::from(modules));
     fs::create_dir(directory.join("1_Pooling")).unwrap();
-    write_json(directory, "1_Pooling/config.json", &pooling(shape.pooling));
+    write_json(directory, "1_Pooling/config.json", &pooling(shape.pooling, shape.size));
     write_json(directory, "tokenizer.json", &tokenizer());
-    write_tensors(directory, &random_tensors(), shape);
+    write_tensors(directory, &random_tensors(shape.size), shape);
     folder
 }
 
-pub(crate) fn config() -> Value {
+pub(crate) fn config(size: Size) -> Value {
     json!({
-        "model_type": "bert", "hidden_act": "gelu", "vocab_size": VOCABULARY, "hidden_size": HIDDEN,
-        "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": WIDE,
-        "max_position_embeddings": POSITIONS, "type_vocab_size": 2, "layer_norm_eps": EPSILON,
+        "model_type": "bert", "hidden_act": "gelu", "vocab_size": VOCABULARY, "hidden_size": size.hidden,
+        "num_hidden_layers": LAYERS, "num_attention_heads": size.heads, "intermediate_size": size.wide,
+        "max_position_embeddings": size.positions, "type_vocab_size": 2, "layer_norm_eps": EPSILON,
     })
 }
 
@@ -112,9 +135,9 @@ pub(crate) fn module(index: u32, path: &str, kind: &str) -> Value {
     json!({"idx": index, "name": index.to_string(), "path": path, "type": kind})
 }
 
-pub(crate) fn pooling(mode: &str) -> Value {
+pub(crate) fn pooling(mode: &str, size: Size) -> Value {
     json!({
-        "word_embedding_dimension": HIDDEN,
+        "word_embedding_dimension": size.hidden,
         "pooling_mode_cls_token": mode == "cls",
         "pooling_mode_mean_tokens": mode == "mean",
         "pooling_mode_max_tokens": mode == "max",
