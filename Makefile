@@ -21,7 +21,8 @@ LOCKED ?= --locked
 # Seeds of `make sim`.
 SEEDS ?= 20000
 
-.PHONY: help build demo test sim lint fmt deny each-alone bench bench-autoscaler traces-check chaos soak model deps clean
+.PHONY: help build demo test sim lint fmt deny each-alone engine-cuda check-cuda test-gpu bench bench-autoscaler traces-check \
+	chaos soak model deps clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
@@ -55,6 +56,15 @@ deny: ## check dependencies against deny.toml; installs cargo-deny first where i
 
 each-alone: ## check that every crate compiles without what the others turn on
 	@CARGO='$(CARGO)' scripts/each-alone.sh
+
+engine-cuda: ## the engine for one generation of NVIDIA GPUs, beside the other programs (CUDA_COMPUTE_CAP=90)
+	@CARGO='$(CARGO)' scripts/engine-cuda.sh
+
+check-cuda: ## build the engine for NVIDIA GPUs on a machine without one, and see that it says so
+	@CARGO='$(CARGO)' scripts/check-cuda.sh
+
+test-gpu: ## the engine on an NVIDIA GPU against the CPU; skipped without one, unless STOKER_REQUIRE_GPU=1
+	@CARGO='$(CARGO)' scripts/test-gpu.sh
 
 bench: ## measure this machine, what Stoker is compared with, and Stoker, in one run
 	@CARGO='$(CARGO)' scripts/bench.sh

@@ -4,7 +4,7 @@
 # on, and runs it on the CPU.
 #
 # The compiler comes from scripts/cuda-toolkit.sh. Kernels are built for CUDA_COMPUTE_CAP, 90 by default.
-# Build results go to CARGO_TARGET_DIR or target, as any build's.
+# Build results go to the folder cuda of cargo's target directory, apart from the engine for CPUs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,12 +35,11 @@ expect() {
 environment=$(scripts/cuda-toolkit.sh)
 eval "$environment"
 say "building for compute capability $CUDA_COMPUTE_CAP with $("$NVCC" --version | tail -n 1)"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/cuda
 "$CARGO" build --locked -p stoker-engine --bin stoker-engine --features "$features"
 "$CARGO" test --locked -p stoker-engine --features "$features" --test gpu --no-run
 
-target=$("$CARGO" metadata --locked --no-deps --format-version 1 |
-    python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
-engine=$target/debug/stoker-engine
+engine=$CARGO_TARGET_DIR/debug/stoker-engine
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

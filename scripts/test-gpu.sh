@@ -28,10 +28,13 @@ arguments=(--test-threads=1 --nocapture)
 if [[ -n ${STOKER_TEST_GPU_BINARY:-} ]]; then
     exec "$STOKER_TEST_GPU_BINARY" "${arguments[@]}"
 fi
+# What the worker reads of the GPU.
+"$CARGO" test --locked -p stoker-worker --lib gpu -- --include-ignored "${arguments[@]}"
 scripts/fetch-model.sh
 environment=$(scripts/cuda-toolkit.sh)
 eval "$environment"
 # The driver's own library must win over the stub that is linked with.
 export LD_LIBRARY_PATH=$STOKER_CUDA_LIBRARIES${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/cuda
 "$CARGO" build --release --locked -p stoker-engine --features cuda
 exec "$CARGO" test --release --locked -p stoker-engine --features cuda --test gpu -- "${arguments[@]}"

@@ -21,7 +21,7 @@ pub use nvml::{Nvml, Usage};
 #[derive(Debug)]
 pub enum Machine {
     Cpu,
-    Gpu(Gpu),
+    Gpu(Box<Gpu>),
 }
 
 /// The one GPU that a worker uses.

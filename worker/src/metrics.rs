@@ -8,7 +8,7 @@ use metrics::{
 use stoker_core::departure::Cause;
 use stoker_core::ids::ModelName;
 
-use crate::gpu::{Sight, Usage};
+use crate::gpu::{Fitness, Sight, Usage};
 
 const JOBS: &str = "stoker_worker_jobs_total";
 const ITEMS: &str = "stoker_worker_items_total";
@@ -178,7 +178,7 @@ pub(crate) fn status(busy_ratio: f64, held: usize) {
 
 /// What one look at the GPU found; what it does not tell keeps its last value.
 #[expect(clippy::cast_precision_loss, reason = "bytes and errors are far below 2^52")]
-pub(crate) fn gpu(usage: &Usage, sight: &Sight, fit: bool) {
+pub(crate) fn gpu(usage: &Usage, sight: &Sight, fitness: &Fitness) {
     let set = |name: &'static str, value: Option<f64>| {
         if let Some(value) = value {
             gauge!(name).set(value);
@@ -192,7 +192,7 @@ pub(crate) fn gpu(usage: &Usage, sight: &Sight, fit: bool) {
         set(GPU_TEMPERATURE, readings.temperature.map(f64::from));
         set(GPU_ERRORS, readings.uncorrected_errors.map(|errors| errors as f64));
     }
-    set(GPU_FIT, Some(f64::from(u8::from(fit))));
+    set(GPU_FIT, Some(f64::from(u8::from(*fitness == Fitness::Fit))));
 }
 
 pub(crate) fn connected() {

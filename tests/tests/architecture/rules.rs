@@ -75,6 +75,9 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "candle-*", homes: &[ENGINE] },
     Home { dependency: "gemm*", homes: &[ENGINE] },
     Home { dependency: "pulp", homes: &[ENGINE] },
+    Home { dependency: "cudaforge", homes: &[ENGINE] },
+    Home { dependency: "half", homes: &[ENGINE] },
+    Home { dependency: "nvml-wrapper", homes: &[WORKER] },
     Home { dependency: "tokenizers", homes: &[ENGINE] },
     Home { dependency: "hf-hub", homes: &[WORKER] },
     Home { dependency: "clarabel", homes: &[SIM] },
@@ -133,7 +136,10 @@ pub(crate) const MAX_LINES: usize = 500;
 pub(crate) const LONG_FILES: &[Exception] = &[];
 
 /// Files with unsafe code, each with the reason why there is no safe way.
-pub(crate) const UNSAFE_FILES: &[Exception] = &[];
+pub(crate) const UNSAFE_FILES: &[Exception] = &[Exception {
+    file: "worker/engine/src/cuda.rs",
+    reason: "launching a GPU's kernel is a call that the compiler cannot check",
+}];
 
 /// Beginnings of paths that exist on one person's machine only. The checkout's own path is added to them.
 pub(crate) const MACHINE_PATHS: &[&str] =

@@ -124,7 +124,9 @@ fn vectors(
     let places = network.texts(texts)?;
     let mut vectors = config.pooling.apply(&network.forward(texts, &places)?, &places)?;
     if config.normalize {
-        vectors.iter_mut().for_each(|vector| normalize(vector));
+        for vector in &mut vectors {
+            normalize(vector);
+        }
     }
     Ok(vectors)
 }

@@ -41,8 +41,7 @@ impl Precision {
     pub const fn tolerance(self) -> f32 {
         match self {
             Self::F32 => 2e-5,
-            Self::Tf32 => 2e-3,
-            Self::F16 => 2e-3,
+            Self::Tf32 | Self::F16 => 2e-3,
             Self::Bf16 => 2e-2,
         }
     }

@@ -208,7 +208,7 @@ pub fn find(
                 device = about.index, uuid = about.uuid, model = about.model,
                 driver = about.driver, engine = %engine.display(), "computing on a GPU"
             );
-            Ok(Machine::Gpu(Gpu { nvml, about, engine }))
+            Ok(Machine::Gpu(Box::new(Gpu { nvml, about, engine })))
         }
         (Chosen::Cpu { because: Some(because) }, _) => {
             tracing::warn!(because, "computing on the CPU");

@@ -79,7 +79,7 @@ impl Fitness {
 
 /// Judges a look in the light of those before it.
 #[must_use]
-pub fn judge(mut history: History, sight: &Sight) -> History {
+pub(super) fn judge(mut history: History, sight: &Sight) -> History {
     let readings = match sight {
         Sight::Seen(readings) => readings,
         Sight::Lost { reason } => {

@@ -66,7 +66,7 @@ async fn run(
         let before = history.fitness().result();
         history = judge(history, &sight);
         let fitness = history.fitness().result();
-        metrics::gpu(&usage, &sight, fitness.is_ok());
+        metrics::gpu(&usage, &sight, history.fitness());
         if fitness == before {
             continue;
         }

@@ -109,6 +109,27 @@ fn usage(device: &Device<'_>) -> Usage {
 mod tests {
     use super::*;
 
+    /// What `nvidia-smi` would show, of a device that is well.
+    #[test]
+    #[ignore = "needs an NVIDIA GPU: make test-gpu"]
+    fn a_real_gpu_tells_of_itself() {
+        let nvml = Nvml::open().unwrap();
+        let all = nvml.all().unwrap();
+        for about in &all {
+            assert!(about.uuid.starts_with("GPU-") && about.capability >= 50, "{about:?}");
+            let (sight, usage) = nvml.look(&about.uuid);
+            let Sight::Seen(readings) = sight else { panic!("not seen: {sight:?}") };
+            assert!(readings.temperature.is_some_and(|degrees| degrees < 120), "{readings:?}");
+            let total = usage.memory_total_bytes.unwrap();
+            assert!(usage.memory_used_bytes.unwrap() <= total && total > 1 << 30, "{usage:?}");
+            let text = format!("gpu: {about:?}\ngpu: {readings:?}\ngpu: {usage:?}\n");
+            std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes()).unwrap();
+        }
+        assert!(!all.is_empty());
+        let (sight, _) = nvml.look("GPU-00000000-0000-0000-0000-000000000000");
+        assert!(matches!(sight, Sight::Lost { .. } | Sight::Unknown), "{sight:?}");
+    }
+
     #[test]
     fn only_what_the_driver_says_of_the_device_itself_makes_it_lost() {
         for error in [NvmlError::GpuLost, NvmlError::ResetRequired] {

@@ -8,7 +8,6 @@ mod device;
 mod equality;
 mod memory;
 #[path = "../tiny/model.rs"]
-#[expect(dead_code, reason = "other tests break models in more ways")]
 mod model;
 mod process;
 mod speed;
