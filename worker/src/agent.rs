@@ -5,6 +5,7 @@
 
 mod drain;
 mod engines;
+mod health;
 mod heartbeat;
 mod jobs;
 mod state;

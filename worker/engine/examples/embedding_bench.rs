@@ -71,41 +71,32 @@ fn main() -> Result<()> {
     let mut cold = (0..cold_starts).map(|_| cold_start(&options, sentences[0]));
     let cold = cold.try_fold(f64::INFINITY, |best, one| one.map(|one| best.min(one)))?;
     let mut engine = EngineProcess::start(&options)?;
-    let (mut best, mut best_cpu) = (Pass::default(), f64::INFINITY);
-    let mut vectors = Vec::new();
+    let (mut best, mut vectors) = (Pass::default(), Vec::new());
     for round in 0..rounds {
         let cpu_before = cpu_seconds(engine.child.id())?;
-        let (pass, found) = engine.embed(&sentences, order, round)?;
+        let (mut pass, found) = engine.embed(&sentences, order, round)?;
+        pass.cpu_seconds = cpu_seconds(engine.child.id())? - cpu_before;
         vectors = found;
         if round == 0 || pass.total() < best.total() {
             best = pass;
         }
-        best_cpu = best_cpu.min(cpu_seconds(engine.child.id())? - cpu_before);
     }
     let rss = peak_memory_bytes(engine.child.id())?;
     let info = engine.stop()?;
     let cosine = expect.map(|path| least_cosine(&vectors, &path)).transpose()?;
-    let count = f64::from(u32::try_from(sentences.len())?);
-    let tokens_per_sentence = f64::from(u32::try_from(best.tokens)?) / count;
-    let rate = count / best.total().as_secs_f64();
-    let report = serde_json::json!({
+    let mut report = serde_json::json!({
         "sentences": sentences.len(),
-        "tokens": best.tokens,
         "device": info.device,
         "precision": options.precision,
         "lanes": info.lanes,
         "batch_tokens": info.max_batch_tokens,
         "order": order.name(),
-        "sentences_per_second": rate.round(),
-        "tokens_per_second": (rate * tokens_per_sentence).round(),
-        "prepared_per_second": (count / best.preparing.as_secs_f64()).round(),
-        "computed_per_second": (count / best.computing.as_secs_f64()).round(),
-        "sentences_per_cpu_second": (count / best_cpu).round(),
         "cold_start_seconds": cold,
         "load_seconds": info.load,
         "peak_memory_mib": rss >> 20,
         "least_cosine": cosine,
     });
+    best.add_to(&mut report, sentences.len())?;
     writeln!(io::stdout(), "{report:#}")?;
     match cosine {
         Some(cosine) if cosine < MIN_COSINE => {
@@ -123,11 +114,26 @@ struct Pass {
     preparing: Duration,
     /// From the first batch sent to the last vector received. A worker does both at the same time.
     computing: Duration,
+    cpu_seconds: f64,
 }
 
 impl Pass {
     fn total(&self) -> Duration {
         self.preparing + self.computing
+    }
+
+    /// How fast it was.
+    fn add_to(&self, report: &mut serde_json::Value, sentences: usize) -> Result<()> {
+        let count = f64::from(u32::try_from(sentences)?);
+        let tokens = f64::from(u32::try_from(self.tokens)?);
+        let per_second = |count: f64, time: Duration| (count / time.as_secs_f64()).round();
+        report["tokens"] = self.tokens.into();
+        report["sentences_per_second"] = per_second(count, self.total()).into();
+        report["tokens_per_second"] = per_second(tokens, self.total()).into();
+        report["prepared_per_second"] = per_second(count, self.preparing).into();
+        report["computed_per_second"] = per_second(count, self.computing).into();
+        report["sentences_per_cpu_second"] = (count / self.cpu_seconds).round().into();
+        Ok(())
     }
 }
 
@@ -257,7 +263,8 @@ impl EngineProcess {
             }
         }
         let computing = start.elapsed().saturating_sub(preparing);
-        Ok((Pass { tokens: costs.iter().sum(), preparing, computing }, vectors))
+        let tokens = costs.iter().sum();
+        Ok((Pass { tokens, preparing, computing, ..Pass::default() }, vectors))
     }
 
     fn prepare(&mut self, sentences: &[&str], first: usize) -> Result<Vec<usize>> {

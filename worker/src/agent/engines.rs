@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stoker_core::time::Timestamp;
-use stoker_engine_api::{EngineInfo, TaskKind};
+use stoker_engine_api::{EngineError, EngineInfo, TaskKind};
 use stoker_proto::v1::ReleaseReason;
 use tracing::{error, warn};
 
@@ -54,6 +54,9 @@ impl State {
                 }
                 let finished = model.board.failed(batch, &error);
                 self.batch_ended(index, batch, Duration::ZERO, finished);
+                if let EngineError::Device { message } = &error {
+                    self.device_failed(message, now);
+                }
             }
         }
     }
@@ -143,22 +146,6 @@ impl State {
             }
         }
         for key in given_up {
-            if let Some(parts) = self.take_off_board(key) {
-                self.release(key, ReleaseReason::Unavailable, parts);
-            }
-        }
-    }
-
-    /// A sick device takes no work and gives back what it has: its answers cannot be trusted, and
-    /// another machine has them sooner.
-    pub(super) fn device_judged(&mut self, fitness: Result<(), String>) {
-        self.sick = fitness.err();
-        self.pulse.due_now();
-        if self.sick.is_none() {
-            return;
-        }
-        let held: Vec<JobKey> = self.models.iter().flat_map(|model| model.board.keys()).collect();
-        for key in held {
             if let Some(parts) = self.take_off_board(key) {
                 self.release(key, ReleaseReason::Unavailable, parts);
             }

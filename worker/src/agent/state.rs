@@ -10,6 +10,7 @@ use stoker_engine_api::TaskKind;
 use tracing::{Span, info};
 
 use super::drain::{Drain, Lifeline};
+use super::health::Health;
 use super::heartbeat::Pulse;
 use super::{Effect, Event};
 use crate::attempt::{Fence, Ticket};
@@ -111,8 +112,7 @@ pub struct State {
     /// Takes no further work, because the cloud recommends to leave the machine.
     pub(super) avoids_work: bool,
     pub(super) lifeline: Lifeline,
-    /// Why the device is quarantined, if it is.
-    pub(super) sick: Option<String>,
+    pub(super) health: Health,
     /// Why the coordinator refuses claims, if it does.
     claims_refused: Option<String>,
     pub(super) drain: Option<Drain>,
@@ -146,7 +146,7 @@ impl State {
             on_rebalance,
             avoids_work: false,
             lifeline: Lifeline::new(dead_man, now),
-            sick: None,
+            health: Health::default(),
             claims_refused: None,
             drain: None,
             grace,
@@ -164,8 +164,8 @@ impl State {
     }
 
     /// Takes no further work, by an operator's command, its own setting or its device's state.
-    pub(super) const fn is_cordoned(&self) -> bool {
-        self.cordoned || self.avoids_work || self.sick.is_some()
+    pub(super) fn is_cordoned(&self) -> bool {
+        self.cordoned || self.avoids_work || self.health.sick().is_some()
     }
 
     pub fn is_draining(&self) -> bool {
@@ -177,7 +177,7 @@ impl State {
         if self.is_draining() {
             return Err("draining".to_owned());
         }
-        if let Some(reason) = &self.sick {
+        if let Some(reason) = self.health.sick() {
             return Err(format!("its device is quarantined: {reason}"));
         }
         if self.registration.is_none() {

@@ -80,6 +80,6 @@ fn embed(engine: &TextEmbedder, texts: &[String]) -> Vec<Vec<f32>> {
 fn vector(output: ItemOutput) -> Vec<f32> {
     match output {
         ItemOutput::Embedding(vector) => vector,
-        other => panic!("not an embedding: {other:?}"),
+        ItemOutput::Text(_) => panic!("not an embedding"),
     }
 }
