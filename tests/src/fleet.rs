@@ -21,7 +21,7 @@ use crate::programs::{self, Program};
 
 mod echo;
 
-pub use echo::{echo_fleet, echo_job, texts};
+pub use echo::{LEASE, echo_fleet, echo_job, texts};
 
 /// How long a test waits for anything that should take a moment.
 pub const PATIENCE: Duration = Duration::from_mins(1);

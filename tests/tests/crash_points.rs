@@ -25,6 +25,10 @@ const LONG_ITEMS: usize = 500;
 enum Story {
     /// Jobs are submitted and run.
     Jobs,
+    /// The coordinator starts while jobs wait and run.
+    Restart,
+    /// Results have been kept for as long as they are.
+    Old,
     /// A job is cancelled while it runs.
     Cancel,
     /// A worker is asked to stop while it runs jobs.
@@ -55,14 +59,14 @@ const COORDINATOR: [(&str, u32, Story); 34] = [
     ("complete.after", 2, Story::Jobs),
     ("events.before", 9, Story::Jobs),
     ("events.after", 9, Story::Jobs),
-    ("amnesty.before", 1, Story::Jobs),
-    ("amnesty.after", 1, Story::Jobs),
+    ("amnesty.before", 1, Story::Restart),
+    ("amnesty.after", 1, Story::Restart),
     ("sweep.before", 3, Story::Kill),
     ("sweep.after", 3, Story::Kill),
-    ("retention.before", 1, Story::Jobs),
-    ("retention.after", 1, Story::Jobs),
-    ("republish.before", 1, Story::Jobs),
-    ("republish.after", 1, Story::Jobs),
+    ("retention.before", 1, Story::Old),
+    ("retention.after", 1, Story::Old),
+    ("republish.before", 1, Story::Restart),
+    ("republish.after", 1, Story::Restart),
     ("cancel.before", 1, Story::Cancel),
     ("cancel.after", 1, Story::Cancel),
     ("release.before", 1, Story::Drain),
@@ -190,7 +194,7 @@ impl Drill {
     /// What makes the story more than jobs that run.
     async fn act(&mut self, story: Story) -> anyhow::Result<()> {
         match story {
-            Story::Jobs => {}
+            Story::Jobs | Story::Restart | Story::Old => {}
             Story::Cancel | Story::Retry => {
                 let long = self.submit(LONG_ITEMS).await?;
                 self.reaches(&long, &[JobState::Leased]).await?;
@@ -235,6 +239,27 @@ impl Drill {
         Ok(())
     }
 
+    /// From the coordinator's next start on.
+    fn forget_results_soon(&self) -> anyhow::Result<()> {
+        let file = self.fleet.folder().join("fleet.toml");
+        let kept = "[retention]\nresults = \"100ms\"\njobs = \"1h\"\n";
+        let text = std::fs::read_to_string(&file)? + kept;
+        std::fs::write(&file, text).context("writing fleet.toml")
+    }
+
+    /// Every job is known as it ended, and none has its result any more.
+    async fn results_are_forgotten(&mut self) -> anyhow::Result<()> {
+        for (id, _) in self.jobs.clone() {
+            self.reaches(&id, &[JobState::Succeeded]).await?;
+            let deadline = Instant::now() + PATIENCE;
+            while self.fleet.echoed(&id).await.is_ok() {
+                ensure!(Instant::now() < deadline, "the result of {id} is still there");
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Every job ended well, with its own result, within so many attempts; and there are no others.
     async fn holds(&mut self, attempts: u32, others: usize) -> anyhow::Result<()> {
         for (id, texts) in self.jobs.clone() {
@@ -260,15 +285,26 @@ async fn coordinator_dies_at(point: &str) -> anyhow::Result<()> {
     let mut drill = Drill::start("crash-points").await?;
     drill.fleet.add_worker_with(&[("STOKER_GRACE", "500ms")])?;
     drill.fleet.ready(1).await?;
+    if story == Story::Restart || story == Story::Old {
+        drill.submit_all().await?;
+        drill.some_run().await?;
+    }
+    if story == Story::Old {
+        drill.holds(1, 0).await?;
+        drill.forget_results_soon()?;
+    }
     drill.arm(&format!("{point}@{pass}")).await?;
-    drill.submit_all().await?;
+    if story != Story::Restart && story != Story::Old {
+        drill.submit_all().await?;
+    }
     drill.act(story).await?;
     if story == Story::Retry {
         retry_the_cancelled(&mut drill).await?;
     }
     drill.comes_back().await?;
     let (attempts, others) = match story {
-        Story::Jobs => (1, 0),
+        Story::Old => return drill.results_are_forgotten().await,
+        Story::Jobs | Story::Restart => (1, 0),
         Story::Cancel => (1, 1),
         Story::Retry => (1, 2),
         Story::Drain | Story::Kill => (2, 0),
@@ -316,16 +352,19 @@ async fn worker_dies_at(point: &str) -> anyhow::Result<()> {
 }
 
 macro_rules! deaths {
-    ($dies_at:ident: $($test:ident $point:literal)*) => {$(
+    ($dies_at:ident $list:ident: $($test:ident $point:literal)*) => {
+        const $list: &[&str] = &[$($point),*];
+        $(
         #[tokio::test(flavor = "multi_thread")]
         async fn $test() -> anyhow::Result<()> {
             $dies_at($point).await
         }
-    )*};
+        )*
+    };
 }
 
 deaths! {
-    coordinator_dies_at:
+    coordinator_dies_at OF_COORDINATOR:
     coordinator_dies_before_submit "submit.before"
     coordinator_dies_after_submit "submit.after"
     coordinator_dies_before_dispatch "dispatch.before"
@@ -363,7 +402,7 @@ deaths! {
 }
 
 deaths! {
-    worker_dies_at:
+    worker_dies_at OF_WORKER:
     worker_dies_before_claim "worker.claim.before"
     worker_dies_after_claim "worker.claim.after"
     worker_dies_before_heartbeat "worker.heartbeat.before"
@@ -386,6 +425,20 @@ fn no_point_is_forgotten() -> anyhow::Result<()> {
     let steps = tables.filter_map(|name| name.rsplit_once('.')).map(|(step, _)| step);
     let known: BTreeSet<String> = steps.chain(ALIKE).map(str::to_owned).collect();
     assert_eq!(found, known);
+    // Both sides of each step are in the tables, and each has its test.
+    for (table, tests) in [
+        (COORDINATOR.map(|(name, _, _)| name).to_vec(), OF_COORDINATOR),
+        (WORKER.map(|(name, _, _)| name).to_vec(), OF_WORKER),
+    ] {
+        let sides = |name: &&str| {
+            let step = name.rsplit_once('.').map_or("", |(step, _)| step);
+            ["before", "after"].map(|side| format!("{step}.{side}"))
+        };
+        let wanted: BTreeSet<String> = table.iter().flat_map(sides).collect();
+        let tested: BTreeSet<String> = tests.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(wanted, tested);
+        assert_eq!(table.len(), tested.len());
+    }
     Ok(())
 }
 

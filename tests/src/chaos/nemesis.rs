@@ -12,6 +12,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::fleet::PATIENCE;
 use crate::postgres::PostgresServer;
 use crate::rabbitmq::RabbitMqNode;
 use crate::tcp_proxy::{Conditions, Direction, TcpProxy};
@@ -22,6 +23,8 @@ use super::{Broker, Mode, Settings, Stage, Store, answers};
 const ASLEEP: Duration = Duration::from_secs(8);
 const FREEZE: Duration = Duration::from_secs(3);
 const BAD_WEATHER: Duration = Duration::from_secs(4);
+/// Pause before a program that did not start is started again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -188,9 +191,7 @@ pub(super) async fn torment(stage: &mut Stage) -> anyhow::Result<Faults> {
         }
         anyhow::Ok(())
     };
-    let (of_fleet, of_surroundings) = tokio::join!(of_fleet, of_surroundings);
-    of_fleet?;
-    of_surroundings?;
+    tokio::try_join!(of_fleet, of_surroundings)?;
     sleep_until(end).await;
     faults.by_kind.extend(others.by_kind);
     Ok(faults)
@@ -219,9 +220,9 @@ async fn break_fleet(
         Fault::KillCoordinator => {
             stage.fleet.talk_to(coordinator);
             stage.fleet.coordinator().kill9();
-            let started = stage.fleet.start_coordinator().await;
+            start_again(stage).await?;
             stage.fleet.talk_to(0);
-            return started.map(|()| Some(1));
+            return Ok(Some(1));
         }
         Fault::PauseCoordinator => {
             stage.fleet.talk_to(coordinator);
@@ -268,6 +269,18 @@ async fn break_fleet(
         _ => return Ok(None),
     }
     Ok(Some(1))
+}
+
+/// Starts the coordinator that is spoken to, as a service manager does: again, when the database or the
+/// broker is away at that moment.
+async fn start_again(stage: &mut Stage) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match stage.fleet.start_coordinator().await {
+            Err(_) if Instant::now() < deadline => sleep(AGAIN).await,
+            started => return started,
+        }
+    }
 }
 
 /// What a fleet stands on, and the network between.
@@ -383,7 +396,7 @@ pub(super) async fn heal(stage: &mut Stage) -> anyhow::Result<()> {
     for number in 0..stage.fleet.coordinators() {
         stage.fleet.talk_to(number);
         if stage.fleet.coordinator().ended()?.is_some() {
-            stage.fleet.start_coordinator().await?;
+            start_again(stage).await?;
         }
         answers(&stage.fleet).await?;
     }

@@ -1,10 +1,15 @@
 //! Fleets that echo: the engine that does nothing but take its time.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use stoker_proto::v1::job_input::Task;
 use stoker_proto::v1::{EchoInput, Job, JobInput, JobSpec, JobState, SubmitBatchRequest};
 
 use super::Fleet;
+
+/// Of the fleets that [`echo_fleet`] makes.
+pub const LEASE: Duration = Duration::from_secs(6);
 
 /// A fleet with the echo model alone; `delay` is how long it takes for an item.
 pub fn echo_fleet(name: &str, delay: &str) -> String {
