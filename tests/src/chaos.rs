@@ -99,7 +99,7 @@ const SLOTS: u16 = 8;
 /// How long the jobs that are left may take once everything is well again.
 const DRAIN_LIMIT: Duration = Duration::from_mins(5);
 /// Of what has ended, while a soak runs.
-const SOAK_RETENTION: &str = "[retention]\nresults = \"2m\"\njobs = \"3m\"\n";
+const SOAK_RETENTION: &str = "[retention]\nresults = \"5m\"\njobs = \"6m\"\n";
 
 /// The fleet with what stands between its parts.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 
 use crate::fleet::echo_job;
+use crate::poll;
 
 use super::verdict::{self, Findings};
 use super::{CANARY, Mode, POISON, Settings, check};
@@ -41,6 +42,7 @@ const REFUSALS: usize = 1_000;
 const MAX_ITEMS: u32 = 24;
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
+const VERIFY_PAUSE: Duration = Duration::from_millis(500);
 /// A client that gets no answer for so long gives up, which is a finding.
 const GIVE_UP: Duration = Duration::from_mins(3);
 
@@ -122,6 +124,8 @@ pub(super) struct Clients {
     shared: Arc<Shared>,
     tasks: JoinSet<anyhow::Result<()>>,
     readers: JoinSet<()>,
+    /// Whether jobs are checked as soon as they have ended.
+    verifies: bool,
 }
 
 impl Clients {
@@ -153,16 +157,25 @@ impl Clients {
             let seed = settings.seed.wrapping_add(number);
             readers.spawn(read(address(number), Arc::clone(&shared), seed));
         }
-        if settings.mode == Mode::Soak {
+        let verifies = settings.mode == Mode::Soak;
+        if verifies {
             readers.spawn(verify(address(0), Arc::clone(&shared)));
         }
-        Self { shared, tasks, readers }
+        Self { shared, tasks, readers, verifies }
     }
 
     /// Waits until each has submitted all of its jobs.
     pub(super) async fn finish(mut self) -> anyhow::Result<History> {
         while let Some(ended) = self.tasks.join_next().await {
             ended.context("a client panicked")??;
+        }
+        if self.verifies {
+            // What nobody has looked at when the store forgets it cannot be checked any more.
+            poll::until("all jobs to be verified", GIVE_UP, || async {
+                let left = self.shared.history().accepted.len();
+                Ok(if left == 0 { Ok(()) } else { Err(format!("{left} are left")) })
+            })
+            .await?;
         }
         self.shared.done.store(true, Ordering::Relaxed);
         while self.readers.join_next().await.is_some() {}
@@ -332,20 +345,34 @@ async fn read(address: String, shared: Arc<Shared>, seed: u64) {
 async fn verify(address: String, shared: Arc<Shared>) {
     let mut jobs = None;
     while !shared.done.load(Ordering::Relaxed) {
-        sleep(PAUSE).await;
+        sleep(VERIFY_PAUSE).await;
         if jobs.is_none() {
             jobs = connect(&address).await;
         }
         let Some(client) = &jobs else { continue };
         let open: Vec<String> = shared.history().accepted.keys().cloned().collect();
         for id in open {
-            let verified = timeout(CALL_LIMIT, verify_one(client, &id, &shared)).await;
-            if !matches!(verified, Ok(Ok(()))) {
-                jobs = None;
-                break;
+            match timeout(CALL_LIMIT, verify_one(client, &id, &shared)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if is_refusal(&error) => {
+                    let mut history = shared.history();
+                    history.accepted.remove(&id);
+                    history.findings.add("I1", format!("{id} cannot be checked: {error:#}"));
+                    history.verified.insert(id);
+                }
+                Ok(Err(_)) | Err(_) => {
+                    jobs = None;
+                    break;
+                }
             }
         }
     }
+}
+
+/// Whether asking again is of no use.
+fn is_refusal(error: &anyhow::Error) -> bool {
+    let status = error.downcast_ref::<tonic::Status>();
+    status.is_some_and(|status| !stoker_proto::status::is_retryable(status))
 }
 
 async fn verify_one(client: &Jobs, id: &str, shared: &Shared) -> anyhow::Result<()> {

@@ -324,6 +324,7 @@ mod tests {
             busy_slots: 3,
             utilization: f64::NAN,
             resident_models: vec!["mini".into(), "not a name".into()],
+            ..v1::WorkerStatus::default()
         };
         let now = Timestamp::from_unix_millis(5_000);
         let read = report(&status, now).unwrap();
