@@ -1,5 +1,6 @@
 //! Single faults and what must come of each; `docs/fault-matrix.md` says which row a test stands for.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -262,6 +263,47 @@ async fn fifty_running_jobs_need_no_second_attempt_when_the_coordinator_is_away(
     fleet.start_coordinator().await?;
     for job in fleet.all_succeed(&ids).await? {
         assert_eq!(job.attempts, 1, "{job:?}");
+    }
+    Ok(())
+}
+
+/// S6: the store is an older copy of itself, and knows nothing of what runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_the_store_forgets_jobs_and_mixes_up_none() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (data, copy) = (folder.path().join("data"), folder.path().join("copy"));
+    let options = Options { slots: 2, data: Some(data.clone()), ..Options::echo("older", "20ms") };
+    let mut fleet = Fleet::start(options).await?;
+    let kept = fleet.submit(texts(0, 1)).await?;
+    fleet.coordinator().kill9();
+    std::fs::rename(&data, &copy)?;
+    copy_files(&copy, &data)?;
+    fleet.start_coordinator().await?;
+    fleet.add_worker()?;
+    let forgotten = fleet.submit_many(2, 300).await?;
+    leased(&fleet, &forgotten[0]).await?;
+    fleet.coordinator().kill9();
+    std::fs::remove_dir_all(&data)?;
+    copy_files(&copy, &data)?;
+    fleet.start_coordinator().await?;
+    // What the worker still runs and reports is of nobody, and its places come back.
+    let new = fleet.submit_many(6, 3).await?;
+    fleet.all_succeed(&new).await?;
+    fleet.wait_for(&kept, &[JobState::Succeeded]).await?;
+    for id in &forgotten {
+        assert!(!new.contains(id), "an id was used again");
+        let unknown = fleet.job(id).await.expect_err("the copy is older than the job");
+        let status = unknown.downcast_ref::<tonic::Status>().context("a status")?;
+        assert_eq!(status.code(), Code::NotFound, "{status}");
+    }
+    Ok(())
+}
+
+fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir(to)?;
+    for file in std::fs::read_dir(from)? {
+        let file = file?;
+        std::fs::copy(file.path(), to.join(file.file_name()))?;
     }
     Ok(())
 }

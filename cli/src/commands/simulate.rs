@@ -103,7 +103,7 @@ struct WhatIfArgs {
     #[arg(long, value_name = "NUMBER", default_value = "0.02", value_parser = not_negative)]
     spot_losses: f64,
 
-    /// CSV with a column of seconds and one per zone: how many spot instances there were from then on
+    /// CSV of seconds and a column per zone: how many spot instances there were from then on
     #[arg(long, value_name = "FILE")]
     spot_capacity: Option<PathBuf>,
 
