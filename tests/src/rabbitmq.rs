@@ -304,6 +304,7 @@ fn base_command(program: impl AsRef<std::ffi::OsStr>, dir: &Path, ports: Ports) 
         .env("RABBITMQ_ENABLED_PLUGINS_FILE", dir.join("plugins"))
         // Files that do not exist, so that the machine's own are not read.
         .env("RABBITMQ_ADVANCED_CONFIG_FILE", dir.join("none.config"))
-        .env("RABBITMQ_CONF_ENV_FILE", dir.join("none.conf"));
+        .env("RABBITMQ_CONF_ENV_FILE", dir.join("none.conf"))
+        .env("ERL_CRASH_DUMP", dir.join("erl_crash.dump"));
     command
 }
