@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".stoker.v1.Embeddings.vectors")
+        .bytes(".stoker.v1.Classifications.scores")
         .btree_map(".stoker.v1")
         .codec_path("crate::codec::StrictCodec")
         .compile_fds(descriptors)?;

@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::terminal::note;
 use connection::Connection;
 
-pub(crate) use results::{ResultStream, vectors};
+pub(crate) use results::{ResultStream, scores, vectors};
 pub(crate) use watch::{Coordinator, watch};
 
 /// A longer time limit is a typo, and far beyond it clocks overflow.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use stoker_proto::v1;
-use stoker_proto::v1::job_input::Task as WireTask;
+use clap::builder::PossibleValue;
+use stoker_core::request;
+use stoker_proto::{convert, v1};
 
 use crate::input::{Group, Input};
 use crate::render::time::duration_to_wire;
@@ -20,23 +21,31 @@ const MAX_CALL_BYTES: usize = 3 << 20;
 /// Names longer than this cannot be keys; the jobs of a command add a number to it.
 pub(crate) const MAX_KEY_BYTES: usize = 240;
 
-/// What a model is to do with the texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Task {
-    /// A vector for each text
-    TextEmbedding,
-    /// Each text as it came
-    Echo,
-}
+/// What a model is to do with the texts, as a value of an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Task(pub(crate) request::Task);
 
 impl Task {
     /// `None` for a task that this version does not know.
     pub(crate) fn of(model: &v1::Model) -> Option<Self> {
-        match model.task() {
-            v1::Task::TextEmbedding => Some(Self::TextEmbedding),
-            v1::Task::Echo => Some(Self::Echo),
-            v1::Task::Unspecified => None,
-        }
+        convert::known_task(model.task()).map(Self)
+    }
+}
+
+impl ValueEnum for Task {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Task; request::Task::ALL.len()] =
+            [Task(request::Task::ALL[0]), Task(request::Task::ALL[1]), Task(request::Task::ALL[2])];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self.0 {
+            request::Task::TextEmbedding => "A vector for each text",
+            request::Task::TextClassification => "Scores of the model's labels for each text",
+            request::Task::Echo => "Each text as it came",
+        };
+        Some(PossibleValue::new(self.0.name()).help(help))
     }
 }
 
@@ -82,17 +91,12 @@ fn parts(group: Group, split: usize) -> Vec<Group> {
 }
 
 fn job(template: &Template, group: Group) -> v1::JobSpec {
-    let texts = group.texts;
-    let task = match template.task {
-        Task::TextEmbedding => WireTask::TextEmbedding(v1::TextEmbeddingInput { texts }),
-        Task::Echo => WireTask::Echo(v1::EchoInput { texts }),
-    };
     let mut labels = template.labels.clone();
     labels.extend(group.labels);
     v1::JobSpec {
         model: template.model.clone(),
         class: template.class.clone().unwrap_or_default(),
-        input: Some(v1::JobInput { task: Some(task) }),
+        input: Some(convert::input_of(template.task.0, group.texts)),
         idempotency_key: String::new(),
         deadline_after: template.deadline.map(duration_to_wire),
         labels,
@@ -105,11 +109,8 @@ pub(crate) fn items(job: &v1::JobSpec) -> usize {
 }
 
 fn texts(job: &v1::JobSpec) -> &[String] {
-    match job.input.as_ref().and_then(|input| input.task.as_ref()) {
-        Some(WireTask::TextEmbedding(input)) => &input.texts,
-        Some(WireTask::Echo(input)) => &input.texts,
-        None => &[],
-    }
+    let texts = job.input.as_ref().and_then(convert::input_texts);
+    texts.map_or(&[], |(_, texts)| texts)
 }
 
 fn bytes(job: &v1::JobSpec) -> usize {
@@ -146,7 +147,7 @@ mod tests {
     fn template(split: Option<usize>) -> Template {
         Template {
             model: "m".into(),
-            task: Task::Echo,
+            task: Task(request::Task::Echo),
             class: None,
             labels: [("a".to_owned(), "1".to_owned())].into(),
             deadline: None,

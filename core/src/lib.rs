@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod fleet;
 pub mod ids;
 pub mod job;
+pub mod labels;
 pub mod money;
 pub mod outbox;
 pub mod policy;

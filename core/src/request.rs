@@ -16,10 +16,12 @@ pub enum Task {
     TextEmbedding = 1,
     /// Returns its input: for health checks and benchmarks.
     Echo = 2,
+    /// A score of each of the model's labels for each text.
+    TextClassification = 3,
 }
 
 impl Task {
-    pub const ALL: [Self; 2] = [Self::TextEmbedding, Self::Echo];
+    pub const ALL: [Self; 3] = [Self::TextEmbedding, Self::TextClassification, Self::Echo];
 
     pub const fn number(self) -> u8 {
         self as u8
@@ -34,6 +36,15 @@ impl Task {
         match self {
             Self::TextEmbedding => "text-embedding",
             Self::Echo => "echo",
+            Self::TextClassification => "text-classification",
+        }
+    }
+
+    /// Whether its models are part of the engine: they have no files, and nothing is loaded.
+    pub const fn is_builtin(self) -> bool {
+        match self {
+            Self::Echo => true,
+            Self::TextEmbedding | Self::TextClassification => false,
         }
     }
 }

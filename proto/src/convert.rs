@@ -7,6 +7,7 @@
 mod attempt;
 mod enums;
 mod id;
+mod input;
 mod job;
 mod part;
 mod request;
@@ -15,14 +16,15 @@ mod violations;
 
 pub use attempt::{Claim, Fence, MAX_CLAIMS, attempt_error, claims, fence, wire_fence};
 pub use enums::{
-    claim_refusal, failure_kind, failure_reason, release_reason, state, state_filter, state_kind,
-    task, wire_failure_reason,
+    claim_refusal, failure_kind, failure_reason, known_task, release_reason, state, state_filter,
+    state_kind, task, wire_failure_reason,
 };
 pub use id::{claim_id, job_id, job_ids, worker_id};
+pub use input::{input_field, input_of, input_texts, into_texts};
 pub use job::{attempt_record, job};
 pub use part::{
-    DecodePartError, check_parts, decode_part, encode_part, next_item, parts_are_contiguous,
-    skip_to,
+    DecodePartError, check_parts, decode_part, encode_part, next_item, numbers, output_problem,
+    parts_are_contiguous, row_bytes, skip_to,
 };
 pub use request::{DecodeInputError, MAX_JOBS_PER_BATCH, decode_input, job_request};
 pub use time::{duration, timestamp, wire_duration, wire_timestamp};

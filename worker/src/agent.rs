@@ -25,7 +25,6 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-pub use engines::task_kind;
 pub use heartbeat::HeartbeatAnswer;
 pub use state::{ModelPlan, State, WorkerPlan};
 

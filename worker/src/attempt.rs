@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use stoker_broker::Acker;
 use stoker_core::ids::{Attempt, JobId, LeaseToken};
-use stoker_proto::v1;
+use stoker_core::request::Task;
+use stoker_engine_api::{ItemInput, TaskKind};
+use stoker_proto::{convert, v1};
 use stoker_runtime::crash;
 use stoker_runtime::trace_context::TraceContext;
 use tokio::sync::OwnedSemaphorePermit;
@@ -56,7 +58,9 @@ pub struct Granted {
     /// The model's place in the worker's list.
     pub index: usize,
     pub fence: Fence,
-    pub task: GrantedTask,
+    /// What the job wants done; `None` if it is something that this worker does not know. The
+    /// attempt is this worker's all the same, and can be failed.
+    pub work: Option<Work>,
     pub first_item: u32,
     pub alone: bool,
     pub slack: Duration,
@@ -64,14 +68,28 @@ pub struct Granted {
     pub ticket: Ticket,
 }
 
-/// What the job wants done with its texts.
+/// What a job wants done with its items.
 #[derive(Debug, PartialEq, Eq)]
-pub enum GrantedTask {
-    TextEmbedding(Vec<String>),
-    Echo(Vec<String>),
-    /// Something that this worker does not know. The attempt is this worker's all the same, and can
-    /// be failed.
-    Unknown,
+pub struct Work {
+    pub task: TaskKind,
+    pub inputs: Vec<ItemInput>,
+}
+
+impl Work {
+    fn of(input: v1::JobInput) -> Option<Self> {
+        let (task, texts) = convert::into_texts(input)?;
+        let inputs = texts.into_iter().map(ItemInput::Text).collect();
+        Some(Self { task: task_kind(task), inputs })
+    }
+}
+
+/// The engine's task for a task of the registry.
+pub const fn task_kind(task: Task) -> TaskKind {
+    match task {
+        Task::TextEmbedding => TaskKind::TextEmbedding,
+        Task::TextClassification => TaskKind::TextClassification,
+        Task::Echo => TaskKind::Echo,
+    }
 }
 
 /// A grant without a usable fence: nothing can be said of its attempt, and its lease expires.
@@ -86,14 +104,10 @@ pub struct BadFence;
 pub fn read_grant(
     job: JobId,
     grant: v1::Grant,
-) -> Result<(Fence, GrantedTask, GrantTerms), BadFence> {
+) -> Result<(Fence, Option<Work>, GrantTerms), BadFence> {
     let attempt = Attempt::new(grant.attempt).ok_or(BadFence)?;
     let token: [u8; 16] = grant.token.try_into().map_err(|_| BadFence)?;
-    let task = match grant.input.and_then(|input| input.task) {
-        Some(v1::job_input::Task::TextEmbedding(input)) => GrantedTask::TextEmbedding(input.texts),
-        Some(v1::job_input::Task::Echo(input)) => GrantedTask::Echo(input.texts),
-        None => GrantedTask::Unknown,
-    };
+    let work = grant.input.and_then(Work::of);
     let slack = grant.slack.and_then(|slack| Duration::try_from(slack).ok()).unwrap_or_default();
     let terms = GrantTerms {
         first_item: grant.first_item,
@@ -101,7 +115,7 @@ pub fn read_grant(
         slack,
         trace: TraceContext::from_pairs(grant.trace),
     };
-    Ok((Fence { job, attempt, token: LeaseToken::from_bytes(token) }, task, terms))
+    Ok((Fence { job, attempt, token: LeaseToken::from_bytes(token) }, work, terms))
 }
 
 /// How a granted job is to be run.

@@ -13,12 +13,13 @@ mod results;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use stoker_core::batch::{Pending, Queue, Turn};
 use stoker_core::departure::Pace;
 use stoker_core::time::Timestamp;
-use stoker_engine_api::{EngineInfo, ItemError, ItemKey, ToEngine};
+use stoker_engine_api::{EngineInfo, ItemError, ItemKey, Labels, ToEngine};
 use stoker_proto::v1::ResultPart;
 
 use batches::Batch;
@@ -30,8 +31,8 @@ pub use results::part_bytes;
 
 /// Results of one job that may wait to be stored before it is held back.
 const MAX_UNSENT_BYTES: usize = 16 << 20;
-/// A longer text does not fit into a frame.
-const MAX_TEXT_BYTES: usize = 32 << 20;
+/// A longer input does not fit into a frame.
+const MAX_INPUT_BYTES: usize = 32 << 20;
 
 /// Why an attempt failed, in the words of the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +126,8 @@ impl Capacity {
 pub struct Board {
     /// None while no engine is ready.
     engine: Option<Capacity>,
+    /// What the engine's scores are of.
+    labels: Option<Arc<Labels>>,
     jobs: BTreeMap<JobKey, Job>,
     /// Items that the engine was given.
     items: BTreeMap<ItemKey, (JobKey, u32)>,
@@ -153,6 +156,7 @@ impl Board {
     pub fn new() -> Self {
         Self {
             engine: None,
+            labels: None,
             jobs: BTreeMap::new(),
             items: BTreeMap::new(),
             queue: Queue::new(),
@@ -194,9 +198,9 @@ impl Board {
     #[must_use]
     pub fn admit(&mut self, admission: Admission) -> Option<Ended> {
         let key = admission.key;
-        let oversized = admission.texts.iter().position(|text| text.len() > MAX_TEXT_BYTES);
+        let oversized = admission.inputs.iter().position(|input| input.bytes() > MAX_INPUT_BYTES);
         if let Some(index) = oversized {
-            let message = format!("item {index} is longer than {MAX_TEXT_BYTES} bytes");
+            let message = format!("item {index} is longer than {MAX_INPUT_BYTES} bytes");
             let (kind, code) = (FailureKind::Permanent, "INPUT_TOO_LARGE");
             return Some(Ended { key, outcome: Outcome::Failed(Failure { kind, code, message }) });
         }
@@ -205,8 +209,9 @@ impl Board {
     }
 
     /// An engine is warm.
-    pub fn engine_ready(&mut self, capacity: Capacity) {
+    pub fn engine_ready(&mut self, capacity: Capacity, labels: Option<Labels>) {
         self.engine = Some(capacity);
+        self.labels = labels.map(Arc::new);
     }
 
     /// Takes an attempt off the board without an end of its own: cancelled, fenced or handed back.

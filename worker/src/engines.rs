@@ -7,12 +7,13 @@ use stoker_core::fleet::{Model, Source};
 use stoker_core::ids::ModelName;
 use stoker_core::request::Task;
 
-use crate::agent::{ModelPlan, task_kind};
+use crate::agent::ModelPlan;
+use crate::attempt::task_kind;
 use crate::config::{MAX_LANES, Settings, folder_of_executable};
 use crate::error::WorkerError;
 use crate::gpu::{ENGINE, Machine};
 use crate::supervisor::EngineSpec;
-use crate::weights::{Hub, WeightsError, check_directory};
+use crate::weights::{Hub, Layout, WeightsError, check_directory};
 
 /// A model that is ready to be started.
 #[derive(Debug, Clone)]
@@ -37,7 +38,8 @@ pub async fn get(
         Source::Builtin { .. } => (settings.echo_engine.clone(), Vec::new()),
         Source::Directory(path) => {
             let path = path.clone();
-            let checked = tokio::task::spawn_blocking(move || check_directory(&path)).await;
+            let layout = Layout::of(model.task);
+            let checked = tokio::task::spawn_blocking(move || check_directory(&path, layout)).await;
             let directory = checked.expect("checking a directory does not panic");
             let weights = weights(&directory.map_err(failed)?, model.sha256.as_deref());
             (engine_program(settings, machine), weights)
@@ -48,7 +50,8 @@ pub async fn get(
                 failed(WeightsError::Hub { repository, revision, source })
             };
             let hub = Hub::new(&settings.hub).map_err(hub_error)?;
-            let found = hub.get(repository, revision).await.map_err(failed)?;
+            let found =
+                hub.get(repository, revision, Layout::of(model.task)).await.map_err(failed)?;
             // The registry's digest counts; without one, the hub's own still finds damage.
             let digest = model.sha256.as_deref().or(found.sha256.as_deref());
             (engine_program(settings, machine), weights(&found.directory, digest))
@@ -106,7 +109,7 @@ fn common(
             add("delay", format!("{}ns", delay.as_nanos()));
         }
         (Task::Echo, _) => {}
-        (Task::TextEmbedding, _) => {
+        (Task::TextEmbedding | Task::TextClassification, _) => {
             add("task", model.task.name().to_owned());
             if let Some(tokens) = model.max_batch_tokens {
                 add("max-batch-tokens", tokens.to_string());

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stoker_core::ids::{Attempt, JobId, LeaseToken};
-use stoker_proto::v1::{Embeddings, ResultPart, Texts, result_part::Output};
+use stoker_proto::convert::{decode_part, encode_part};
+use stoker_proto::v1::ResultPart;
 use stoker_runtime::fs::{FsError, write_atomically};
 use tracing::{info, warn};
 
@@ -22,7 +23,7 @@ const EXTENSION: &str = "result";
 const DAMAGED: &str = "damaged";
 /// Locked as long as a worker uses the directory; stays there unlocked afterwards.
 const LOCK: &str = "lock";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The spool could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -172,68 +173,28 @@ struct Record {
     attempt: u32,
     token: [u8; 16],
     busy: Duration,
-    parts: Vec<PartRecord>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct PartRecord {
-    first_item: u32,
-    items: u32,
-    output: OutputRecord,
-}
-
-#[derive(Serialize, Deserialize)]
-enum OutputRecord {
-    Nothing,
-    Embeddings { dimensions: u32, vectors: serde_bytes::ByteBuf },
-    Texts(Vec<String>),
+    /// As they are sent, so that a kind of result that comes later is nothing new here.
+    parts: Vec<serde_bytes::ByteBuf>,
 }
 
 impl Record {
     fn of(spooled: &Spooled) -> Self {
-        let output = |output: &Option<Output>| match output {
-            None => OutputRecord::Nothing,
-            Some(Output::Embeddings(Embeddings { dimensions, vectors })) => {
-                OutputRecord::Embeddings {
-                    dimensions: *dimensions,
-                    vectors: vectors.to_vec().into(),
-                }
-            }
-            Some(Output::Texts(texts)) => OutputRecord::Texts(texts.texts.clone()),
-        };
-        let part = |part: &ResultPart| PartRecord {
-            first_item: part.first_item,
-            items: part.items,
-            output: output(&part.output),
-        };
         Self {
             version: VERSION,
             job: spooled.fence.job,
             attempt: spooled.fence.attempt.number(),
             token: *spooled.fence.token.as_bytes(),
             busy: spooled.busy,
-            parts: spooled.parts.iter().map(part).collect(),
+            parts: spooled.parts.iter().map(|part| encode_part(part).into()).collect(),
         }
     }
 
     fn spooled(self) -> Option<Spooled> {
-        let output = |output| match output {
-            OutputRecord::Nothing => None,
-            OutputRecord::Embeddings { dimensions, vectors } => {
-                let vectors = vectors.into_vec().into();
-                Some(Output::Embeddings(Embeddings { dimensions, vectors }))
-            }
-            OutputRecord::Texts(texts) => Some(Output::Texts(Texts { texts })),
-        };
-        let part = |part: PartRecord| ResultPart {
-            first_item: part.first_item,
-            items: part.items,
-            output: output(part.output),
-        };
+        let decoded = |part: serde_bytes::ByteBuf| decode_part(part.into_vec().into()).ok();
         let attempt = Attempt::new(self.attempt).filter(|_| self.version == VERSION)?;
         Some(Spooled {
             fence: Fence { job: self.job, attempt, token: LeaseToken::from_bytes(self.token) },
-            parts: self.parts.into_iter().map(part).collect(),
+            parts: self.parts.into_iter().map(decoded).collect::<Option<_>>()?,
             busy: self.busy,
         })
     }
@@ -241,6 +202,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use stoker_proto::v1::{Embeddings, Texts, result_part::Output};
+
     use super::*;
 
     fn spooled() -> Spooled {

@@ -11,10 +11,45 @@ mod modules;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use stoker_core::request::Task;
+
 pub use hub::{Hub, HubError};
 
-/// Files that describe a model and that the engine needs. [`MODULES`] names some more.
-const REQUIRED: [&str; 3] = ["config.json", "tokenizer.json", MODULES];
+/// Which files make a model, besides its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// As transformers saves it.
+    Transformers,
+    /// As sentence-transformers saves it: [`MODULES`] says what follows the network, and names some
+    /// more files.
+    SentenceTransformers,
+}
+
+impl Layout {
+    /// The layout of the models that do a task.
+    pub const fn of(task: Task) -> Self {
+        match task {
+            Task::TextEmbedding => Self::SentenceTransformers,
+            Task::TextClassification | Task::Echo => Self::Transformers,
+        }
+    }
+
+    /// Files that describe a model and that the engine needs.
+    const fn required(self) -> &'static [&'static str] {
+        match self {
+            Self::Transformers => &["config.json", "tokenizer.json"],
+            Self::SentenceTransformers => &["config.json", "tokenizer.json", MODULES],
+        }
+    }
+
+    /// Whether [`MODULES`] has a say.
+    const fn has_modules(self) -> bool {
+        match self {
+            Self::Transformers => false,
+            Self::SentenceTransformers => true,
+        }
+    }
+}
 
 /// Files that the engine reads where a model has them: without one that is there, vectors would be
 /// others than the model's.

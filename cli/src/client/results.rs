@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use stoker_proto::v1;
-use stoker_proto::v1::result_part::Output;
+use stoker_proto::{convert, v1};
 use stoker_runtime::retry::{Delays, Retryable};
 use tonic::{Status, Streaming};
 
@@ -111,41 +110,37 @@ fn problem(part: &v1::ResultPart, first_item: u32) -> Option<String> {
     if part.first_item != first_item {
         return Some(format!("the coordinator sent item {}", part.first_item));
     }
-    let items = u64::from(part.items);
     match &part.output {
         None => {
             Some("the coordinator sent a kind of result that this version does not know".into())
         }
-        _ if items == 0 || first_item.checked_add(part.items).is_none() => {
-            Some(format!("the coordinator sent a part of {items} items"))
+        _ if part.items == 0 || first_item.checked_add(part.items).is_none() => {
+            Some(format!("the coordinator sent a part of {} items", part.items))
         }
-        Some(Output::Texts(texts)) if texts.texts.len() as u64 != items => {
-            Some(format!("there are {} texts for {items} items", texts.texts.len()))
-        }
-        Some(Output::Embeddings(vectors)) => {
-            let expected = items * u64::from(vectors.dimensions) * COMPONENT_BYTES as u64;
-            let got = vectors.vectors.len() as u64;
-            (vectors.dimensions == 0 || got != expected).then(|| {
-                format!("{got} bytes are no {items} vectors of {} components", vectors.dimensions)
-            })
-        }
-        Some(Output::Texts(_)) => None,
+        Some(output) => convert::output_problem(output, part.items)
+            .map(|(field, problem)| format!("`{field}` {problem}")),
     }
 }
 
 /// The vectors of a checked part, one after another.
 pub(crate) fn vectors(embeddings: &v1::Embeddings) -> impl Iterator<Item = Vec<f32>> + '_ {
-    let bytes_of_one = embeddings.dimensions as usize * COMPONENT_BYTES;
-    embeddings.vectors.chunks_exact(bytes_of_one.max(1)).map(|vector| {
-        let components = vector.chunks_exact(COMPONENT_BYTES);
-        components
-            .map(|bytes| f32::from_le_bytes(bytes.try_into().expect("a chunk has four bytes")))
-            .collect()
-    })
+    rows(&embeddings.vectors, embeddings.dimensions as usize)
+}
+
+/// The scores of a checked part, item by item.
+pub(crate) fn scores(classifications: &v1::Classifications) -> impl Iterator<Item = Vec<f32>> + '_ {
+    rows(&classifications.scores, classifications.labels.len())
+}
+
+fn rows(bytes: &[u8], width: usize) -> impl Iterator<Item = Vec<f32>> + '_ {
+    let bytes_of_one = width.saturating_mul(COMPONENT_BYTES).max(1);
+    bytes.chunks_exact(bytes_of_one).map(|row| convert::numbers(row).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use stoker_proto::v1::result_part::Output;
+
     use super::*;
 
     fn embeddings(first_item: u32, items: u32, dimensions: u32, bytes: usize) -> v1::ResultPart {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use stoker_core::request;
 use stoker_core::units::HumanDuration;
 use stoker_proto::v1;
 use stoker_runtime::clock::Clock as _;
@@ -155,7 +156,7 @@ async fn task(args: &Args, context: &Context) -> Result<Task, Failure> {
     }
     let models = context.client.list_models(v1::ListModelsRequest {}).await?.models;
     let Some(model) = models.iter().find(|model| model.name == args.model) else {
-        return Ok(Task::TextEmbedding);
+        return Ok(Task(request::Task::TextEmbedding));
     };
     Task::of(model).ok_or_else(|| {
         Failure::usage(format!("this version of stoker cannot submit to {}", model.name))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use stoker_core::request;
 use stoker_proto::v1;
 use stoker_proto::v1::result_part::Output;
 use tokio::time::Instant;
@@ -83,7 +84,7 @@ impl Story {
     ) -> Result<Vec<Accepted>, Failure> {
         let template = Template {
             model: self.model.clone(),
-            task: Task::TextEmbedding,
+            task: Task(request::Task::TextEmbedding),
             class: None,
             labels: [("demo".to_owned(), part.to_owned())].into(),
             deadline: None,

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use stoker_core::fleet::Fleet;
-use stoker_core::request::Task;
 
 use crate::failure::Failure;
 
@@ -49,10 +48,7 @@ impl Programs {
 fn needed(fleet: &Fleet) -> Vec<Program> {
     let mut programs = vec![COORDINATOR, WORKER];
     for model in fleet.models.values() {
-        let engine = match model.task {
-            Task::TextEmbedding => ENGINE,
-            Task::Echo => ECHO_ENGINE,
-        };
+        let engine = if model.task.is_builtin() { ECHO_ENGINE } else { ENGINE };
         if !programs.contains(&engine) {
             programs.push(engine);
         }

@@ -2,17 +2,63 @@
 
 use std::io::{self, Write};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use stoker_proto::v1;
 use stoker_proto::v1::result_part::Output;
 
-use crate::client::vectors;
+use crate::client::{scores, vectors};
 
 #[derive(Serialize)]
 struct VectorLine<'a> {
     job: &'a str,
     item: u32,
     embedding: &'a [f32],
+}
+
+#[derive(Serialize)]
+struct ScoresLine<'a> {
+    job: &'a str,
+    item: u32,
+    /// The most likely label, where only one can hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    scores: ByLabel<'a>,
+    /// The text was too long for the model: the scores are those of its beginning.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
+}
+
+/// Scores under the names of their labels, in the model's order.
+struct ByLabel<'a> {
+    labels: &'a [String],
+    scores: Vec<f32>,
+}
+
+impl Serialize for ByLabel<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.labels.iter().zip(&self.scores))
+    }
+}
+
+impl<'a> ScoresLine<'a> {
+    /// The line of the item that `index` others of the part are before.
+    fn new(
+        job: &'a str,
+        part: &v1::ResultPart,
+        index: u32,
+        classifications: &'a v1::Classifications,
+        scores: Vec<f32>,
+    ) -> Self {
+        let v1::Classifications { labels, exclusive, truncated, scores: _ } = classifications;
+        let best = labels.iter().zip(&scores).max_by(|(_, one), (_, other)| one.total_cmp(other));
+        Self {
+            job,
+            item: part.first_item + index,
+            label: best.filter(|_| *exclusive).map(|(label, _)| label.as_str()),
+            scores: ByLabel { labels, scores },
+            truncated: truncated.binary_search(&index).is_ok(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -28,6 +74,11 @@ pub(crate) fn write(out: &mut impl Write, job: &str, part: &v1::ResultPart) -> i
         Some(Output::Embeddings(embeddings)) => {
             for (item, embedding) in (part.first_item..).zip(vectors(embeddings)) {
                 line(out, &VectorLine { job, item, embedding: &embedding })?;
+            }
+        }
+        Some(Output::Classifications(classifications)) => {
+            for (index, scores) in (0..).zip(scores(classifications)) {
+                line(out, &ScoresLine::new(job, part, index, classifications, scores))?;
             }
         }
         Some(Output::Texts(texts)) => {
@@ -48,6 +99,35 @@ fn line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scores_stand_under_the_names_of_their_labels() {
+        let bytes: Vec<u8> =
+            [0.25_f32, 0.75, 1.0, 0.0].iter().flat_map(|f| f.to_le_bytes()).collect();
+        let labels = vec!["good".to_owned(), "bad".to_owned()];
+        let lines = |exclusive| {
+            let output = Some(Output::Classifications(v1::Classifications {
+                labels: labels.clone(),
+                scores: bytes.clone().into(),
+                exclusive,
+                truncated: vec![1],
+            }));
+            let mut out = Vec::new();
+            write(&mut out, "j", &v1::ResultPart { first_item: 3, items: 2, output }).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            lines(true),
+            "{\"job\":\"j\",\"item\":3,\"label\":\"bad\",\"scores\":{\"good\":0.25,\"bad\":0.75}}\n\
+             {\"job\":\"j\",\"item\":4,\"label\":\"good\",\"scores\":{\"good\":1.0,\"bad\":0.0},\
+             \"truncated\":true}\n"
+        );
+        assert!(
+            lines(false).starts_with(
+                "{\"job\":\"j\",\"item\":3,\"scores\":{\"good\":0.25,\"bad\":0.75}}\n"
+            )
+        );
+    }
 
     #[test]
     fn each_item_is_a_line_with_its_number() {

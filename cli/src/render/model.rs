@@ -1,7 +1,8 @@
 //! Models of the fleet's registry.
 
 use serde::Serialize;
-use stoker_proto::v1;
+use stoker_core::request::Task;
+use stoker_proto::{convert, v1};
 
 use super::table::{Column, left, table};
 
@@ -31,11 +32,7 @@ fn row(model: &v1::Model) -> Vec<String> {
 
 /// As `fleet.toml` has it.
 fn task(model: &v1::Model) -> &'static str {
-    match model.task() {
-        v1::Task::TextEmbedding => "text-embedding",
-        v1::Task::Echo => "echo",
-        v1::Task::Unspecified => "unknown to this version",
-    }
+    convert::known_task(model.task()).map_or("unknown to this version", Task::name)
 }
 
 #[cfg(test)]

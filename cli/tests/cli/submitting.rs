@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use stoker_proto::v1;
+use stoker_proto::{convert, v1};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
@@ -11,11 +11,7 @@ use crate::fake::{Fake, State, job, vectors};
 use crate::process::{command, stoker, stoker_at, stoker_with_input};
 
 fn texts(spec: &v1::JobSpec) -> Vec<String> {
-    use v1::job_input::Task;
-    match spec.input.clone().unwrap().task.unwrap() {
-        Task::TextEmbedding(input) => input.texts,
-        Task::Echo(input) => input.texts,
-    }
+    convert::into_texts(spec.input.clone().unwrap()).unwrap().1
 }
 
 #[tokio::test]
@@ -114,12 +110,15 @@ async fn the_fleet_says_what_a_model_does_and_an_argument_overrides_it() {
     let fake = Fake::start(State::default()).await;
     let submit = ["submit", "--no-wait", "-m"];
     stoker_at(&fake.url, &[&submit[..], &["parrot", "a"]].concat()).await.expect(0);
-    let other = ["parrot", "--task", "text-embedding", "a"];
-    stoker_at(&fake.url, &[&submit[..], &other].concat()).await.expect(0);
+    for task in ["text-embedding", "text-classification"] {
+        let other = ["parrot", "--task", task, "a"];
+        stoker_at(&fake.url, &[&submit[..], &other].concat()).await.expect(0);
+    }
     fake.with(|state| {
         let task = |index: usize| state.specs[index].input.clone().unwrap().task.unwrap();
         assert!(matches!(task(0), Task::Echo(_)));
         assert!(matches!(task(1), Task::TextEmbedding(_)));
+        assert!(matches!(task(2), Task::TextClassification(_)));
     });
 }
 

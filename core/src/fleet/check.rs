@@ -368,13 +368,15 @@ fn lease_policy(spec: &FleetSpec) -> LeasePolicy {
 
 fn source(model: &ModelSpec) -> Result<Source, String> {
     const FORMS: &str = "write `file:/path/to/directory` or `hf:owner/name@revision`";
-    match (model.task, model.source.as_deref()) {
-        (Task::Echo, None) => {
+    match (model.task.is_builtin(), model.source.as_deref()) {
+        (true, None) => {
             Ok(Source::Builtin { delay: model.delay.map_or(Duration::ZERO, Into::into) })
         }
-        (Task::Echo, Some(_)) => Err("the task `echo` loads nothing: remove it".to_owned()),
-        (Task::TextEmbedding, None) => Err(format!("is missing: {FORMS}")),
-        (Task::TextEmbedding, Some(text)) => match text.split_once(':') {
+        (true, Some(_)) => {
+            Err(format!("the task `{}` loads nothing: remove it", model.task.name()))
+        }
+        (false, None) => Err(format!("is missing: {FORMS}")),
+        (false, Some(text)) => match text.split_once(':') {
             Some(("file", path)) if !path.is_empty() => Ok(Source::Directory(path.into())),
             Some(("hf", repository)) => hugging_face(repository)
                 .ok_or_else(|| format!("`{text}` names no repository: {FORMS}")),

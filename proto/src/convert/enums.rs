@@ -22,8 +22,14 @@ pub const fn state(kind: StateKind) -> v1::JobState {
 pub const fn task(task: Task) -> v1::Task {
     match task {
         Task::TextEmbedding => v1::Task::TextEmbedding,
+        Task::TextClassification => v1::Task::TextClassification,
         Task::Echo => v1::Task::Echo,
     }
+}
+
+/// The task; `None` for unspecified.
+pub fn known_task(wire: v1::Task) -> Option<Task> {
+    Task::ALL.into_iter().find(|known| task(*known) == wire)
 }
 
 /// The state of this number; `None` for unspecified and for one of a newer peer.
@@ -120,6 +126,14 @@ mod tests {
             assert_eq!(failure_reason(number, "reason"), Ok(Some(reason)));
         }
         assert_eq!(failure_reason(0, "reason"), Ok(None));
+    }
+
+    #[test]
+    fn tasks_survive_the_wire() {
+        for known in Task::ALL {
+            assert_eq!(known_task(task(known)), Some(known));
+        }
+        assert_eq!(known_task(v1::Task::Unspecified), None);
     }
 
     #[test]

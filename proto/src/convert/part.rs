@@ -1,12 +1,15 @@
 //! Parts of results: checked when they come in, cut where a reader wants to begin, stored as bytes.
 
+mod output;
+
 use bytes::Bytes;
 use prost::Message as _;
 use stoker_core::request::Task;
 
 use crate::status::FieldViolation;
 use crate::v1;
-use crate::v1::result_part::Output;
+
+pub use output::{numbers, output_problem, row_bytes};
 
 /// A stored part that is not one.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +47,7 @@ pub fn check_parts(
                 );
                 FieldViolation::new(format!("{field}.items"), problem)
             })?;
-        check_output(part, task, &field)?;
+        output::check(part.output.as_ref(), task, part.items, &field)?;
     }
     Ok(())
 }
@@ -74,19 +77,7 @@ pub fn skip_to(part: v1::ResultPart, item: u32) -> Option<v1::ResultPart> {
     }
     let items = part.items.checked_sub(skip).filter(|left| *left > 0)?;
     let count = usize::try_from(skip).ok()?;
-    let output = match part.output? {
-        Output::Embeddings(embeddings) => {
-            let offset = usize::try_from(embeddings.dimensions).ok()?.checked_mul(4 * count)?;
-            let whole = offset <= embeddings.vectors.len();
-            let vectors = whole.then(|| embeddings.vectors.slice(offset..))?;
-            Output::Embeddings(v1::Embeddings { vectors, ..embeddings })
-        }
-        Output::Texts(mut texts) => {
-            let whole = count <= texts.texts.len();
-            texts.texts = whole.then(|| texts.texts.split_off(count))?;
-            Output::Texts(texts)
-        }
-    };
+    let output = output::skip(part.output?, count)?;
     let first_item = part.first_item.checked_add(skip)?;
     Some(v1::ResultPart { first_item, items, output: Some(output) })
 }
@@ -101,54 +92,11 @@ pub fn decode_part(bytes: Bytes) -> Result<v1::ResultPart, DecodePartError> {
     v1::ResultPart::decode(bytes).map_err(DecodePartError)
 }
 
-fn check_output(part: &v1::ResultPart, task: Task, field: &str) -> Result<(), FieldViolation> {
-    match (task, &part.output) {
-        (Task::TextEmbedding, Some(Output::Embeddings(embeddings))) => {
-            let expected =
-                u128::from(part.items) * u128::from(embeddings.dimensions) * size_of_f32();
-            if embeddings.dimensions == 0 {
-                let field = format!("{field}.embeddings.dimensions");
-                return Err(FieldViolation::new(
-                    field,
-                    "is 0: a vector has at least one component",
-                ));
-            }
-            if u128::try_from(embeddings.vectors.len()) == Ok(expected) {
-                return Ok(());
-            }
-            let problem = format!(
-                "has {} bytes: {} vectors of {} components of 4 bytes have {expected}",
-                embeddings.vectors.len(),
-                part.items,
-                embeddings.dimensions
-            );
-            Err(FieldViolation::new(format!("{field}.embeddings.vectors"), problem))
-        }
-        (Task::Echo, Some(Output::Texts(texts))) => {
-            if u32::try_from(texts.texts.len()) == Ok(part.items) {
-                return Ok(());
-            }
-            let problem = format!("has {} texts for {} items", texts.texts.len(), part.items);
-            Err(FieldViolation::new(format!("{field}.texts"), problem))
-        }
-        (Task::TextEmbedding, Some(Output::Texts(_)) | None) => Err(FieldViolation::new(
-            format!("{field}.output"),
-            "must be `embeddings`, the output of the task text-embedding",
-        )),
-        (Task::Echo, Some(Output::Embeddings(_)) | None) => Err(FieldViolation::new(
-            format!("{field}.output"),
-            "must be `texts`, the output of the task echo",
-        )),
-    }
-}
-
-const fn size_of_f32() -> u128 {
-    4
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use crate::v1::result_part::Output;
 
     use super::*;
 
@@ -165,11 +113,27 @@ mod tests {
         v1::ResultPart { first_item, items, output }
     }
 
+    /// Item `n` has the scores `n / 100` and 1; every third item was truncated.
+    fn scores(first_item: u32, items: u32) -> v1::ResultPart {
+        let all = first_item..first_item + items;
+        let hundredth = |n: u32| f32::from(u16::try_from(n).unwrap()) / 100.0;
+        let scores = all.clone().flat_map(|n| [hundredth(n), 1.0]).flat_map(f32::to_le_bytes);
+        let truncated = all.filter(|n| n % 3 == 0).map(|n| n - first_item).collect();
+        let output = Some(Output::Classifications(v1::Classifications {
+            labels: vec!["a".to_owned(), "b".to_owned()],
+            scores: scores.collect::<Vec<u8>>().into(),
+            exclusive: false,
+            truncated,
+        }));
+        v1::ResultPart { first_item, items, output }
+    }
+
     #[test]
     fn good_parts_pass() {
         let parts = [vectors(2, 3), vectors(5, 1)];
         assert_eq!(check_parts(&parts, Task::TextEmbedding, 6, "parts"), Ok(()));
         assert_eq!(check_parts(&[texts(0, 2)], Task::Echo, 2, "parts"), Ok(()));
+        assert_eq!(check_parts(&[scores(0, 9)], Task::TextClassification, 9, "parts"), Ok(()));
         assert_eq!(check_parts(&[], Task::Echo, 2, "parts"), Ok(()));
         assert!(parts_are_contiguous(2, &parts) && !parts_are_contiguous(0, &parts));
         assert!(parts_are_contiguous(7, &[]));
@@ -210,6 +174,39 @@ mod tests {
     }
 
     #[test]
+    fn broken_scores_are_refused_by_field() {
+        let broken = |change: fn(&mut v1::Classifications)| {
+            let mut part = scores(0, 3);
+            let Some(Output::Classifications(classifications)) = &mut part.output else {
+                panic!("scores make classifications")
+            };
+            change(classifications);
+            let error = check_parts(&[part], Task::TextClassification, 8, "p").unwrap_err();
+            error.field.strip_prefix("p[0].classifications.").map(str::to_owned).unwrap()
+        };
+        assert_eq!(broken(|c| c.labels.clear()), "labels");
+        assert_eq!(broken(|c| c.labels[0] = "b".to_owned()), "labels");
+        assert_eq!(broken(|c| c.labels[0] = String::new()), "labels");
+        assert_eq!(broken(|c| c.labels[0] = "a\n".to_owned()), "labels");
+        assert_eq!(broken(|c| c.scores = c.scores.slice(1..)), "scores");
+        assert_eq!(broken(|c| c.labels.push("c".to_owned())), "scores");
+        for number in [f32::NAN, -0.5, 1.5] {
+            let mut part = scores(0, 3);
+            if let Some(Output::Classifications(classifications)) = &mut part.output {
+                let numbers = [0.0, 0.0, number, 0.0, 0.0, 0.0];
+                classifications.scores =
+                    numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>().into();
+            }
+            let error = check_parts(&[part], Task::TextClassification, 8, "p").unwrap_err();
+            assert_eq!(error.field, "p[0].classifications.scores", "{number}");
+        }
+        assert_eq!(broken(|c| c.truncated = vec![3]), "truncated");
+        assert_eq!(broken(|c| c.truncated = vec![1, 1]), "truncated");
+        let embeddings = check_parts(&[vectors(0, 1)], Task::TextClassification, 8, "p");
+        assert_eq!(embeddings.unwrap_err().field, "p[0].output");
+    }
+
+    #[test]
     fn a_stored_part_that_is_damaged_is_an_error() {
         let mut bytes = encode_part(&texts(0, 3));
         bytes.truncate(bytes.len() - 1);
@@ -228,17 +225,19 @@ mod tests {
     proptest! {
         #[test]
         fn parts_survive_the_store(first in 0_u32..100, items in 1_u32..50) {
-            for part in [vectors(first, items), texts(first, items)] {
+            for part in [vectors(first, items), texts(first, items), scores(first, items)] {
                 let stored = encode_part(&part);
                 prop_assert_eq!(decode_part(stored.into()).unwrap(), part);
             }
         }
 
         #[test]
-        fn vectors_are_cut_between_vectors(items in 1_u32..20, skip in 0_u32..25) {
-            match skip_to(vectors(3, items), 3 + skip) {
-                None => prop_assert!(skip >= items),
-                Some(part) => prop_assert_eq!(part, vectors(3 + skip, items - skip)),
+        fn parts_are_cut_between_items(items in 1_u32..20, skip in 0_u32..25) {
+            for make in [vectors, texts, scores] {
+                match skip_to(make(3, items), 3 + skip) {
+                    None => prop_assert!(skip >= items),
+                    Some(part) => prop_assert_eq!(part, make(3 + skip, items - skip)),
+                }
             }
         }
     }

@@ -12,9 +12,9 @@ use stoker_core::units::{ByteSize, HumanDuration};
 
 use crate::status::FieldViolation;
 use crate::v1;
-use crate::v1::job_input::Task as WireTask;
 use crate::well_known;
 
+use super::input::{input_field, input_texts};
 use super::time::duration;
 use super::violations::Violations;
 
@@ -186,18 +186,12 @@ fn check_input(
     violations: &mut Violations,
 ) -> Option<Input> {
     let input = input.unwrap_or_default();
-    let (task, name, texts) = match &input.task {
-        Some(WireTask::TextEmbedding(input)) => {
-            (Task::TextEmbedding, "text_embedding", &input.texts)
-        }
-        Some(WireTask::Echo(input)) => (Task::Echo, "echo", &input.texts),
-        None => {
-            let problem = "is missing: set the input of one task, such as text_embedding";
-            violations.add(FieldViolation::new(field, problem));
-            return None;
-        }
+    let Some((task, texts)) = input_texts(&input) else {
+        let problem = "is missing: set the input of one task, such as text_embedding";
+        violations.add(FieldViolation::new(field, problem));
+        return None;
     };
-    let texts_field = format!("{field}.{name}.texts");
+    let texts_field = format!("{field}.{}.texts", input_field(task));
     let items = violations.note(count(texts, limits.max_items, &texts_field))?;
     // Measured before it is encoded, so that an oversized request costs no second copy.
     let bytes = u64::try_from(input.encoded_len()).unwrap_or(u64::MAX);
@@ -228,7 +222,7 @@ fn check_texts(
     violations: &mut Violations,
 ) {
     let may_be_blank = match task {
-        Task::TextEmbedding => false,
+        Task::TextEmbedding | Task::TextClassification => false,
         Task::Echo => true,
     };
     for (index, text) in texts.iter().enumerate() {

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use crate::serve::{ServeOptions, serve};
 use crate::{
     Engine, EngineError, EngineInfo, FrameReader, FrameWriter, FromEngine, ItemInput, ItemKey,
-    ItemOutput, ServeError, TaskKind, ToEngine,
+    ItemOutput, Scores, ServeError, TaskKind, ToEngine,
 };
 
 /// Inputs that any engine for texts has to take: empty, ordinary, and longer than models read.
@@ -88,6 +88,7 @@ pub fn check(engine: impl Engine) {
     for output in &together {
         fits(&session.info, output);
     }
+    says_what_it_left_out(&together);
     let reversed = session.run(&[14, 13, 12]).expect("another order runs");
     for (there, here) in reversed.iter().zip(together.iter().rev()) {
         assert!(is_close(there, here), "an output depends on its neighbors or its place");
@@ -111,6 +112,9 @@ fn says_what_it_is(info: &EngineInfo) {
     assert!(info.lanes >= 1 && info.max_tokens >= 1 && info.max_batch_tokens >= 1, "{info:?}");
     let vectors = info.task == TaskKind::TextEmbedding;
     assert_eq!(info.output_dimensions.is_some_and(|width| width > 0), vectors, "{info:?}");
+    let scores = info.task == TaskKind::TextClassification;
+    let labels = info.labels.as_ref();
+    assert_eq!(labels.is_some_and(|labels| !labels.names.is_empty()), scores, "{info:?}");
 }
 
 fn costs_are_within_limits(info: &EngineInfo, costs: &[u32]) {
@@ -127,18 +131,40 @@ fn fits(info: &EngineInfo, output: &ItemOutput) {
             assert_eq!(u32::try_from(vector.len()).ok(), info.output_dimensions);
             assert!(vector.iter().all(|number| number.is_finite()), "a number is not finite");
         }
-        (task, _) => panic!("{task} gives another kind of output"),
+        (TaskKind::TextClassification, ItemOutput::Scores(Scores { scores, truncated: _ })) => {
+            let labels = info.labels.as_ref().expect("a classifier has labels");
+            assert_eq!(scores.len(), labels.names.len(), "a score for each label");
+            assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)), "{scores:?}");
+            let sum: f32 = scores.iter().sum();
+            assert!(!labels.exclusive || (sum - 1.0).abs() < 1e-4, "the scores sum to {sum}");
+        }
+        (task, output) => panic!("{task} gives {}", output.kind()),
+    }
+}
+
+/// The last of the texts is longer than any model with labels reads; the others are not.
+fn says_what_it_left_out(outputs: &[ItemOutput]) {
+    for (index, output) in outputs.iter().enumerate() {
+        if let ItemOutput::Scores(Scores { truncated, .. }) = output {
+            let long = index + 1 == outputs.len();
+            assert_eq!(*truncated, long, "what item {index} says of its length");
+        }
     }
 }
 
 /// Equal but for rounding.
 fn is_close(one: &ItemOutput, other: &ItemOutput) -> bool {
     match (one, other) {
-        (ItemOutput::Embedding(one), ItemOutput::Embedding(other)) => {
-            let scale = one.iter().fold(1.0_f32, |max, number| max.max(number.abs()));
-            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * scale;
-            one.len() == other.len() && one.iter().zip(other).all(close)
+        (ItemOutput::Embedding(one), ItemOutput::Embedding(other)) => are_close(one, other),
+        (ItemOutput::Scores(one), ItemOutput::Scores(other)) => {
+            one.truncated == other.truncated && are_close(&one.scores, &other.scores)
         }
         _ => one == other,
     }
+}
+
+fn are_close(one: &[f32], other: &[f32]) -> bool {
+    let scale = one.iter().fold(1.0_f32, |max, number| max.max(number.abs()));
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * scale;
+    one.len() == other.len() && one.iter().zip(other).all(close)
 }

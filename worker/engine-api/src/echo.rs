@@ -22,6 +22,7 @@ impl EchoEngine {
             model,
             task: TaskKind::Echo,
             output_dimensions: None,
+            labels: None,
             max_tokens: u32::MAX,
             max_batch_tokens: 16_384,
             weights_bytes: 0,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::TaskKind;
+use crate::{Labels, TaskKind};
 
 /// A loaded, warmed-up model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ pub struct EngineInfo {
     pub task: TaskKind,
     /// Numbers per output vector, for tasks whose output is a vector.
     pub output_dimensions: Option<u32>,
+    /// What the scores are of, for tasks whose output is scores.
+    pub labels: Option<Labels>,
     /// Tokens of one item that the model reads; longer items are truncated to it.
     pub max_tokens: u32,
     /// Sum of costs up to which a batch was found worthwhile and was tried at start.

@@ -27,4 +27,4 @@ pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES};
 pub use info::{EngineInfo, LoadSeconds};
 pub use protocol::{FromEngine, ItemKey, MAX_PREPARE_THREADS, PROTOCOL_VERSION, ToEngine};
 pub use serve::{ServeError, serve};
-pub use task::{ItemInput, ItemOutput, TaskKind, UnknownTask};
+pub use task::{ItemInput, ItemOutput, Labels, Scores, TaskKind, UnknownTask};

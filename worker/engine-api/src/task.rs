@@ -11,18 +11,21 @@ use serde::{Deserialize, Serialize};
 pub enum TaskKind {
     /// Text in, one vector out.
     TextEmbedding,
+    /// Text in, a score of each of the model's labels out.
+    TextClassification,
     /// Text in, the same text out: the engine that does nothing, for tests and benchmarks.
     Echo,
 }
 
 impl TaskKind {
     /// Every task, in the order of declaration.
-    pub const ALL: [Self; 2] = [Self::TextEmbedding, Self::Echo];
+    pub const ALL: [Self; 3] = [Self::TextEmbedding, Self::TextClassification, Self::Echo];
 
     /// The name used in configuration files and on command lines.
     pub const fn name(self) -> &'static str {
         match self {
             Self::TextEmbedding => "text-embedding",
+            Self::TextClassification => "text-classification",
             Self::Echo => "echo",
         }
     }
@@ -36,7 +39,7 @@ impl fmt::Display for TaskKind {
 
 /// A task name that no engine knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown task `{name}`: use text-embedding or echo")]
+#[error("unknown task `{name}`: use text-embedding, text-classification or echo")]
 pub struct UnknownTask {
     pub name: String,
 }
@@ -65,6 +68,13 @@ impl ItemInput {
             Self::Text(_) => "text",
         }
     }
+
+    /// How much memory it takes, in bytes.
+    pub const fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+        }
+    }
 }
 
 /// The result of one item.
@@ -72,7 +82,38 @@ impl ItemInput {
 pub enum ItemOutput {
     /// A vector of `output_dimensions` finite numbers.
     Embedding(#[serde(with = "little_endian")] Vec<f32>),
+    Scores(Scores),
     Text(String),
+}
+
+impl ItemOutput {
+    /// The kind of output, for messages: never the content.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Embedding(_) => "an embedding",
+            Self::Scores(_) => "scores",
+            Self::Text(_) => "a text",
+        }
+    }
+}
+
+/// What a classifier says of one text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// One number from 0 to 1 for each of the model's labels, in their order.
+    #[serde(with = "little_endian")]
+    pub scores: Vec<f32>,
+    /// The text was longer than the model reads: the scores are those of its beginning.
+    pub truncated: bool,
+}
+
+/// The labels of a classifier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels {
+    /// Each name once, in the order of the scores.
+    pub names: Vec<String>,
+    /// An item has exactly one of them, and its scores sum to 1.
+    pub exclusive: bool,
 }
 
 /// Vectors cross as raw little-endian bytes: no per-number tags, one copy.
@@ -110,7 +151,9 @@ mod tests {
     fn unknown_task_is_named_with_the_choices() {
         let error = "text-embeding".parse::<TaskKind>().unwrap_err();
         let message = error.to_string();
-        assert!(message.contains("text-embeding") && message.contains("text-embedding or echo"));
+        assert!(
+            message.contains("text-embeding") && message.contains("text-classification or echo")
+        );
         for task in TaskKind::ALL {
             assert!(message.contains(task.name()), "{task} is not offered");
         }

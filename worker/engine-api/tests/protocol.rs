@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use stoker_engine_api::frame::{self, PREFIX_BYTES};
 use stoker_engine_api::{
     EngineError, EngineInfo, FrameError, FrameReader, FrameWriter, FromEngine, ItemError,
-    ItemInput, ItemKey, ItemOutput, LoadSeconds, MAX_FRAME_BYTES, TaskKind, ToEngine,
+    ItemInput, ItemKey, ItemOutput, Labels, LoadSeconds, MAX_FRAME_BYTES, Scores, TaskKind,
+    ToEngine,
 };
 
 fn key() -> impl Strategy<Value = ItemKey> {
@@ -52,20 +53,29 @@ fn engine_error() -> impl Strategy<Value = EngineError> {
 fn output() -> impl Strategy<Value = ItemOutput> {
     prop_oneof![
         vec(-1e30f32..1e30, 0..400).prop_map(ItemOutput::Embedding),
+        (vec(0f32..1.0, 0..20), any::<bool>())
+            .prop_map(|(scores, truncated)| ItemOutput::Scores(Scores { scores, truncated })),
         any::<String>().prop_map(ItemOutput::Text),
     ]
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    (vec(any::<String>(), 0..5), any::<bool>())
+        .prop_map(|(names, exclusive)| Labels { names, exclusive })
 }
 
 fn info() -> impl Strategy<Value = EngineInfo> {
     let numbers = any::<(u32, u32, u64, u32)>();
     let seconds = [0.0..1e3, 0.0..1e3, 0.0..1e3, 0.0..1e3, 0.0..1e3, 0.0..1e3];
     let texts = (any::<String>(), any::<String>(), option::of(any::<String>()));
-    (texts, numbers, option::of(any::<u32>()), seconds).prop_map(|(texts, numbers, width, load)| {
+    let outputs = (option::of(any::<u32>()), option::of(labels()));
+    (texts, numbers, outputs, seconds).prop_map(|(texts, numbers, (width, labels), load)| {
         let [read, digest, build, tokenizer, warm_up, elapsed] = load;
         EngineInfo {
             model: texts.0,
             task: TaskKind::TextEmbedding,
             output_dimensions: width,
+            labels,
             max_tokens: numbers.0,
             max_batch_tokens: numbers.1,
             weights_bytes: numbers.2,

@@ -32,6 +32,7 @@ impl Puppet {
             model: "puppet".to_owned(),
             task: TaskKind::Echo,
             output_dimensions: None,
+            labels: None,
             max_tokens: 1,
             max_batch_tokens: 1,
             weights_bytes: 0,
@@ -148,7 +149,7 @@ fn texts(answer: FromEngine) -> Vec<String> {
     let FromEngine::Done { outputs, .. } = answer else { panic!("expected Done, got {answer:?}") };
     let text = |output| match output {
         ItemOutput::Text(text) => text,
-        ItemOutput::Embedding(_) => panic!("expected text"),
+        other => panic!("expected a text, got {}", other.kind()),
     };
     outputs.into_iter().map(text).collect()
 }

@@ -48,8 +48,9 @@ impl LoadError {
                 "delete the model's directory and fetch the model again"
             }
             Self::Unsupported { .. } => {
-                "use a sentence-transformers model of the BERT family (model_type bert) with mean or CLS \
-                 pooling"
+                "use a model of the BERT family (bert, roberta, xlm-roberta or distilbert): a \
+                 sentence-transformers model with mean or CLS pooling for embedding, one for sequence \
+                 classification for labels"
             }
             Self::Digest { .. } => {
                 "fetch the model again, or correct the digest in the fleet file if the weights were \

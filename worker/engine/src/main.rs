@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::{env, io, thread};
 
-use stoker_engine::{EngineDevice, LoadOptions, TextEmbedder};
+use stoker_engine::{EncoderTask, EngineDevice, LoadOptions, TextEncoder};
 use stoker_engine_api::arguments::Arguments;
 use stoker_engine_api::serve::ServeOptions;
 use stoker_engine_api::{MAX_PREPARE_THREADS, StartError, TaskKind, process};
@@ -13,7 +13,7 @@ use stoker_engine_api::{MAX_PREPARE_THREADS, StartError, TaskKind, process};
 const USAGE: &str = "\
 stoker-engine: runs one model for stoker-worker, which starts it.
 
-  --task TASK              text-embedding
+  --task TASK              text-embedding or text-classification
   --model NAME             name of the model in the registry
   --dir DIRECTORY          the model's files
   --digest sha256:HEX      digest that model.safetensors must have (default: not checked)
@@ -41,11 +41,12 @@ fn main() -> ExitCode {
             &["task", "model", "dir", "digest", "device", "precision", "lanes", "max-batch-tokens"],
         )?;
         let task: TaskKind = arguments.required("task")?;
-        if task != TaskKind::TextEmbedding {
+        let Some(task) = EncoderTask::of(task) else {
             let message = format!("argument `--task`: this engine does not do {task}");
             return Err(StartError::new(message, "correct the model's task in the fleet file"));
-        }
+        };
         let options = LoadOptions {
+            task,
             model: arguments.required("model")?,
             directory: arguments.required("dir")?,
             digest: arguments.optional("digest")?,
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
             lanes: arguments.optional("lanes")?,
             max_batch_tokens: arguments.optional("max-batch-tokens")?,
         };
-        Ok(TextEmbedder::load(&options)?)
+        Ok(TextEncoder::load(&options)?)
     })
 }
 

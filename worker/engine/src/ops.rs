@@ -12,9 +12,9 @@ use candle_core::{
 use pulp::Arch;
 
 use crate::LoadError;
-use crate::config::BertConfig;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Source};
+use crate::encoder::EncoderConfig;
 use crate::kernels::{self, Sequences};
 use crate::texts::Texts;
 
@@ -29,14 +29,13 @@ pub(crate) const MAX_HEAD_WIDTH: usize = 128;
 /// # Errors
 /// Says what the device's kernels cannot do; those of a CPU do all.
 pub(crate) fn check_shape(
-    config: &BertConfig,
+    config: &EncoderConfig,
     device: &Device,
 ) -> std::result::Result<(), LoadError> {
     if device.is_cpu() {
         return Ok(());
     }
-    let rows =
-        [("hidden_size", config.hidden_size), ("intermediate_size", config.intermediate_size)];
+    let rows = [("hidden_size", config.hidden), ("intermediate_size", config.wide)];
     let what = if let Some((name, size)) = rows.into_iter().find(|(_, size)| size % ROW_STEP != 0) {
         format!("{name} is {size}, a GPU needs a multiple of {ROW_STEP}")
     } else if config.head_width() > MAX_HEAD_WIDTH {

@@ -9,9 +9,8 @@ impl Pooling {
     /// One row per text out of one row per token, as plain numbers.
     pub(crate) fn apply(self, tokens: &Tensor, texts: &Texts) -> Result<Vec<Vec<f32>>> {
         match (self, texts.on_device()) {
+            (Self::Cls, _) => first_rows(tokens, texts)?.to_vec2(),
             (Self::Mean, Some(texts)) => ops::pool(tokens, &texts.spans)?.to_vec2(),
-            (Self::Cls, Some(texts)) => ops::pool(tokens, &texts.firsts)?.to_vec2(),
-            (Self::Cls, None) => first_rows(tokens, texts.lengths()),
             (Self::Mean, None) => {
                 let width = tokens.dim(1)?;
                 Ok(means(&tokens.flatten_all()?.to_vec1()?, texts.lengths(), width))
@@ -20,7 +19,12 @@ impl Pooling {
     }
 }
 
-fn first_rows(tokens: &Tensor, lengths: &[usize]) -> Result<Vec<Vec<f32>>> {
+/// The row of each text's first token, as f32.
+pub(crate) fn first_rows(tokens: &Tensor, texts: &Texts) -> Result<Tensor> {
+    if let Some(texts) = texts.on_device() {
+        return ops::pool(tokens, &texts.firsts);
+    }
+    let lengths = texts.lengths();
     let mut firsts = Vec::with_capacity(lengths.len());
     let mut next = 0;
     for length in lengths {
@@ -28,7 +32,7 @@ fn first_rows(tokens: &Tensor, lengths: &[usize]) -> Result<Vec<Vec<f32>>> {
         next += length;
     }
     let firsts = Tensor::from_vec(firsts, lengths.len(), tokens.device())?;
-    tokens.index_select(&firsts, 0)?.to_vec2()
+    tokens.index_select(&firsts, 0)
 }
 
 fn means(tokens: &[f32], lengths: &[usize], width: usize) -> Vec<Vec<f32>> {

@@ -13,22 +13,26 @@ const MISSING: &str = "the model's `source` in the fleet file must name a model 
 
 /// A text as the network reads it: at least two tokens, no padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tokens(pub(crate) Vec<u32>);
+pub struct Tokens {
+    pub(crate) ids: Vec<u32>,
+    /// The text has more, which the network does not read.
+    pub(crate) truncated: bool,
+}
 
 impl Prepared for Tokens {
     fn cost(&self) -> u32 {
-        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.ids.len()).unwrap_or(u32::MAX)
     }
 }
 
 /// A tokenizer set up as the model's configuration says.
-pub(crate) struct SentenceTokenizer {
+pub(crate) struct TextTokenizer {
     tokenizer: Tokenizer,
     lowercase: bool,
     vocabulary: u32,
 }
 
-impl SentenceTokenizer {
+impl TextTokenizer {
     pub(crate) fn load(directory: &Path, config: &ModelConfig) -> Result<Self, LoadError> {
         let path = directory.join("tokenizer.json");
         let bytes = json::read_bytes(&path, MISSING)?;
@@ -49,13 +53,12 @@ impl SentenceTokenizer {
         }
         let truncation = TruncationParams { max_length: config.max_tokens, ..Default::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| corrupt(&error))?;
-        let vocabulary = u32::try_from(config.bert.vocab_size).unwrap_or(u32::MAX);
+        let vocabulary = u32::try_from(config.encoder.vocabulary).unwrap_or(u32::MAX);
         Ok(Self { tokenizer, lowercase: config.lowercase, vocabulary })
     }
 
     /// Tokens of a text, cut to what the model reads.
     pub(crate) fn encode(&self, text: &str) -> Result<Tokens, ItemError> {
-        let text = text.trim();
         let encoding = if self.lowercase {
             self.tokenizer.encode_fast(text.to_lowercase(), true)
         } else {
@@ -68,6 +71,6 @@ impl SentenceTokenizer {
             let message = format!("token {id} is outside the model's {} tokens", self.vocabulary);
             return Err(ItemError::Internal { message });
         }
-        Ok(Tokens(ids.to_vec()))
+        Ok(Tokens { ids: ids.to_vec(), truncated: !encoding.get_overflowing().is_empty() })
     }
 }

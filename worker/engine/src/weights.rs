@@ -69,13 +69,7 @@ impl WeightsFile {
         let tensors = SafeTensors::deserialize(&self.bytes).map_err(|error| {
             LoadError::Corrupt { path: self.path.clone(), what: error.to_string() }
         })?;
-        // Models saved with a task's head on top carry the network's name in front.
-        let prefix = if tensors.tensor("bert.embeddings.word_embeddings.weight").is_ok() {
-            "bert."
-        } else {
-            ""
-        };
-        Ok(Weights { path: &self.path, tensors, prefix })
+        Ok(Weights { path: &self.path, tensors })
     }
 }
 
@@ -120,18 +114,19 @@ fn missing_remedy(directory: &Path) -> &'static str {
 pub(crate) struct Weights<'a> {
     path: &'a Path,
     tensors: SafeTensors<'a>,
-    prefix: &'static str,
 }
 
 impl Weights<'_> {
+    /// Whether there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.tensor(name).is_ok()
+    }
+
     /// The numbers of a tensor as f32, row by row, after checking shape and finiteness.
     pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        let name = format!("{}{name}", self.prefix);
         let mismatch = |what| LoadError::Mismatch { path: self.path.to_owned(), what };
-        let view = self
-            .tensors
-            .tensor(&name)
-            .map_err(|_| mismatch(format!("tensor {name} is missing")))?;
+        let view =
+            self.tensors.tensor(name).map_err(|_| mismatch(format!("tensor {name} is missing")))?;
         if view.shape() != shape {
             let found = view.shape();
             return Err(mismatch(format!("tensor {name} has shape {found:?}, expected {shape:?}")));
@@ -148,7 +143,7 @@ impl Weights<'_> {
         if all_finite(&numbers) {
             Ok(numbers)
         } else {
-            Err(LoadError::NotFinite { path: self.path.to_owned(), name })
+            Err(LoadError::NotFinite { path: self.path.to_owned(), name: name.to_owned() })
         }
     }
 }

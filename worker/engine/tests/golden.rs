@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use serde::Deserialize;
-use stoker_engine::{EngineDevice, LoadOptions, Precision, TextEmbedder};
+use stoker_engine::{EncoderTask, EngineDevice, LoadOptions, Precision, TextEncoder};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _, TaskKind};
 
 #[derive(Deserialize)]
@@ -25,7 +25,7 @@ fn golden() -> Golden {
     serde_json::from_slice(&json).expect("the golden file is valid")
 }
 
-fn model() -> TextEmbedder {
+fn model() -> TextEncoder {
     let directory = env::var_os("STOKER_TEST_MODEL_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/models/all-minilm-l6-v2"),
         PathBuf::from,
@@ -36,6 +36,7 @@ fn model() -> TextEmbedder {
         directory.display()
     );
     let options = LoadOptions {
+        task: EncoderTask::Embedding,
         model: "all-minilm-l6-v2".to_owned(),
         directory,
         digest: Some(
@@ -46,7 +47,7 @@ fn model() -> TextEmbedder {
         lanes: None,
         max_batch_tokens: None,
     };
-    TextEmbedder::load(&options).unwrap_or_else(|error| panic!("{error}; {}", error.remedy()))
+    TextEncoder::load(&options).unwrap_or_else(|error| panic!("{error}; {}", error.remedy()))
 }
 
 fn check(text: &str, found: &ItemOutput, expected: &[f32]) {

@@ -80,7 +80,7 @@ fn texts_become_vectors_of_length_one() {
         .into_iter()
         .map(|output| match output {
             ItemOutput::Embedding(vector) => vector,
-            ItemOutput::Text(_) => panic!("not an embedding"),
+            other => panic!("not an embedding but {}", other.kind()),
         })
         .collect();
     let dot = |a: usize, b: usize| -> f32 {

@@ -75,7 +75,8 @@ impl State {
             handle.kill();
             return;
         }
-        model.board.engine_ready(Capacity::of(info, model.plan.max_batch_tokens));
+        let capacity = Capacity::of(info, model.plan.max_batch_tokens);
+        model.board.engine_ready(capacity, info.labels.clone());
         let lanes = info.lanes;
         let batches = BTreeMap::new();
         model.engine = Some(Engine { generation, handle, lanes, blame: Blame::Open, batches });
@@ -165,15 +166,7 @@ impl State {
 /// The worker's argument that names the engine for a task.
 const fn binary_flag(task: TaskKind) -> &'static str {
     match task {
-        TaskKind::TextEmbedding => "--engine",
+        TaskKind::TextEmbedding | TaskKind::TextClassification => "--engine",
         TaskKind::Echo => "--echo-engine",
-    }
-}
-
-/// The engine's task for a task of the registry.
-pub fn task_kind(task: stoker_core::request::Task) -> TaskKind {
-    match task {
-        stoker_core::request::Task::TextEmbedding => TaskKind::TextEmbedding,
-        stoker_core::request::Task::Echo => TaskKind::Echo,
     }
 }

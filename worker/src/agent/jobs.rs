@@ -1,21 +1,21 @@
 //! What happens to attempts: granted, started, ended, stopped, settled.
 
 use stoker_core::time::Timestamp;
-use stoker_engine_api::TaskKind;
+use stoker_engine_api::{ItemInput, TaskKind};
 use stoker_proto::v1::{ReleaseReason, ResultPart};
 use stoker_runtime::trace_context::TraceContext;
 use tracing::{debug, info, info_span, warn};
 
 use super::Effect;
 use super::state::{Held, State};
-use crate::attempt::{Granted, GrantedTask};
+use crate::attempt::{Granted, Work};
 use crate::board::{Admission, Ended, Failure, FailureKind, JobKey, Outcome, Started};
 use crate::metrics::{self, JobOutcome};
 use crate::report::{Report, Settled, Verdict};
 
 impl State {
     pub(super) fn granted(&mut self, granted: Granted, now: Timestamp) {
-        let Granted { index, fence, task, first_item, alone, slack, trace, ticket } = granted;
+        let Granted { index, fence, work, first_item, alone, slack, trace, ticket } = granted;
         let Some(model) = self.models.get_mut(index) else { return };
         let (job, attempt) = (fence.job, fence.attempt);
         let span = info_span!("attempt", %job, %attempt, model = %model.plan.name);
@@ -28,17 +28,17 @@ impl State {
             self.release(key, self.release_reason(), Vec::new());
             return;
         }
-        let texts = match texts_for(model.plan.task, task) {
-            Ok(texts) => texts,
+        let inputs = match inputs_for(model.plan.task, work) {
+            Ok(inputs) => inputs,
             Err(failure) => {
                 let outcome = Outcome::Failed(failure);
                 self.ended(Ended { key, outcome });
                 return;
             }
         };
-        debug!(%job, %attempt, items = texts.len(), first_item, "job granted");
+        debug!(%job, %attempt, items = inputs.len(), first_item, "job granted");
         let start_by = now.after(slack);
-        let admission = Admission { key, texts, first_item, alone, granted_at: now, start_by };
+        let admission = Admission { key, inputs, first_item, alone, granted_at: now, start_by };
         let ended = model.board.admit(admission);
         self.all_ended(ended);
     }
@@ -153,18 +153,16 @@ impl State {
     }
 }
 
-fn texts_for(model: TaskKind, task: GrantedTask) -> Result<Vec<String>, Failure> {
-    match (model, task) {
-        (TaskKind::TextEmbedding, GrantedTask::TextEmbedding(texts))
-        | (TaskKind::Echo, GrantedTask::Echo(texts)) => Ok(texts),
-        (_, GrantedTask::Unknown) => {
+fn inputs_for(model: TaskKind, work: Option<Work>) -> Result<Vec<ItemInput>, Failure> {
+    match work {
+        Some(Work { task, inputs }) if task == model => Ok(inputs),
+        Some(Work { task, .. }) => Err(wrong_task(model, task)),
+        None => {
             let message = "this worker does not know the job's kind of input: update the worker";
             // Another worker may be newer.
             let (kind, code) = (FailureKind::Retryable, "UNKNOWN_INPUT");
             Err(Failure { kind, code, message: message.to_owned() })
         }
-        (model, GrantedTask::TextEmbedding(_)) => Err(wrong_task(model, TaskKind::TextEmbedding)),
-        (model, GrantedTask::Echo(_)) => Err(wrong_task(model, TaskKind::Echo)),
     }
 }
 

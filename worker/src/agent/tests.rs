@@ -7,13 +7,15 @@ use stoker_broker::{AckError, Acker};
 use stoker_core::departure::DeadMan;
 use stoker_core::ids::{Attempt, FleetName, JobId, LeaseToken, ModelName};
 use stoker_core::time::Timestamp;
-use stoker_engine_api::{EngineInfo, ItemKey, ItemOutput, LoadSeconds, TaskKind, ToEngine};
+use stoker_engine_api::{
+    EngineInfo, ItemInput, ItemKey, ItemOutput, LoadSeconds, TaskKind, ToEngine,
+};
 use stoker_proto::v1::{HeartbeatOutcome, HeartbeatResponse, ReleaseReason, WorkerState};
 use stoker_runtime::trace_context::TraceContext;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::attempt::{Fence, GrantedTask};
+use crate::attempt::{Fence, Work};
 use crate::board::FailureKind;
 use crate::config::OnRebalance;
 use crate::link::{LinkError, Registration};
@@ -119,6 +121,7 @@ impl Probe {
             model: "echo".to_owned(),
             task: TaskKind::Echo,
             output_dimensions: None,
+            labels: None,
             max_tokens: 100,
             max_batch_tokens: 100,
             weights_bytes: 0,
@@ -133,7 +136,7 @@ impl Probe {
 
     fn grant(&mut self, job: u8, texts: &[&str]) {
         let slots = Arc::new(Semaphore::new(1));
-        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+        let inputs = texts.iter().map(|text| ItemInput::Text((*text).to_owned())).collect();
         let fence = Fence {
             job: JobId::from_bytes([job; 16]),
             attempt: Attempt::FIRST,
@@ -142,7 +145,7 @@ impl Probe {
         self.apply(Event::Granted(vec![Granted {
             index: 0,
             fence,
-            task: GrantedTask::Echo(texts),
+            work: Some(Work { task: TaskKind::Echo, inputs }),
             first_item: 0,
             alone: false,
             slack: Duration::ZERO,

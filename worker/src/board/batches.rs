@@ -7,6 +7,7 @@ use stoker_core::batch::{Arrivals, Decision, Limits, Supply};
 use stoker_core::time::Timestamp;
 use stoker_engine_api::{EngineError, ItemKey, ItemOutput, MAX_PREPARE_THREADS, ToEngine};
 
+use super::results::Labeled;
 use super::{Board, Ended, Failure, FailureKind, Job, JobKey, Outcome, Started, Step};
 
 /// How long a batch with room may wait for more while every lane is busy and it would be the one
@@ -153,6 +154,7 @@ impl Board {
             let took = share(busy, u64::from(item.cost), tokens);
             job.busy += took;
             job.pace.measured(1, took);
+            let output = Labeled { output, labels: self.labels.clone() };
             if let Err(error) = job.done(index, output) {
                 ended.extend(self.fail(key, &engine_internal(&error.to_string())));
             }

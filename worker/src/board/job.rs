@@ -5,10 +5,10 @@ use std::time::Duration;
 use stoker_core::batch::{Turn, Want};
 use stoker_core::departure::Pace;
 use stoker_core::time::Timestamp;
-use stoker_engine_api::{ItemInput, ItemKey, ItemOutput};
+use stoker_engine_api::{ItemInput, ItemKey};
 
 use super::MAX_UNSENT_BYTES;
-use super::results::{MixedOutputs, Results};
+use super::results::{Labeled, MixedOutputs, Results};
 
 /// Names an attempt inside this process; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +18,7 @@ pub struct JobKey(pub u64);
 #[derive(Debug)]
 pub struct Admission {
     pub key: JobKey,
-    pub texts: Vec<String>,
+    pub inputs: Vec<ItemInput>,
     /// Items before this one are stored.
     pub first_item: u32,
     /// It is a suspect: nothing else runs or is prepared beside it.
@@ -54,7 +54,7 @@ pub(super) enum Ends {
 
 #[derive(Debug)]
 pub(super) struct Job {
-    texts: Vec<String>,
+    inputs: Vec<ItemInput>,
     items: Vec<ItemState>,
     /// No item before this one is `Todo`.
     cursor: usize,
@@ -74,18 +74,18 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) fn new(admission: Admission) -> Self {
-        let Admission { key: _, texts, first_item, alone, granted_at, start_by } = admission;
-        let total = u32::try_from(texts.len()).unwrap_or(u32::MAX);
-        let stored = usize::try_from(first_item).unwrap_or(usize::MAX).min(texts.len());
+        let Admission { key: _, inputs, first_item, alone, granted_at, start_by } = admission;
+        let total = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
+        let stored = usize::try_from(first_item).unwrap_or(usize::MAX).min(inputs.len());
         let mut items = vec![ItemState::Done; stored];
-        items.resize(texts.len(), ItemState::Todo);
+        items.resize(inputs.len(), ItemState::Todo);
         Self {
             items,
             cursor: stored,
             preparing: 0,
             prepared_tokens: 0,
             results: Results::new(total, first_item),
-            texts,
+            inputs,
             alone,
             granted_at,
             start_by,
@@ -111,7 +111,7 @@ impl Job {
         }
         self.ends = Ends::Early;
         self.results.end_at(end);
-        self.texts.truncate(first);
+        self.inputs.truncate(first);
         let mut held = Vec::new();
         for item in self.items.drain(first..) {
             match item {
@@ -166,11 +166,11 @@ impl Job {
             self.cursor += 1;
         }
         let item = self.items.get_mut(self.cursor)?;
-        let text = self.texts.get(self.cursor)?;
+        let input = self.inputs.get(self.cursor)?.clone();
         *item = ItemState::Preparing(key);
         self.preparing += 1;
         let index = u32::try_from(self.cursor).ok()?;
-        Some((index, ItemInput::Text(text.clone())))
+        Some((index, input))
     }
 
     /// Bytes of the next item's input; `None` when there is none left to prepare.
@@ -178,7 +178,7 @@ impl Job {
         while self.items.get(self.cursor).is_some_and(|item| *item != ItemState::Todo) {
             self.cursor += 1;
         }
-        self.texts.get(self.cursor).map(String::len)
+        self.inputs.get(self.cursor).map(ItemInput::bytes)
     }
 
     pub(super) fn prepared(&mut self, index: u32, cost: u32) {
@@ -201,13 +201,13 @@ impl Job {
         }
     }
 
-    pub(super) fn done(&mut self, index: u32, output: ItemOutput) -> Result<(), MixedOutputs> {
+    pub(super) fn done(&mut self, index: u32, output: Labeled) -> Result<(), MixedOutputs> {
         let Some(item) = self.item_mut(index) else { return Ok(()) };
         let ItemState::Prepared { cost, .. } = *item else { return Ok(()) };
         *item = ItemState::Done;
         self.prepared_tokens -= u64::from(cost);
-        if let Some(text) = usize::try_from(index).ok().and_then(|i| self.texts.get_mut(i)) {
-            *text = String::new();
+        if let Some(input) = usize::try_from(index).ok().and_then(|i| self.inputs.get_mut(i)) {
+            *input = ItemInput::Text(String::new());
         }
         self.results.put(index, output)
     }

@@ -2,10 +2,11 @@
 //! order, sent as checkpoints or with the completion, and let go once they are stored.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use stoker_engine_api::ItemOutput;
-use stoker_proto::v1::{Embeddings, ResultPart, Texts, result_part::Output};
+use stoker_engine_api::{ItemOutput, Labels, Scores};
+use stoker_proto::v1::{Classifications, Embeddings, ResultPart, Texts, result_part::Output};
 
 /// A part is closed when it reaches this size, so that parts fit into calls of any size.
 const PART_BYTES: usize = 1 << 20;
@@ -13,10 +14,26 @@ const PART_BYTES: usize = 1 << 20;
 /// What a text costs on the wire besides its bytes.
 const TEXT_OVERHEAD: usize = 6;
 
+/// What an index may cost on the wire.
+const INDEX_BYTES: usize = 5;
+
 /// An output that does not fit to the others of its job, or to its own batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the engine mixed kinds or sizes of outputs in one job")]
 pub(super) struct MixedOutputs;
+
+/// An output, and what its scores are of if it has any.
+#[derive(Debug)]
+pub(super) struct Labeled {
+    pub(super) output: ItemOutput,
+    pub(super) labels: Option<Arc<Labels>>,
+}
+
+impl From<ItemOutput> for Labeled {
+    fn from(output: ItemOutput) -> Self {
+        Self { output, labels: None }
+    }
+}
 
 /// Results that the coordinator does not have yet.
 #[derive(Debug)]
@@ -26,7 +43,7 @@ pub(super) struct Results {
     /// The first item that is in no part yet.
     next: u32,
     /// Outputs from item `next` on, as they arrive.
-    window: VecDeque<Option<ItemOutput>>,
+    window: VecDeque<Option<Labeled>>,
     open: Open,
     unsent: VecDeque<ResultPart>,
     unsent_bytes: usize,
@@ -50,6 +67,11 @@ enum Kind {
         dimensions: usize,
         vectors: Vec<u8>,
     },
+    Scores {
+        labels: Arc<Labels>,
+        scores: Vec<u8>,
+        truncated: Vec<u32>,
+    },
     Texts(Vec<String>),
 }
 
@@ -72,17 +94,24 @@ impl Results {
     ///
     /// # Errors
     /// When it is of another kind than the outputs before it.
-    pub(super) fn put(&mut self, index: u32, output: ItemOutput) -> Result<(), MixedOutputs> {
+    pub(super) fn put(
+        &mut self,
+        index: u32,
+        output: impl Into<Labeled>,
+    ) -> Result<(), MixedOutputs> {
         let Some(offset) = index.checked_sub(self.next) else { return Ok(()) };
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         if self.window.len() <= offset {
             self.window.resize_with(offset + 1, || None);
         }
         if let Some(slot) = self.window.get_mut(offset) {
-            *slot = Some(output);
+            *slot = Some(output.into());
         }
         while let Some(output) = self.window.front_mut().and_then(Option::take) {
             self.window.pop_front();
+            if !self.open.has_labels_of(&output) {
+                self.close();
+            }
             let grown = self.open.add(output)?;
             self.unsent_bytes += grown;
             self.next += 1;
@@ -165,8 +194,20 @@ impl Results {
 }
 
 impl Open {
+    /// False for scores of another model than those in the part, which names its labels once: an
+    /// engine that was started again may have found other files.
+    fn has_labels_of(&self, output: &Labeled) -> bool {
+        match (&self.kind, &output.labels) {
+            (Kind::Scores { labels, .. }, Some(other)) => labels == other,
+            (Kind::Nothing | Kind::Embeddings { .. } | Kind::Scores { .. } | Kind::Texts(_), _) => {
+                true
+            }
+        }
+    }
+
     /// Returns the bytes added.
-    fn add(&mut self, output: ItemOutput) -> Result<usize, MixedOutputs> {
+    fn add(&mut self, output: Labeled) -> Result<usize, MixedOutputs> {
+        let Labeled { output, labels } = output;
         let added = match (&mut self.kind, output) {
             (Kind::Nothing, ItemOutput::Embedding(vector)) => {
                 let vectors = le_bytes(&vector).collect::<Vec<u8>>();
@@ -180,6 +221,10 @@ impl Open {
                 vectors.extend(le_bytes(&vector));
                 vector.len() * size_of::<f32>()
             }
+            (kind @ (Kind::Nothing | Kind::Scores { .. }), ItemOutput::Scores(output)) => {
+                let labels = labels.ok_or(MixedOutputs)?;
+                add_scores(kind, self.items, &output, labels)?
+            }
             (Kind::Nothing, ItemOutput::Text(text)) => {
                 let added = text.len() + TEXT_OVERHEAD;
                 self.kind = Kind::Texts(vec![text]);
@@ -190,7 +235,9 @@ impl Open {
                 texts.push(text);
                 added
             }
-            (Kind::Embeddings { .. } | Kind::Texts(_), _) => return Err(MixedOutputs),
+            (Kind::Embeddings { .. } | Kind::Scores { .. } | Kind::Texts(_), _) => {
+                return Err(MixedOutputs);
+            }
         };
         self.items += 1;
         self.bytes += added;
@@ -204,10 +251,49 @@ impl Open {
                 dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
                 vectors: Bytes::from(vectors),
             }),
+            Kind::Scores { labels, scores, truncated } => {
+                let Labels { names, exclusive } = Arc::unwrap_or_clone(labels);
+                let scores = Bytes::from(scores);
+                Output::Classifications(Classifications {
+                    labels: names,
+                    scores,
+                    exclusive,
+                    truncated,
+                })
+            }
             Kind::Texts(texts) => Output::Texts(Texts { texts }),
         };
         Some(ResultPart { first_item: self.first_item, items: self.items, output: Some(output) })
     }
+}
+
+/// Adds the scores of the item that `items` others are before. Returns the bytes added.
+fn add_scores(
+    kind: &mut Kind,
+    items: u32,
+    output: &Scores,
+    labels: Arc<Labels>,
+) -> Result<usize, MixedOutputs> {
+    if output.scores.len() != labels.names.len() {
+        return Err(MixedOutputs);
+    }
+    let mut added = 0;
+    if matches!(kind, Kind::Nothing) {
+        added += labels_bytes(&labels.names);
+        *kind = Kind::Scores { labels, scores: Vec::new(), truncated: Vec::new() };
+    }
+    let Kind::Scores { scores, truncated, .. } = kind else { return Err(MixedOutputs) };
+    scores.extend(le_bytes(&output.scores));
+    added += output.scores.len() * size_of::<f32>();
+    if output.truncated {
+        truncated.push(items);
+        added += INDEX_BYTES;
+    }
+    Ok(added)
+}
+
+fn labels_bytes(names: &[String]) -> usize {
+    names.iter().map(|name| name.len() + TEXT_OVERHEAD).sum()
 }
 
 fn le_bytes(vector: &[f32]) -> impl Iterator<Item = u8> {
@@ -219,6 +305,9 @@ pub fn part_bytes(part: &ResultPart) -> usize {
     match &part.output {
         None => 0,
         Some(Output::Embeddings(embeddings)) => embeddings.vectors.len(),
+        Some(Output::Classifications(Classifications { labels, scores, truncated, .. })) => {
+            labels_bytes(labels) + scores.len() + truncated.len() * INDEX_BYTES
+        }
         Some(Output::Texts(texts)) => {
             texts.texts.iter().map(|text| text.len() + TEXT_OVERHEAD).sum()
         }
@@ -289,6 +378,62 @@ mod tests {
         let sent: usize = first.iter().map(part_bytes).sum();
         assert!(sent <= 3 << 20 && first.iter().all(|part| part_bytes(part) >= PART_BYTES));
         assert_eq!(results.unsent_bytes() + sent, 3_000 * 384 * 4);
+    }
+
+    /// Scores of a text that was read to its end.
+    fn scores(values: &[f32], names: &[&str]) -> Labeled {
+        let scores = Scores { scores: values.to_vec(), truncated: false };
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let labels = Some(Arc::new(Labels { names, exclusive: true }));
+        Labeled { output: ItemOutput::Scores(scores), labels }
+    }
+
+    fn truncated(values: &[f32], names: &[&str]) -> Labeled {
+        let whole = scores(values, names);
+        let scores = Scores { scores: values.to_vec(), truncated: true };
+        Labeled { output: ItemOutput::Scores(scores), ..whole }
+    }
+
+    #[test]
+    fn scores_share_the_names_of_their_labels() {
+        let mut results = Results::new(4, 0);
+        results.put(1, truncated(&[0.25, 0.75], &["bad", "good"])).unwrap();
+        results.put(0, scores(&[1.0, 0.0], &["bad", "good"])).unwrap();
+        // An engine that was started again may have another model.
+        results.put(2, scores(&[0.5, 0.5], &["no", "yes"])).unwrap();
+        results.put(3, truncated(&[0.5, 0.5], &["no", "yes"])).unwrap();
+        let bytes = results.unsent_bytes();
+        let rest = results.into_rest();
+        assert_eq!(items(&rest), [(0, 2), (2, 2)]);
+        assert_eq!(rest.iter().map(part_bytes).sum::<usize>(), bytes);
+        let read: Vec<_> = rest
+            .into_iter()
+            .map(|part| match part.output {
+                Some(Output::Classifications(read)) => read,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            (read[0].labels.join(" "), read[1].labels.join(" ")),
+            ("bad good".into(), "no yes".into())
+        );
+        let expected: Vec<u8> = le_bytes(&[1.0, 0.0, 0.25, 0.75]).collect();
+        assert_eq!((read[0].scores.as_ref(), read[0].exclusive), (expected.as_slice(), true));
+        assert_eq!(
+            (read[0].truncated.as_slice(), read[1].truncated.as_slice()),
+            (&[1][..], &[1][..])
+        );
+    }
+
+    #[test]
+    fn scores_that_do_not_fit_the_labels_are_refused() {
+        let put = |output: Labeled| Results::new(2, 0).put(0, output);
+        assert_eq!(put(scores(&[0.5], &["a", "b"])), Err(MixedOutputs));
+        let nameless = Labeled { labels: None, ..scores(&[0.5], &["a"]) };
+        assert_eq!(put(nameless), Err(MixedOutputs));
+        let mut results = Results::new(2, 0);
+        results.put(0, scores(&[0.5], &["a"])).unwrap();
+        assert_eq!(results.put(1, text(1)), Err(MixedOutputs));
     }
 
     #[test]

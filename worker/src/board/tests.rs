@@ -25,7 +25,7 @@ fn capacity(lanes: usize, max_tokens: u32) -> Capacity {
 fn job(key: u64, texts: &[&str]) -> Admission {
     Admission {
         key: JobKey(key),
-        texts: texts.iter().map(|text| (*text).to_owned()).collect(),
+        inputs: texts.iter().map(|text| ItemInput::Text((*text).to_owned())).collect(),
         first_item: 0,
         alone: false,
         granted_at: at(NOW),
@@ -35,7 +35,7 @@ fn job(key: u64, texts: &[&str]) -> Admission {
 
 fn ready_board(capacity: Capacity) -> Board {
     let mut board = Board::new();
-    board.engine_ready(capacity);
+    board.engine_ready(capacity, None);
     board
 }
 
@@ -318,7 +318,7 @@ fn a_dead_engine_is_laid_to_what_ran_and_the_rest_runs_again() {
     let ended = board.engine_lost("was killed", "ENGINE_CRASHED", Blame::Open);
     assert_eq!(failure(&ended), (1, FailureKind::Crash, "ENGINE_CRASHED"));
     assert_eq!(board.advance(at(NOW)), Step::default(), "nothing is sent to a dead engine");
-    board.engine_ready(capacity(1, 2));
+    board.engine_ready(capacity(1, 2), None);
     let ended = run_all(&mut board, &mut Engine::default());
     assert_eq!(ended.len(), 2);
     assert!(ended.iter().all(|ended| texts(ended) == ["a", "b"]));
@@ -346,7 +346,7 @@ fn an_engine_that_says_which_batch_ends_it_puts_no_blame_on_others() {
     let error = EngineError::Device { message: "illegal address".to_owned() };
     assert_eq!(failure(&engine.fail(&mut board, &error)), (1, FailureKind::Crash, "DEVICE_ERROR"));
     assert!(board.engine_lost("exited", "ENGINE_CRASHED", Blame::Named).is_empty());
-    board.engine_ready(capacity(2, 1));
+    board.engine_ready(capacity(2, 1), None);
     assert_eq!(texts(&run_all(&mut board, &mut Engine::default())[0]), ["b"]);
 }
 
@@ -431,7 +431,7 @@ fn a_large_job_prepares_a_bounded_number_ahead_and_lets_a_small_one_through() {
 
 #[test]
 fn a_text_that_fits_into_no_frame_is_refused() {
-    let long = "x".repeat(MAX_TEXT_BYTES + 1);
+    let long = "x".repeat(MAX_INPUT_BYTES + 1);
     let ended = Board::new().admit(job(1, &["a", &long])).unwrap();
     assert_eq!(failure(&[ended]), (1, FailureKind::Permanent, "INPUT_TOO_LARGE"));
 }

@@ -212,10 +212,10 @@ impl Pending {
     /// Only the ticket, with an entry in the log, for a grant without a usable fence.
     fn granted(self, grant: v1::Grant) -> Result<Granted, Ticket> {
         match read_grant(self.job, grant) {
-            Ok((fence, task, terms)) => Ok(Granted {
+            Ok((fence, work, terms)) => Ok(Granted {
                 index: self.index,
                 fence,
-                task,
+                work,
                 first_item: terms.first_item,
                 alone: terms.alone,
                 slack: terms.slack,

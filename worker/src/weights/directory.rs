@@ -4,13 +4,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{PICKLED, REQUIRED, WEIGHTS, WEIGHTS_INDEX, WeightsError};
+use super::{Layout, PICKLED, WEIGHTS, WEIGHTS_INDEX, WeightsError};
 
 /// The directory itself, absolute, if it holds a model. Blocking.
 ///
 /// # Errors
 /// Names the file or directory that is missing or refused.
-pub fn check(path: &Path) -> Result<PathBuf, WeightsError> {
+pub fn check(path: &Path, layout: Layout) -> Result<PathBuf, WeightsError> {
     let directory = match fs::canonicalize(path) {
         Ok(directory) => directory,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -22,7 +22,7 @@ pub fn check(path: &Path) -> Result<PathBuf, WeightsError> {
         return Err(WeightsError::NotADirectory { path: directory });
     }
     check_weights(&directory)?;
-    for name in REQUIRED {
+    for name in layout.required() {
         let file = directory.join(name);
         if !file.is_file() {
             return Err(WeightsError::FileMissing { path: file });
@@ -67,6 +67,10 @@ fn pickled(directory: &Path) -> Result<Option<String>, WeightsError> {
 mod tests {
     use super::*;
 
+    fn check(path: &Path) -> Result<PathBuf, WeightsError> {
+        super::check(path, Layout::SentenceTransformers)
+    }
+
     fn model(files: &[&str]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         for file in files {
@@ -90,6 +94,13 @@ mod tests {
         let directory = model(&ALL);
         let found = check(directory.path()).unwrap();
         assert_eq!(found, fs::canonicalize(directory.path()).unwrap());
+    }
+
+    #[test]
+    fn a_model_without_modules_does_for_other_tasks_than_embedding() {
+        let directory = model(&["config.json", "tokenizer.json", "model.safetensors"]);
+        assert!(super::check(directory.path(), Layout::Transformers).is_ok());
+        assert!(matches!(check(directory.path()), Err(WeightsError::FileMissing { .. })));
     }
 
     #[test]

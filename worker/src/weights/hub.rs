@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::WeightsError;
+use super::{Layout, WeightsError};
 use crate::config::HubConfig;
 
 /// A download without a byte for this long is given up; what arrived is kept for the next try.
@@ -144,13 +144,19 @@ impl Hub {
     ///
     /// # Errors
     /// [`WeightsError::Hub`] and [`WeightsError::Stalled`].
-    pub async fn get(&self, repository: &str, revision: &str) -> Result<Downloaded, WeightsError> {
+    pub async fn get(
+        &self,
+        repository: &str,
+        revision: &str,
+        layout: Layout,
+    ) -> Result<Downloaded, WeightsError> {
         let arrived = Arc::new(AtomicU64::new(0));
         let (result_tx, mut result) = oneshot::channel();
         let job = fetch::Fetch {
             hub: self.clone(),
             repository: repository.to_owned(),
             revision: revision.to_owned(),
+            layout,
             arrived: Arc::clone(&arrived),
         };
         // A thread of its own, not the runtime's: the client has no timeouts, and nothing waits for

@@ -78,6 +78,7 @@ fn main() -> ExitCode {
             model,
             task: TaskKind::Echo,
             output_dimensions: None,
+            labels: None,
             max_tokens: u32::MAX,
             max_batch_tokens: 1_024,
             weights_bytes: 0,

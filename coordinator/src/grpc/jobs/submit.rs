@@ -4,7 +4,7 @@ use bytes::Bytes;
 use stoker_core::admission::{self, Depth, FreeDisk};
 use stoker_core::fleet::{Fleet, Model};
 use stoker_core::ids::{JobId, TenantName};
-use stoker_core::request::{JobRequest, Task};
+use stoker_core::request::JobRequest;
 use stoker_core::time::Timestamp;
 use stoker_proto::convert::{self, MAX_JOBS_PER_BATCH};
 use stoker_proto::status::{self, FieldViolation, MAX_VIOLATIONS};
@@ -215,18 +215,10 @@ fn wrong_task(request: &JobRequest<Bytes>, model: &Model, path: &str) -> FieldVi
         "the model `{}` does {}: give it `input.{}`, not `input.{}`, or choose another model",
         request.model,
         model.task.name(),
-        input_field(model.task),
-        input_field(request.task)
+        convert::input_field(model.task),
+        convert::input_field(request.task)
     );
     FieldViolation::new(format!("{path}.input"), problem)
-}
-
-/// The field of `JobInput` that fits a task.
-const fn input_field(task: Task) -> &'static str {
-    match task {
-        Task::TextEmbedding => "text_embedding",
-        Task::Echo => "echo",
-    }
 }
 
 /// Some of the names, in their order.
@@ -257,16 +249,17 @@ fn new_job(checked: Checked, caller: &Caller, now: Timestamp) -> NewJob {
 
 #[cfg(test)]
 mod tests {
+    use stoker_core::request::Task;
+
     use super::*;
     use crate::testing::fleet;
 
     fn echo(model: &str, class: &str, texts: &[&str]) -> v1::JobSpec {
         let texts = texts.iter().map(ToString::to_string).collect();
-        let task = v1::job_input::Task::Echo(v1::EchoInput { texts });
         v1::JobSpec {
             model: model.to_owned(),
             class: class.to_owned(),
-            input: Some(v1::JobInput { task: Some(task) }),
+            input: Some(convert::input_of(Task::Echo, texts)),
             ..v1::JobSpec::default()
         }
     }

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::input::input_of;
 use super::*;
 
 fn limits() -> Limits {
@@ -17,9 +18,12 @@ fn limits() -> Limits {
 
 /// The good spec with other texts.
 fn asking(texts: &[&str]) -> v1::JobSpec {
+    asking_for(Task::TextEmbedding, texts)
+}
+
+fn asking_for(task: Task, texts: &[&str]) -> v1::JobSpec {
     let texts = texts.iter().map(|text| (*text).to_owned()).collect();
-    let task = Some(WireTask::TextEmbedding(v1::TextEmbeddingInput { texts }));
-    v1::JobSpec { input: Some(v1::JobInput { task }), ..good() }
+    v1::JobSpec { input: Some(input_of(task, texts)), ..good() }
 }
 
 fn spec() -> v1::JobSpec {
@@ -77,6 +81,7 @@ fn each_bad_field_is_named() {
     let deadline = |seconds, nanos| Some(well_known::Duration { seconds, nanos });
     let labels = |key: &str, value: &str| Labels::from([(key.to_owned(), value.to_owned())]);
     let many: Labels = (0..17).map(|n| (n.to_string(), String::new())).collect();
+    let classifying = |texts: &[&str]| asking_for(Task::TextClassification, texts);
     let empty_task = Some(v1::JobInput { task: None });
     for (bad, field) in [
         (v1::JobSpec { model: String::new(), ..spec() }, "job.model"),
@@ -89,6 +94,9 @@ fn each_bad_field_is_named() {
         (asking(&["a", ""]), "job.input.text_embedding.texts[1]"),
         (asking(&[" \n\t"]), "job.input.text_embedding.texts[0]"),
         (asking(&[&wide]), "job.input.text_embedding.texts[0]"),
+        (classifying(&[]), "job.input.text_classification.texts"),
+        (classifying(&["a", " "]), "job.input.text_classification.texts[1]"),
+        (classifying(&["a", &wide]), "job.input.text_classification.texts[1]"),
         (v1::JobSpec { idempotency_key: "k".repeat(256), ..spec() }, "job.idempotency_key"),
         (v1::JobSpec { idempotency_key: "a\u{0}".into(), ..spec() }, "job.idempotency_key"),
         (v1::JobSpec { deadline_after: negative, ..spec() }, "job.deadline_after"),
@@ -132,9 +140,7 @@ fn the_whole_input_has_a_limit_too() {
 
 #[test]
 fn echo_takes_empty_texts() {
-    let echo = v1::EchoInput { texts: vec![String::new()] };
-    let input = Some(v1::JobInput { task: Some(WireTask::Echo(echo)) });
-    let request = job_request(v1::JobSpec { input, ..spec() }, &limits(), "job").unwrap();
+    let request = job_request(asking_for(Task::Echo, &[""]), &limits(), "job").unwrap();
     assert_eq!((request.task, request.items), (Task::Echo, 1));
 }
 
@@ -191,9 +197,7 @@ proptest! {
         let spec = v1::JobSpec {
             model,
             class,
-            input: Some(v1::JobInput {
-                task: Some(WireTask::TextEmbedding(v1::TextEmbeddingInput { texts })),
-            }),
+            input: Some(input_of(Task::TextEmbedding, texts)),
             idempotency_key: key,
             deadline_after: deadline.map(|(seconds, nanos)| well_known::Duration { seconds, nanos }),
             labels,

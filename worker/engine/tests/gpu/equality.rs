@@ -1,10 +1,10 @@
 //! The same numbers as on the CPU, within what each precision promises.
 
-use stoker_engine::{EngineDevice, Precision};
+use stoker_engine::{EncoderTask, EngineDevice, LoadOptions, Precision, TextEncoder};
 use stoker_engine_api::Engine as _;
 
 use crate::model::{self, PLAIN, Shape, Size};
-use crate::{GPU, corpus, embed, load, minilm};
+use crate::{GPU, corpus, embed, in_repository, load, minilm, options};
 
 const PRECISIONS: [Precision; 4] =
     [Precision::F32, Precision::Tf32, Precision::F16, Precision::Bf16];
@@ -86,6 +86,26 @@ fn first_token_pooling_without_scaling_equals_the_cpu_s() {
     });
     let found = agreement(&expected, &found).largest_difference;
     assert!(found < 1e-4, "{found:e}");
+}
+
+/// Each has another family's names and positions, and another kind of labels.
+#[test]
+fn scores_of_every_family_equal_the_cpu_s() {
+    let texts: Vec<String> = corpus(60).into_iter().chain([String::new()]).collect();
+    let models = in_repository("STOKER_TEST_TINY_MODELS", "worker/engine/golden/tiny");
+    for name in ["bert", "distilbert", "roberta", "xlm-roberta"] {
+        let scores = |device, precision| {
+            let embedding = options(&models.join(name), device, precision);
+            let options = LoadOptions { task: EncoderTask::Classification, ..embedding };
+            embed(&TextEncoder::load(&options).unwrap(), &texts)
+        };
+        let expected = scores(EngineDevice::Cpu, Precision::F32);
+        for precision in PRECISIONS {
+            let found = agreement(&expected, &scores(GPU, precision)).largest_difference;
+            eprintln!("gpu: scores of {name} {precision}: {found:.1e}");
+            assert!(found <= precision.tolerance(), "{name} {precision}: {found:e}");
+        }
+    }
 }
 
 #[test]

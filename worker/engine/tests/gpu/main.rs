@@ -15,7 +15,7 @@ mod speed;
 use std::env;
 use std::path::{Path, PathBuf};
 
-use stoker_engine::{EngineDevice, LoadError, LoadOptions, Precision, TextEmbedder};
+use stoker_engine::{EncoderTask, EngineDevice, LoadError, LoadOptions, Precision, TextEncoder};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput};
 
 const GPU: EngineDevice = EngineDevice::Cuda(0);
@@ -43,8 +43,13 @@ fn load(
     directory: &Path,
     device: EngineDevice,
     precision: Precision,
-) -> Result<TextEmbedder, LoadError> {
-    TextEmbedder::load(&LoadOptions {
+) -> Result<TextEncoder, LoadError> {
+    TextEncoder::load(&options(directory, device, precision))
+}
+
+fn options(directory: &Path, device: EngineDevice, precision: Precision) -> LoadOptions {
+    LoadOptions {
+        task: EncoderTask::Embedding,
         model: "tested".to_owned(),
         directory: directory.to_owned(),
         digest: None,
@@ -52,11 +57,11 @@ fn load(
         precision,
         lanes: None,
         max_batch_tokens: None,
-    })
+    }
 }
 
-/// Vectors of texts, in batches as large as the engine's budget says, in the texts' order.
-fn embed(engine: &TextEmbedder, texts: &[String]) -> Vec<Vec<f32>> {
+/// Vectors or scores of texts, in batches as large as the engine's budget says, in the texts' order.
+fn embed(engine: &TextEncoder, texts: &[String]) -> Vec<Vec<f32>> {
     use stoker_engine_api::Prepared as _;
     let budget = engine.info().max_batch_tokens;
     let prepared: Vec<_> =
@@ -80,6 +85,7 @@ fn embed(engine: &TextEmbedder, texts: &[String]) -> Vec<Vec<f32>> {
 fn vector(output: ItemOutput) -> Vec<f32> {
     match output {
         ItemOutput::Embedding(vector) => vector,
-        ItemOutput::Text(_) => panic!("not an embedding"),
+        ItemOutput::Scores(scores) => scores.scores,
+        ItemOutput::Text(_) => panic!("a text"),
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use stoker_engine::{EngineDevice, Precision, TextEmbedder};
+use stoker_engine::{EngineDevice, Precision, TextEncoder};
 
 use crate::process::EngineProcess;
 use crate::{GPU, corpus, embed, load, minilm};
 
 /// Sentences per second, the best of three passes.
-fn rate(engine: &TextEmbedder, texts: &[String]) -> f64 {
+fn rate(engine: &TextEncoder, texts: &[String]) -> f64 {
     let pass = || {
         let start = Instant::now();
         assert_eq!(embed(engine, texts).len(), texts.len());

@@ -9,7 +9,7 @@ use stoker_engine_api::ItemError;
 
 use super::{load, model, options, text};
 use crate::model::{PLAIN, TINY, Tensors, random_tensors};
-use stoker_engine::TextEmbedder;
+use stoker_engine::TextEncoder;
 use stoker_engine_api::Engine as _;
 
 /// Loads a model after `break_it`, and checks that the refusal names `file` and says `what`.
@@ -169,10 +169,10 @@ fn digest_is_checked_on_the_bytes_that_are_loaded() {
     let mut options = options(folder.path());
     for digest in [format!("sha256:{good}"), good.to_uppercase()] {
         options.digest = Some(digest);
-        TextEmbedder::load(&options).unwrap();
+        TextEncoder::load(&options).unwrap();
     }
     options.digest = Some(format!("sha256:{}", "0".repeat(64)));
-    let error = TextEmbedder::load(&options).err().unwrap();
+    let error = TextEncoder::load(&options).err().unwrap();
     assert!(error.to_string().contains(&good), "{error}");
     assert!(error.remedy().contains("digest"), "{}", error.remedy());
 }

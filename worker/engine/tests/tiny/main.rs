@@ -10,11 +10,12 @@ use std::path::Path;
 use model::{PLAIN, Shape, random_tensors};
 use reference::Reference;
 use safetensors::Dtype;
-use stoker_engine::{EngineDevice, LoadError, LoadOptions, Precision, TextEmbedder};
+use stoker_engine::{EncoderTask, EngineDevice, LoadError, LoadOptions, Precision, TextEncoder};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _};
 
 fn options(directory: &Path) -> LoadOptions {
     LoadOptions {
+        task: EncoderTask::Embedding,
         model: "tiny".to_owned(),
         directory: directory.to_owned(),
         digest: None,
@@ -25,20 +26,20 @@ fn options(directory: &Path) -> LoadOptions {
     }
 }
 
-fn load(directory: &Path) -> Result<TextEmbedder, LoadError> {
-    TextEmbedder::load(&options(directory))
+fn load(directory: &Path) -> Result<TextEncoder, LoadError> {
+    TextEncoder::load(&options(directory))
 }
 
 fn text(text: &str) -> ItemInput {
     ItemInput::Text(text.to_owned())
 }
 
-fn run(engine: &TextEmbedder, texts: &[&str]) -> Vec<Vec<f32>> {
+fn run(engine: &TextEncoder, texts: &[&str]) -> Vec<Vec<f32>> {
     let prepared: Vec<_> = texts.iter().map(|one| engine.prepare(text(one)).unwrap()).collect();
     let outputs = engine.run(&prepared.iter().collect::<Vec<_>>()).unwrap();
     let vector = |output| match output {
         ItemOutput::Embedding(vector) => vector,
-        ItemOutput::Text(_) => panic!("not an embedding"),
+        other => panic!("not an embedding but {}", other.kind()),
     };
     outputs.into_iter().map(vector).collect()
 }

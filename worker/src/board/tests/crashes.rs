@@ -77,7 +77,7 @@ impl Fleet {
     fn crash(&mut self) {
         let ended = self.board.engine_lost("died", "ENGINE_CRASHED", Blame::Open);
         self.engine = Engine::default();
-        self.board.engine_ready(self.capacity);
+        self.board.engine_ready(self.capacity, None);
         self.end(ended);
     }
 

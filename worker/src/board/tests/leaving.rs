@@ -91,7 +91,7 @@ fn an_estimate_needs_an_engine_and_a_measurement() {
     let mut board = Board::new();
     assert!(board.admit(job(1, &["a"; 100])).is_none());
     assert!(board.too_long_for(Duration::ZERO).is_empty(), "no engine");
-    board.engine_ready(capacity(1, 10));
+    board.engine_ready(capacity(1, 10), None);
     assert!(board.too_long_for(Duration::ZERO).is_empty(), "nothing measured");
     let mut engine = Engine::default();
     engine.take(board.advance(at(NOW)));

@@ -84,7 +84,7 @@ proptest! {
                 Step_::Crash => {
                     world.end(board.engine_lost("died", "ENGINE_CRASHED", Blame::Open));
                     engine = Engine::default();
-                    board.engine_ready(capacity(2, 8));
+                    board.engine_ready(capacity(2, 8), None);
                 }
                 Step_::Remove(nth) => {
                     let key = board.keys().nth(nth);

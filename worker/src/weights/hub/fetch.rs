@@ -14,12 +14,13 @@ use super::{
     Downloaded, FIRST_PAUSE, Hub, HubError, log_downloaded, log_offline, log_started, log_waiting,
     repo,
 };
-use crate::weights::{MODULES, OPTIONAL, PICKLED, REQUIRED, WEIGHTS, WEIGHTS_INDEX, modules};
+use crate::weights::{Layout, MODULES, OPTIONAL, PICKLED, WEIGHTS, WEIGHTS_INDEX, modules};
 
 pub(super) struct Fetch {
     pub(super) hub: Hub,
     pub(super) repository: String,
     pub(super) revision: String,
+    pub(super) layout: Layout,
     /// Bytes so far, and a sign of life.
     pub(super) arrived: Arc<AtomicU64>,
 }
@@ -49,7 +50,7 @@ impl Fetch {
 
     fn download(&self, api: &Api, info: &RepoInfo) -> Result<Downloaded, HubError> {
         let names: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
-        let small = wanted(&names)?;
+        let small = wanted(&names, self.layout)?;
         let _turn = self.wait_for_turn()?;
         log_started(&self.repository, &info.sha);
         // By commit, so that all files are of one revision even when it moves meanwhile.
@@ -63,7 +64,7 @@ impl Fetch {
             get(name)?;
         }
         // The weights last: what the small files rule out costs little.
-        for file in module_files(&self.snapshot(&info.sha))? {
+        for file in module_files(&self.snapshot(&info.sha), self.layout)? {
             if names.contains(&file.name.as_str()) {
                 get(&file.name)?;
             } else if file.required {
@@ -179,9 +180,10 @@ impl Fetch {
         let commit = fs::read_to_string(reference).unwrap_or_else(|_| self.revision.clone());
         let found = self.downloaded(commit.trim());
         let has = |name: &str| found.directory.join(name).exists();
-        let modules = module_files(&found.directory)
+        let modules = module_files(&found.directory, self.layout)
             .is_ok_and(|files| files.iter().all(|file| !file.required || has(&file.name)));
-        (modules && has(WEIGHTS) && REQUIRED.iter().all(|name| has(name))).then_some(found)
+        let required = self.layout.required();
+        (modules && has(WEIGHTS) && required.iter().all(|name| has(name))).then_some(found)
     }
 
     fn downloaded(&self, commit: &str) -> Downloaded {
@@ -204,7 +206,7 @@ impl Fetch {
 }
 
 /// Which of a repository's files to fetch before the weights: those that describe the model.
-fn wanted<'a>(names: &[&'a str]) -> Result<Vec<&'a str>, HubError> {
+fn wanted<'a>(names: &[&'a str], layout: Layout) -> Result<Vec<&'a str>, HubError> {
     let find = |wanted: &str| names.iter().copied().find(|name| *name == wanted);
     if find(WEIGHTS).is_none() {
         let is_pickled = |name: &&&str| {
@@ -218,15 +220,19 @@ fn wanted<'a>(names: &[&'a str]) -> Result<Vec<&'a str>, HubError> {
         });
     }
     let mut small: Vec<&str> = OPTIONAL.iter().filter_map(|name| find(name)).collect();
-    for name in REQUIRED {
-        let file = find(name).ok_or_else(|| HubError::FileMissing { file: name.to_owned() })?;
+    for name in layout.required() {
+        let missing = || HubError::FileMissing { file: (*name).to_owned() };
+        let file = find(name).ok_or_else(missing)?;
         small.push(file);
     }
     Ok(small)
 }
 
 /// What the modules of a model in this directory need besides.
-fn module_files(directory: &Path) -> Result<Vec<modules::ModuleFile>, HubError> {
+fn module_files(directory: &Path, layout: Layout) -> Result<Vec<modules::ModuleFile>, HubError> {
+    if !layout.has_modules() {
+        return Ok(Vec::new());
+    }
     let invalid = |reason| HubError::Invalid { file: MODULES.to_owned(), reason };
     let json = fs::read(directory.join(MODULES)).map_err(|error| invalid(error.to_string()))?;
     modules::files(&json).map_err(invalid)

@@ -170,7 +170,7 @@ const ALL: [&str; 11] = [
 ];
 
 async fn get(hub: &Hub) -> Result<Downloaded, WeightsError> {
-    hub.get(REPOSITORY, "main").await
+    hub.get(REPOSITORY, "main", Layout::SentenceTransformers).await
 }
 
 fn reason(error: &WeightsError) -> &HubError {
@@ -341,6 +341,18 @@ async fn what_the_engine_would_refuse_is_refused_before_the_weights_are_fetched(
     let home = tempfile::tempdir().unwrap();
     let error = get(&server.hub(&home)).await.unwrap_err();
     assert!(matches!(reason(&error), HubError::Invalid { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_model_for_other_tasks_than_embedding_needs_no_modules() {
+    let bare = ["config.json", "tokenizer.json", WEIGHTS];
+    let server = FakeHub::start(&bare);
+    let home = tempfile::tempdir().unwrap();
+    let get = async || server.hub(&home).get(REPOSITORY, "main", Layout::Transformers).await;
+    let found = get().await.unwrap();
+    assert!(bare.iter().all(|name| found.directory.join(name).exists()));
+    server.served().status = Some(503);
+    assert_eq!(get().await.unwrap().directory, found.directory, "the copy is complete");
 }
 
 #[tokio::test]

@@ -3,10 +3,9 @@
 use candle_core::Device;
 use stoker_engine_api::EngineError;
 
-use super::{TextEmbedder, vectors};
-use crate::bert::PackedBert;
+use super::{Network, Target, TextEncoder};
 use crate::config::ModelConfig;
-use crate::weights::Weights;
+use crate::weights::WeightsFile;
 use crate::{LoadError, Precision};
 
 const SENTENCE: &str = "The canary sings as long as the air in the mine is good.";
@@ -18,39 +17,46 @@ const NEIGHBORS: [&str; 2] = [
      without looking back, to the shaft that leads up into the light.",
 ];
 
-/// Largest difference of one number between two runs: an item's vector does not depend on its
+/// Largest difference of one number between two runs: an item's output does not depend on its
 /// neighbors beyond rounding.
 const TOLERANCE: f32 = 1e-5;
 
 /// Tokens of the text with a known answer: more than one tile of any kernel.
 const KNOWN_TOKENS: usize = 40;
 
+/// A text and what the network says of it.
+pub(super) struct Known {
+    text: Vec<u32>,
+    answer: Vec<f32>,
+}
+
 /// A text that needs no tokenizer: tokens from all over the vocabulary.
 fn known_text(config: &ModelConfig) -> Vec<u32> {
-    let vocabulary = u32::try_from(config.bert.vocab_size).unwrap_or(u32::MAX);
+    let vocabulary = u32::try_from(config.encoder.vocabulary).unwrap_or(u32::MAX);
     let length = KNOWN_TOKENS.min(config.max_tokens);
     (1u32..).map(|place| place.wrapping_mul(2_654_435_761) % vocabulary).take(length).collect()
 }
 
-/// The vector of the known text, computed on the CPU from the same weights.
+/// The answer to the known text, computed on the CPU from the same weights.
 ///
 /// # Errors
 /// When the weights do not fit the configuration.
-pub(super) fn known_answer(
-    weights: &Weights<'_>,
-    config: &ModelConfig,
-) -> Result<Vec<f32>, LoadError> {
-    let network = PackedBert::load(weights, &config.bert, &Device::Cpu, Precision::F32)?;
-    let answers = vectors(&network, config, &[&known_text(config)]);
+pub(super) fn known_answer(file: &WeightsFile, config: &ModelConfig) -> Result<Known, LoadError> {
+    let target = Target { device: &Device::Cpu, precision: Precision::F32 };
+    let network = Network::load(file, config, target)?;
+    let text = known_text(config);
+    let answers = network.numbers(&[&text]);
     let answers = answers.map_err(|error| failed(&crate::device::classify(&error)))?;
-    answers.into_iter().next().ok_or_else(|| wrong("the CPU gives no answer".to_owned()))
+    let answer = answers.into_iter().next();
+    let answer = answer.ok_or_else(|| wrong("the CPU gives no answer".to_owned()))?;
+    Ok(Known { text, answer })
 }
 
-/// Embeds a sentence alone, again, and among others, and compares the vector of another text with
-/// the one that is known, if one is.
+/// Runs a sentence alone, again, and among others, and compares the answer to another text with the
+/// one that is known, if one is.
 pub(super) fn try_engine(
-    engine: &TextEmbedder,
-    known: Option<&[f32]>,
+    engine: &TextEncoder,
+    known: Option<&Known>,
     precision: Precision,
 ) -> Result<(), LoadError> {
     let ids = |text: &str| {
@@ -59,14 +65,16 @@ pub(super) fn try_engine(
     };
     let sentence = ids(SENTENCE)?;
     let [short, long] = [ids(NEIGHBORS[0])?, ids(NEIGHBORS[1])?];
-    let embed = |texts: &[&[u32]]| engine.embed(texts).map_err(|error| failed(&error));
-    let alone = embed(&[&sentence.0])?;
-    let again = embed(&[&sentence.0])?;
-    let batch = embed(&[&long.0, &sentence.0, &short.0])?;
+    let run = |texts: &[&[u32]]| engine.numbers(texts).map_err(|error| failed(&error));
+    let alone = run(&[&sentence.ids])?;
+    let again = run(&[&sentence.ids])?;
+    let batch = run(&[&long.ids, &sentence.ids, &short.ids])?;
     let ([alone], [again], [_, among, _]) = (&alone[..], &again[..], &batch[..]) else {
         return Err(wrong("the number of outputs is wrong".to_owned()));
     };
-    check_length(engine, alone)?;
+    if let Some(what) = engine.network.head.problem(alone) {
+        return Err(wrong(what));
+    }
     // On a GPU, batches of other sizes are other kernels, which round in another order.
     let among_others = if known.is_some() { precision.tolerance() } else { TOLERANCE };
     for (other, tolerance, when) in
@@ -74,15 +82,15 @@ pub(super) fn try_engine(
     {
         let largest = difference(alone, other);
         if largest > tolerance {
-            let what = format!("a sentence's embedding changes by {largest:e} when it is {when}");
+            let what = format!("a sentence's output changes by {largest:e} when it is {when}");
             return Err(wrong(what));
         }
     }
     let Some(known) = known else { return Ok(()) };
-    let answers = embed(&[&known_text(&engine.config)])?;
-    let largest = answers.first().map_or(f32::INFINITY, |answer| difference(known, answer));
+    let answers = run(&[&known.text])?;
+    let largest = answers.first().map_or(f32::INFINITY, |found| difference(&known.answer, found));
     if largest > precision.tolerance() {
-        let what = format!("a known embedding is off by {largest:e}");
+        let what = format!("a known output is off by {largest:e}");
         return Err(wrong(what));
     }
     Ok(())
@@ -102,18 +110,9 @@ fn difference(expected: &[f32], found: &[f32]) -> f32 {
     largest / scale
 }
 
-fn check_length(engine: &TextEmbedder, vector: &[f32]) -> Result<(), LoadError> {
-    let norm = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
-    let good = if engine.config.normalize { (norm - 1.0).abs() < 1e-3 } else { norm > 0.0 };
-    if good {
-        return Ok(());
-    }
-    Err(wrong(format!("a sentence's embedding has the length {norm}")))
-}
-
 /// On a device with memory of its own: runs the largest batch, and halves it until it fits, so that a
 /// lack of memory shows now.
-pub(super) fn fit_budget(engine: &mut TextEmbedder) -> Result<(), LoadError> {
+pub(super) fn fit_budget(engine: &mut TextEncoder) -> Result<(), LoadError> {
     if engine.info.device == "cpu" {
         return Ok(());
     }
@@ -131,11 +130,11 @@ pub(super) fn fit_budget(engine: &mut TextEmbedder) -> Result<(), LoadError> {
     }
 }
 
-fn largest_batch(engine: &TextEmbedder) -> Result<(), EngineError> {
-    let longest = vec![0; engine.config.max_tokens];
+fn largest_batch(engine: &TextEncoder) -> Result<(), EngineError> {
+    let longest = vec![0; usize::try_from(engine.info.max_tokens).unwrap_or(1)];
     let budget = usize::try_from(engine.info.max_batch_tokens).unwrap_or(usize::MAX);
     let texts = vec![longest.as_slice(); (budget / longest.len()).max(1)];
-    engine.embed(&texts).map(drop)
+    engine.numbers(&texts).map(drop)
 }
 
 fn failed(error: &EngineError) -> LoadError {

@@ -1,4 +1,4 @@
-//! Text embedding as an engine.
+//! An encoder of texts as an engine: embedding and classification.
 
 mod canary;
 
@@ -12,14 +12,14 @@ use std::time::Instant;
 use candle_core::Device;
 use stoker_engine_api::{
     Engine, EngineError, EngineInfo, ItemError, ItemInput, ItemOutput, LoadSeconds, Prepared as _,
-    TaskKind,
 };
 
-use crate::bert::PackedBert;
-use crate::config::ModelConfig;
+use crate::config::{EncoderTask, HeadConfig, ModelConfig};
 use crate::device::{self, classify};
-use crate::pooling::normalize;
-use crate::tokens::{SentenceTokenizer, Tokens};
+use crate::encoder::PackedEncoder;
+use crate::head::Head;
+use crate::source::Source;
+use crate::tokens::{TextTokenizer, Tokens};
 use crate::weights::WeightsFile;
 use crate::{EngineDevice, LoadError, Precision};
 
@@ -30,6 +30,7 @@ const CPU_TILE_TOKENS: usize = 512;
 /// What to load and how to run it.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
+    pub task: EncoderTask,
     /// The model's name in the registry.
     pub model: String,
     /// The model's folder.
@@ -45,23 +46,22 @@ pub struct LoadOptions {
     pub max_batch_tokens: Option<NonZeroU32>,
 }
 
-/// A loaded embedding model.
-pub struct TextEmbedder {
+/// A loaded model.
+pub struct TextEncoder {
     info: EngineInfo,
-    tokenizer: SentenceTokenizer,
-    network: PackedBert,
-    config: ModelConfig,
+    tokenizer: TextTokenizer,
+    network: Network,
     /// Tokens of one forward pass.
     tile_tokens: usize,
 }
 
-impl fmt::Debug for TextEmbedder {
+impl fmt::Debug for TextEncoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TextEmbedder").field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("TextEncoder").field("info", &self.info).finish_non_exhaustive()
     }
 }
 
-impl TextEmbedder {
+impl TextEncoder {
     /// Loads, verifies, warms up and tries a model.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl TextEmbedder {
     pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
         let start = Instant::now();
         let mut load = LoadSeconds::default();
-        let config = ModelConfig::read(&options.directory)?;
+        let config = ModelConfig::read(&options.directory, options.task)?;
         let device = options.device.open()?;
         let precision = device::apply(options.precision, &device);
         let target = Target { device: &device, precision };
@@ -79,8 +79,9 @@ impl TextEmbedder {
         let max_tokens = u32::try_from(config.max_tokens).unwrap_or(u32::MAX);
         let info = EngineInfo {
             model: options.model.clone(),
-            task: TaskKind::TextEmbedding,
-            output_dimensions: u32::try_from(config.bert.hidden_size).ok(),
+            task: options.task.kind(),
+            output_dimensions: output_dimensions(&config),
+            labels: loaded.network.head.labels().cloned(),
             max_tokens,
             max_batch_tokens: max_batch_tokens.max(max_tokens),
             weights_bytes: u64::try_from(loaded.network.bytes()).unwrap_or(u64::MAX),
@@ -91,9 +92,9 @@ impl TextEmbedder {
         };
         let tile_tokens = if device.is_cpu() { CPU_TILE_TOKENS } else { usize::MAX };
         let Loaded { tokenizer, network, known, .. } = loaded;
-        let mut engine = Self { info, tokenizer, network, config, tile_tokens };
+        let mut engine = Self { info, tokenizer, network, tile_tokens };
         timed(&mut load.warm_up, || {
-            canary::try_engine(&engine, known.as_deref(), precision)?;
+            canary::try_engine(&engine, known.as_ref(), precision)?;
             canary::fit_budget(&mut engine)
         })?;
         load.elapsed = start.elapsed().as_secs_f64();
@@ -101,37 +102,18 @@ impl TextEmbedder {
         Ok(engine)
     }
 
-    /// Vectors of texts given as token ids.
-    fn embed(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let vectors = vectors(&self.network, &self.config, texts);
-        let vectors = vectors.map_err(|error| classify(&error))?;
-        for vector in &vectors {
-            if !vector.iter().all(|number| number.is_finite()) {
-                let message = "an embedding holds numbers that are not finite".to_owned();
-                return Err(EngineError::Internal { message });
-            }
+    /// What the network says of texts given as token ids.
+    fn numbers(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, EngineError> {
+        let numbers = self.network.numbers(texts).map_err(|error| classify(&error))?;
+        if numbers.iter().flatten().all(|number| number.is_finite()) {
+            return Ok(numbers);
         }
-        Ok(vectors)
+        let message = "an output holds numbers that are not finite".to_owned();
+        Err(EngineError::Internal { message })
     }
 }
 
-/// What a network says of texts, pooled, and scaled if the model says so.
-fn vectors(
-    network: &PackedBert,
-    config: &ModelConfig,
-    texts: &[&[u32]],
-) -> candle_core::Result<Vec<Vec<f32>>> {
-    let places = network.texts(texts)?;
-    let mut vectors = config.pooling.apply(&network.forward(texts, &places)?, &places)?;
-    if config.normalize {
-        for vector in &mut vectors {
-            normalize(vector);
-        }
-    }
-    Ok(vectors)
-}
-
-impl Engine for TextEmbedder {
+impl Engine for TextEncoder {
     type Prepared = Tokens;
 
     fn info(&self) -> &EngineInfo {
@@ -148,8 +130,9 @@ impl Engine for TextEmbedder {
         let mut rest = items;
         while !rest.is_empty() {
             let (tile, after) = rest.split_at(tile_length(rest, self.tile_tokens));
-            let texts: Vec<&[u32]> = tile.iter().map(|item| item.0.as_slice()).collect();
-            outputs.extend(self.embed(&texts)?.into_iter().map(ItemOutput::Embedding));
+            let texts: Vec<&[u32]> = tile.iter().map(|item| item.ids.as_slice()).collect();
+            let numbers = self.numbers(&texts)?.into_iter().zip(tile);
+            outputs.extend(numbers.map(|(numbers, text)| self.network.head.output(numbers, text)));
             rest = after;
         }
         Ok(outputs)
@@ -169,13 +152,50 @@ fn tile_length(items: &[&Tokens], tile_tokens: usize) -> usize {
 /// The parts of a model that are loaded side by side.
 struct Loaded {
     sha256: String,
-    tokenizer: SentenceTokenizer,
-    network: PackedBert,
-    /// The canary's answer by a network on the CPU; none where the engine's own is one.
-    known: Option<Vec<f32>>,
+    tokenizer: TextTokenizer,
+    network: Network,
+    /// An answer by a network on the CPU; none where the engine's own is one.
+    known: Option<canary::Known>,
 }
 
-/// Where a network is to run.
+/// All that has weights.
+struct Network {
+    encoder: PackedEncoder,
+    head: Head,
+}
+
+impl Network {
+    /// # Errors
+    /// When the weights do not fit the configuration or the target.
+    fn load(
+        file: &WeightsFile,
+        config: &ModelConfig,
+        target: Target<'_>,
+    ) -> Result<Self, LoadError> {
+        let Target { device, precision } = target;
+        let weights = file.tensors()?;
+        // Models saved with a task's head on top carry the network's name in front.
+        let prefix = config.encoder.family.prefix();
+        let named = weights.has(&format!("{prefix}embeddings.word_embeddings.weight"));
+        let top = Source { weights: &weights, prefix: "", device, precision };
+        let network = Source { prefix: if named { prefix } else { "" }, ..top };
+        let head = Head::load(&network, &top, &config.encoder, &config.head)?;
+        Ok(Self { encoder: PackedEncoder::load(&network, &config.encoder)?, head })
+    }
+
+    /// Memory that all tensors take together.
+    fn bytes(&self) -> usize {
+        self.encoder.bytes() + self.head.bytes()
+    }
+
+    /// What the head makes of each text.
+    fn numbers(&self, texts: &[&[u32]]) -> candle_core::Result<Vec<Vec<f32>>> {
+        let places = self.encoder.texts(texts)?;
+        self.head.numbers(&self.encoder.forward(texts, &places)?, &places)
+    }
+}
+
+/// Where a network is to run. On a CPU the precision must be f32.
 #[derive(Clone, Copy)]
 struct Target<'a> {
     device: &'a Device,
@@ -193,17 +213,14 @@ fn load_parts(
     let LoadSeconds { read, digest, build, tokenizer, .. } = load;
     let directory = &options.directory;
     thread::scope(|scope| {
-        let tokens =
-            scope.spawn(|| timed(tokenizer, || SentenceTokenizer::load(directory, config)));
+        let tokens = scope.spawn(|| timed(tokenizer, || TextTokenizer::load(directory, config)));
         let file = timed(read, || WeightsFile::read(directory))?;
         let file = &file;
         thread::scope(|scope| {
             let sha256 = scope.spawn(|| file.sha256());
             let known = (!target.device.is_cpu())
-                .then(|| scope.spawn(|| canary::known_answer(&file.tensors()?, config)));
-            let network = timed(build, || {
-                PackedBert::load(&file.tensors()?, &config.bert, target.device, target.precision)
-            })?;
+                .then(|| scope.spawn(|| canary::known_answer(file, config)));
+            let network = timed(build, || Network::load(file, config, target))?;
             let known = known.map(joined).transpose()?;
             let sha256 = timed(digest, || joined(sha256));
             if let Some(expected) = &options.digest {
@@ -212,6 +229,13 @@ fn load_parts(
             Ok(Loaded { sha256, tokenizer: joined(tokens)?, network, known })
         })
     })
+}
+
+fn output_dimensions(config: &ModelConfig) -> Option<u32> {
+    match config.head {
+        HeadConfig::Vector { .. } => u32::try_from(config.encoder.hidden).ok(),
+        HeadConfig::Scores(_) => None,
+    }
 }
 
 /// What a thread made; its panic goes on here.
