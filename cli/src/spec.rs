@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use stoker_core::request;
+use stoker_proto::v1::job_input::Task as WireTask;
 use stoker_proto::{convert, v1};
 
 use crate::input::{Group, Input};
@@ -54,6 +55,8 @@ impl ValueEnum for Task {
 pub(crate) struct Template {
     pub(crate) model: String,
     pub(crate) task: Task,
+    /// The model's prompt for embeddings; empty for its default.
+    pub(crate) prompt: String,
     pub(crate) class: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) deadline: Option<Duration>,
@@ -91,12 +94,16 @@ fn parts(group: Group, split: usize) -> Vec<Group> {
 }
 
 fn job(template: &Template, group: Group) -> v1::JobSpec {
+    let mut input = convert::input_of(template.task.0, group.texts);
+    if let Some(WireTask::TextEmbedding(input)) = &mut input.task {
+        input.prompt.clone_from(&template.prompt);
+    }
     let mut labels = template.labels.clone();
     labels.extend(group.labels);
     v1::JobSpec {
         model: template.model.clone(),
         class: template.class.clone().unwrap_or_default(),
-        input: Some(convert::input_of(template.task.0, group.texts)),
+        input: Some(input),
         idempotency_key: String::new(),
         deadline_after: template.deadline.map(duration_to_wire),
         labels,
@@ -148,6 +155,7 @@ mod tests {
         Template {
             model: "m".into(),
             task: Task(request::Task::Echo),
+            prompt: String::new(),
             class: None,
             labels: [("a".to_owned(), "1".to_owned())].into(),
             deadline: None,

@@ -20,6 +20,7 @@ mod plan;
 mod policy;
 mod pool;
 mod precision;
+pub mod prompts;
 mod provision;
 mod recall;
 mod report;

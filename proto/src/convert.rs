@@ -20,7 +20,7 @@ pub use enums::{
     state_kind, task, wire_failure_reason,
 };
 pub use id::{claim_id, job_id, job_ids, worker_id};
-pub use input::{input_field, input_of, input_texts, into_texts};
+pub use input::{input_field, input_of, input_prompt, input_texts, into_texts};
 pub use job::{attempt_record, job};
 pub use part::{
     DecodePartError, check_parts, decode_part, encode_part, next_item, numbers, output_problem,

@@ -72,14 +72,17 @@ pub struct Granted {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Work {
     pub task: TaskKind,
+    /// The model's prompt that is to stand before each input; empty for its default.
+    pub prompt: String,
     pub inputs: Vec<ItemInput>,
 }
 
 impl Work {
     fn of(input: v1::JobInput) -> Option<Self> {
+        let prompt = convert::input_prompt(&input).to_owned();
         let (task, texts) = convert::into_texts(input)?;
         let inputs = texts.into_iter().map(ItemInput::Text).collect();
-        Some(Self { task: task_kind(task), inputs })
+        Some(Self { task: task_kind(task), prompt, inputs })
     }
 }
 

@@ -63,6 +63,7 @@ pub async fn get(
             name: name.clone(),
             task: task_kind(model.task),
             max_batch_tokens: model.max_batch_tokens,
+            prompts: model.prompts.clone(),
         },
         engine: EngineSpec {
             model: name.clone(),
@@ -117,6 +118,9 @@ fn common(
             if let Machine::Gpu(_) = machine {
                 add("device", "cuda:0".to_owned());
                 add("precision", model.precision.name().to_owned());
+            }
+            if model.prompts.has_default() {
+                add("default-prompt", "given".to_owned());
             }
         }
     }

@@ -54,6 +54,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TASK")]
     task: Option<Task>,
 
+    /// For embeddings: the model's prompt to put before each text, such as query [default: the
+    /// model's default]
+    #[arg(long, value_name = "NAME")]
+    prompt: Option<String>,
+
     /// Latency class [default: the fleet's default class]
     #[arg(long, short, value_name = "NAME")]
     class: Option<String>,
@@ -98,6 +103,10 @@ fn parse_key(text: &str) -> Result<String, String> {
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let input = read(&source(&args)?)?;
     let task = task(&args, context).await?;
+    if args.prompt.is_some() && task.0 != request::Task::TextEmbedding {
+        let problem = format!("`--prompt` is for embeddings, not for {}", task.0.name());
+        return Err(Failure::usage(problem).hint("leave it out, or name another model"));
+    }
     let jobs = spec::jobs(&template(&args, task), input);
     let key = jobs.first().map(|job| job.idempotency_key.clone()).unwrap_or_default();
     let accepted = match submission::submit(&context.client, jobs).await {
@@ -168,6 +177,7 @@ fn template(args: &Args, task: Task) -> Template {
     Template {
         model: args.model.clone(),
         task,
+        prompt: args.prompt.clone().unwrap_or_default(),
         class: args.class.clone(),
         labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),
         deadline: args.deadline.map(HumanDuration::get),

@@ -85,6 +85,7 @@ impl Story {
         let template = Template {
             model: self.model.clone(),
             task: Task(request::Task::TextEmbedding),
+            prompt: String::new(),
             class: None,
             labels: [("demo".to_owned(), part.to_owned())].into(),
             deadline: None,

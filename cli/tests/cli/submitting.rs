@@ -105,6 +105,19 @@ async fn waiting_can_end_with_the_results() {
 }
 
 #[tokio::test]
+async fn a_prompt_is_for_embeddings() {
+    let fake = Fake::start(State::default()).await;
+    let submit = |model| ["submit", "--no-wait", "--prompt", "query", "-m", model, "a"];
+    stoker_at(&fake.url, &submit("mini")).await.expect(0);
+    let refused = stoker_at(&fake.url, &submit("echo")).await.expect(2);
+    assert!(refused.err.contains("`--prompt` is for embeddings, not for echo"));
+    fake.with(|state| {
+        let inputs = state.specs.iter().filter_map(|spec| spec.input.as_ref());
+        assert_eq!(inputs.map(convert::input_prompt).collect::<Vec<_>>(), ["query"]);
+    });
+}
+
+#[tokio::test]
 async fn the_fleet_says_what_a_model_does_and_an_argument_overrides_it() {
     use v1::job_input::Task;
     let fake = Fake::start(State::default()).await;

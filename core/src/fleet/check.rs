@@ -12,6 +12,7 @@ use crate::policy::{JobPolicy, LeasePolicy, RetryPolicy};
 use crate::request::Task;
 
 use super::precision::Precision;
+use super::prompts::Prompts;
 use super::spec::{FleetSpec, ModelSpec};
 
 pub use scaling::{Budget, Offering, Scaling};
@@ -56,6 +57,7 @@ pub struct Model {
     pub max_batch_tokens: Option<u32>,
     /// How exactly a GPU computes it.
     pub precision: Precision,
+    pub prompts: Prompts,
 }
 
 /// Where a model comes from.
@@ -209,10 +211,14 @@ impl Problems {
             if model.delay.is_some() && model.task != Task::Echo {
                 self.add(key("delay"), "is only for models of the task `echo`");
             }
-            if let (Some(pool), Ok(source), Ok(sha256)) = (pool, source, sha256) {
+            let prompts = prompts(model).map_err(|(field, message)| self.add(key(&field), message));
+            if let (Some(pool), Ok(source), Ok(sha256), Ok(prompts)) =
+                (pool, source, sha256, prompts)
+            {
                 let (task, max_batch_tokens) = (model.task, model.max_batch_tokens);
                 let precision = model.precision;
-                let model = Model { task, pool, source, sha256, max_batch_tokens, precision };
+                let model =
+                    Model { task, pool, source, sha256, max_batch_tokens, precision, prompts };
                 models.insert(name.clone(), model);
             }
         }
@@ -383,6 +389,21 @@ fn source(model: &ModelSpec) -> Result<Source, String> {
             _ => Err(format!("`{text}` is not a source: {FORMS}")),
         },
     }
+}
+
+/// The error has the field that it is about.
+fn prompts(model: &ModelSpec) -> Result<Prompts, (String, String)> {
+    let given = !model.prompts.is_empty() || model.default_prompt.is_some();
+    if given && model.task != Task::TextEmbedding {
+        let problem = "are only for models of the task `text-embedding`";
+        return Err(("prompts".to_owned(), problem.to_owned()));
+    }
+    let prompts = Prompts::new(model.prompts.clone(), model.default_prompt.clone());
+    prompts.map_err(|(name, problem)| {
+        let field =
+            name.map_or_else(|| "default-prompt".to_owned(), |name| format!("prompts.{name}"));
+        (field, problem)
+    })
 }
 
 fn hugging_face(text: &str) -> Option<Source> {

@@ -75,6 +75,11 @@ pub struct ModelSpec {
     /// How exactly a GPU computes it: `f32` unless something else is said.
     #[serde(default)]
     pub precision: Precision,
+    /// Only for `text-embedding`: texts that jobs can ask to have before their inputs, by name.
+    #[serde(default)]
+    pub prompts: BTreeMap<String, String>,
+    /// The prompt of jobs that ask for none. Left out: none.
+    pub default_prompt: Option<String>,
     /// Only for `echo`: how long it takes for an item.
     pub delay: Option<HumanDuration>,
 }

@@ -17,7 +17,9 @@ pub const fn input_field(task: Task) -> &'static str {
 /// The input of a job that does `task` with each of the texts.
 pub const fn input_of(task: Task, texts: Vec<String>) -> v1::JobInput {
     let task = match task {
-        Task::TextEmbedding => WireTask::TextEmbedding(v1::TextEmbeddingInput { texts }),
+        Task::TextEmbedding => {
+            WireTask::TextEmbedding(v1::TextEmbeddingInput { texts, prompt: String::new() })
+        }
         Task::TextClassification => {
             WireTask::TextClassification(v1::TextClassificationInput { texts })
         }
@@ -33,6 +35,14 @@ pub fn input_texts(input: &v1::JobInput) -> Option<(Task, &[String])> {
         WireTask::TextClassification(input) => (Task::TextClassification, &input.texts),
         WireTask::Echo(input) => (Task::Echo, &input.texts),
     })
+}
+
+/// The prompt that an input asks for; empty if it asks for none.
+pub fn input_prompt(input: &v1::JobInput) -> &str {
+    match &input.task {
+        Some(WireTask::TextEmbedding(input)) => &input.prompt,
+        Some(WireTask::TextClassification(_) | WireTask::Echo(_)) | None => "",
+    }
 }
 
 /// The same, taken apart.

@@ -58,7 +58,7 @@ pub async fn run(model: &Path, corpus: &Path, lanes: u32) -> anyhow::Result<Valu
 
 async fn submit(fleet: &Fleet, sentences: &[String]) -> anyhow::Result<Vec<String>> {
     let job = |texts: &[String]| {
-        let input = TextEmbeddingInput { texts: texts.to_vec() };
+        let input = TextEmbeddingInput { texts: texts.to_vec(), prompt: String::new() };
         let input = Some(JobInput { task: Some(Task::TextEmbedding(input)) });
         JobSpec { model: MODEL.to_owned(), input, ..JobSpec::default() }
     };

@@ -69,6 +69,17 @@ impl ItemInput {
         }
     }
 
+    /// The same with a text before it.
+    #[must_use]
+    pub fn after(self, prefix: &str) -> Self {
+        match self {
+            Self::Text(mut text) => {
+                text.insert_str(0, prefix);
+                Self::Text(text)
+            }
+        }
+    }
+
     /// How much memory it takes, in bytes.
     pub const fn bytes(&self) -> usize {
         match self {

@@ -7,6 +7,7 @@ mod labels;
 mod sentence;
 
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::Deserialize;
 use stoker_engine_api::{Labels, TaskKind};
@@ -83,6 +84,30 @@ pub enum Pooling {
     Cls,
 }
 
+/// Whether whoever sends the texts puts a prompt before those that ask for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultPrompt {
+    None,
+    Given,
+}
+
+impl FromStr for DefaultPrompt {
+    type Err = UnknownDefaultPrompt;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "none" => Ok(Self::None),
+            "given" => Ok(Self::Given),
+            _ => Err(UnknownDefaultPrompt),
+        }
+    }
+}
+
+/// It is neither of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("use none or given")]
+pub struct UnknownDefaultPrompt;
+
 /// How texts are read, as far as a task's own files say.
 struct TextRules {
     lowercase: bool,
@@ -94,13 +119,17 @@ impl ModelConfig {
     ///
     /// # Errors
     /// When a file is missing or not valid, or asks for something this engine does not do.
-    pub fn read(directory: &Path, task: EncoderTask) -> Result<Self, LoadError> {
+    pub fn read(
+        directory: &Path,
+        task: EncoderTask,
+        default_prompt: DefaultPrompt,
+    ) -> Result<Self, LoadError> {
         let path = directory.join("config.json");
         let file: NetworkFile = json::read(&path, task.remedy())?;
         let encoder = EncoderConfig::new(&file)
             .map_err(|what| LoadError::Unsupported { path: path.clone(), what })?;
         let (head, rules) = match task {
-            EncoderTask::Embedding => sentence::read(directory, encoder.hidden)?,
+            EncoderTask::Embedding => sentence::read(directory, encoder.hidden, default_prompt)?,
             EncoderTask::Classification => {
                 let labels = labels::read(&path)?;
                 let rules = TextRules { lowercase: false, max_tokens: None };

@@ -21,7 +21,9 @@ mod texts;
 mod tokens;
 mod weights;
 
-pub use config::{EncoderTask, HeadConfig, ModelConfig, Pooling};
+pub use config::{
+    DefaultPrompt, EncoderTask, HeadConfig, ModelConfig, Pooling, UnknownDefaultPrompt,
+};
 pub use device::EngineDevice;
 pub use encoder::{EncoderConfig, Family};
 pub use error::LoadError;

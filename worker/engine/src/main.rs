@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::{env, io, thread};
 
-use stoker_engine::{EncoderTask, EngineDevice, LoadOptions, TextEncoder};
+use stoker_engine::{DefaultPrompt, EncoderTask, EngineDevice, LoadOptions, TextEncoder};
 use stoker_engine_api::arguments::Arguments;
 use stoker_engine_api::serve::ServeOptions;
 use stoker_engine_api::{MAX_PREPARE_THREADS, StartError, TaskKind, process};
@@ -21,7 +21,20 @@ stoker-engine: runs one model for stoker-worker, which starts it.
   --precision PRECISION    of a GPU: f32, tf32, f16 or bf16 (default: f32, as a CPU's)
   --lanes N                batches that run at the same time (default: one per core, two on a GPU)
   --max-batch-tokens N     size of a batch in tokens (default: 2048, on a GPU 16384)
+  --default-prompt WHOSE   given: texts come with the model's default prompt (default: none)
 ";
+
+const KNOWN: [&str; 9] = [
+    "task",
+    "model",
+    "dir",
+    "digest",
+    "device",
+    "precision",
+    "lanes",
+    "max-batch-tokens",
+    "default-prompt",
+];
 
 /// candle and its matrix products read the number of threads per forward pass from here.
 const THREADS: &str = "RAYON_NUM_THREADS";
@@ -36,10 +49,7 @@ fn main() -> ExitCode {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "every lane uses all cores: expect less throughput");
         }
-        let mut arguments = Arguments::parse(
-            env::args().skip(1),
-            &["task", "model", "dir", "digest", "device", "precision", "lanes", "max-batch-tokens"],
-        )?;
+        let mut arguments = Arguments::parse(env::args().skip(1), &KNOWN)?;
         let task: TaskKind = arguments.required("task")?;
         let Some(task) = EncoderTask::of(task) else {
             let message = format!("argument `--task`: this engine does not do {task}");
@@ -47,6 +57,7 @@ fn main() -> ExitCode {
         };
         let options = LoadOptions {
             task,
+            default_prompt: arguments.optional("default-prompt")?.unwrap_or(DefaultPrompt::None),
             model: arguments.required("model")?,
             directory: arguments.required("dir")?,
             digest: arguments.optional("digest")?,

@@ -14,7 +14,7 @@ use stoker_engine_api::{
     Engine, EngineError, EngineInfo, ItemError, ItemInput, ItemOutput, LoadSeconds, Prepared as _,
 };
 
-use crate::config::{EncoderTask, HeadConfig, ModelConfig};
+use crate::config::{DefaultPrompt, EncoderTask, HeadConfig, ModelConfig};
 use crate::device::{self, classify};
 use crate::encoder::PackedEncoder;
 use crate::head::Head;
@@ -31,6 +31,7 @@ const CPU_TILE_TOKENS: usize = 512;
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
     pub task: EncoderTask,
+    pub default_prompt: DefaultPrompt,
     /// The model's name in the registry.
     pub model: String,
     /// The model's folder.
@@ -69,7 +70,7 @@ impl TextEncoder {
     pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
         let start = Instant::now();
         let mut load = LoadSeconds::default();
-        let config = ModelConfig::read(&options.directory, options.task)?;
+        let config = ModelConfig::read(&options.directory, options.task, options.default_prompt)?;
         let device = options.device.open()?;
         let precision = device::apply(options.precision, &device);
         let target = Target { device: &device, precision };

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stoker_engine::{EncoderTask, EngineDevice, LoadError, LoadOptions, Precision, TextEncoder};
+use stoker_engine::{
+    DefaultPrompt, EncoderTask, EngineDevice, LoadError, LoadOptions, Precision, TextEncoder,
+};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _, Scores, TaskKind};
 use tempfile::TempDir;
 
@@ -38,6 +40,7 @@ fn golden(name: &str) -> Vec<GoldenText> {
 fn load(directory: &Path) -> Result<TextEncoder, LoadError> {
     TextEncoder::load(&LoadOptions {
         task: EncoderTask::Classification,
+        default_prompt: DefaultPrompt::None,
         model: "tiny".to_owned(),
         directory: directory.to_owned(),
         digest: None,

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use serde::Deserialize;
-use stoker_engine::{EncoderTask, EngineDevice, LoadOptions, Precision, TextEncoder};
+use stoker_engine::{
+    DefaultPrompt, EncoderTask, EngineDevice, LoadOptions, Precision, TextEncoder,
+};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _, TaskKind};
 
 #[derive(Deserialize)]
@@ -37,6 +39,7 @@ fn model() -> TextEncoder {
     );
     let options = LoadOptions {
         task: EncoderTask::Embedding,
+        default_prompt: DefaultPrompt::None,
         model: "all-minilm-l6-v2".to_owned(),
         directory,
         digest: Some(

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use stoker_engine::{EncoderTask, EngineDevice, LoadOptions, Precision, TextEncoder};
+use stoker_engine::{
+    DefaultPrompt, EncoderTask, EngineDevice, LoadOptions, Precision, TextEncoder,
+};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _};
 
 #[derive(Deserialize)]
@@ -35,6 +37,7 @@ fn golden() -> Vec<GoldenText> {
 fn load() -> TextEncoder {
     let loaded = TextEncoder::load(&LoadOptions {
         task: EncoderTask::Embedding,
+        default_prompt: DefaultPrompt::None,
         model: "e5".to_owned(),
         directory: folder(),
         digest: None,

@@ -7,7 +7,7 @@ use stoker_runtime::trace_context::TraceContext;
 use tracing::{debug, info, info_span, warn};
 
 use super::Effect;
-use super::state::{Held, State};
+use super::state::{Held, ModelPlan, State};
 use crate::attempt::{Granted, Work};
 use crate::board::{Admission, Ended, Failure, FailureKind, JobKey, Outcome, Started};
 use crate::metrics::{self, JobOutcome};
@@ -28,7 +28,7 @@ impl State {
             self.release(key, self.release_reason(), Vec::new());
             return;
         }
-        let inputs = match inputs_for(model.plan.task, work) {
+        let inputs = match inputs_for(&model.plan, work) {
             Ok(inputs) => inputs,
             Err(failure) => {
                 let outcome = Outcome::Failed(failure);
@@ -153,10 +153,14 @@ impl State {
     }
 }
 
-fn inputs_for(model: TaskKind, work: Option<Work>) -> Result<Vec<ItemInput>, Failure> {
+/// The items as the engine is to get them.
+fn inputs_for(model: &ModelPlan, work: Option<Work>) -> Result<Vec<ItemInput>, Failure> {
     match work {
-        Some(Work { task, inputs }) if task == model => Ok(inputs),
-        Some(Work { task, .. }) => Err(wrong_task(model, task)),
+        Some(Work { task, prompt, inputs }) if task == model.task => {
+            let prefix = model.prompts.prefix(&prompt).ok_or_else(|| unknown_prompt(&prompt))?;
+            Ok(inputs.into_iter().map(|input| input.after(prefix)).collect())
+        }
+        Some(Work { task, .. }) => Err(wrong_task(model.task, task)),
         None => {
             let message = "this worker does not know the job's kind of input: update the worker";
             // Another worker may be newer.
@@ -164,6 +168,14 @@ fn inputs_for(model: TaskKind, work: Option<Work>) -> Result<Vec<ItemInput>, Fai
             Err(Failure { kind, code, message: message.to_owned() })
         }
     }
+}
+
+fn unknown_prompt(name: &str) -> Failure {
+    let message = format!(
+        "the model has no prompt `{name}` on this worker: give workers and coordinators one fleet file"
+    );
+    // Another worker may know it.
+    Failure { kind: FailureKind::Retryable, code: "UNKNOWN_PROMPT", message }
 }
 
 fn wrong_task(model: TaskKind, asked: TaskKind) -> Failure {
@@ -177,5 +189,36 @@ const fn label(verdict: &Verdict) -> JobOutcome {
         Verdict::Fail(Failure { kind: FailureKind::Crash, .. }) => JobOutcome::Crashed,
         Verdict::Fail(_) => JobOutcome::Failed,
         Verdict::Release { .. } => JobOutcome::Released,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use stoker_core::fleet::prompts::Prompts;
+    use stoker_core::ids::ModelName;
+
+    use super::*;
+
+    #[test]
+    fn the_prompt_that_was_asked_for_stands_before_each_input() {
+        let texts = BTreeMap::from([("query".to_owned(), "query: ".to_owned())]);
+        let model = ModelPlan {
+            name: ModelName::new("e5").unwrap(),
+            task: TaskKind::TextEmbedding,
+            max_batch_tokens: None,
+            prompts: Prompts::new(texts, None).unwrap(),
+        };
+        let inputs = |prompt: &str| {
+            let inputs = vec![ItemInput::Text("a".to_owned()), ItemInput::Text("b".to_owned())];
+            let work = Work { task: TaskKind::TextEmbedding, prompt: prompt.to_owned(), inputs };
+            inputs_for(&model, Some(work))
+        };
+        let text = |text: &str| ItemInput::Text(text.to_owned());
+        assert_eq!(inputs("query"), Ok(vec![text("query: a"), text("query: b")]));
+        assert_eq!(inputs(""), Ok(vec![text("a"), text("b")]));
+        let failure = inputs("passage").unwrap_err();
+        assert_eq!((failure.kind, failure.code), (FailureKind::Retryable, "UNKNOWN_PROMPT"));
     }
 }

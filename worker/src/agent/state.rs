@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stoker_core::departure::{Cause, DeadMan};
+use stoker_core::fleet::prompts::Prompts;
 use stoker_core::ids::{FleetName, ModelName, WorkerId};
 use stoker_core::time::Timestamp;
 use stoker_engine_api::TaskKind;
@@ -31,6 +32,7 @@ pub struct ModelPlan {
     pub task: TaskKind,
     /// The registry's limit; `None`: the engine's own.
     pub max_batch_tokens: Option<u32>,
+    pub prompts: Prompts,
 }
 
 /// What a worker is for, and how it ends.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use stoker_broker::{AckError, Acker};
 use stoker_core::departure::DeadMan;
+use stoker_core::fleet::prompts::Prompts;
 use stoker_core::ids::{Attempt, FleetName, JobId, LeaseToken, ModelName};
 use stoker_core::time::Timestamp;
 use stoker_engine_api::{
@@ -57,6 +58,7 @@ impl Probe {
             name: ModelName::new("echo").unwrap(),
             task: TaskKind::Echo,
             max_batch_tokens: None,
+            prompts: Prompts::default(),
         };
         let plan = WorkerPlan {
             fleet: FleetName::new("test").unwrap(),
@@ -145,7 +147,7 @@ impl Probe {
         self.apply(Event::Granted(vec![Granted {
             index: 0,
             fence,
-            work: Some(Work { task: TaskKind::Echo, inputs }),
+            work: Some(Work { task: TaskKind::Echo, prompt: String::new(), inputs }),
             first_item: 0,
             alone: false,
             slack: Duration::ZERO,

@@ -163,11 +163,14 @@ fn check(
 
 fn check_one(fleet: &Fleet, spec: v1::JobSpec, path: &str) -> Result<Checked, Vec<FieldViolation>> {
     // Also when the form is wrong, so that one answer tells everything.
-    let mut violations: Vec<FieldViolation> =
-        [known_model(fleet, &spec.model, path).err(), known_class(fleet, &spec.class, path).err()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let mut violations: Vec<FieldViolation> = [
+        known_model(fleet, &spec.model, path),
+        known_class(fleet, &spec.class, path),
+        known_prompt(fleet, &spec, path),
+    ]
+    .into_iter()
+    .filter_map(Result::err)
+    .collect();
     let request = match convert::job_request(spec, &fleet.limits, path) {
         Ok(request) => request,
         Err(found) => {
@@ -208,6 +211,22 @@ fn known_class(fleet: &Fleet, name: &str, path: &str) -> Result<(), FieldViolati
     let known = names(fleet.classes.keys());
     let problem = format!("this fleet has no class `{name}`; it has: {known}");
     Err(FieldViolation::new(format!("{path}.class"), problem))
+}
+
+fn known_prompt(fleet: &Fleet, spec: &v1::JobSpec, path: &str) -> Result<(), FieldViolation> {
+    let (Some(model), Some(input)) = (fleet.models.get(spec.model.as_str()), &spec.input) else {
+        return Ok(());
+    };
+    if model.prompts.prefix(convert::input_prompt(input)).is_some() {
+        return Ok(());
+    }
+    let known = names(model.prompts.names());
+    let problem = if known.is_empty() {
+        format!("the model `{}` has no prompts: leave it out", spec.model)
+    } else {
+        format!("the model `{}` has no such prompt; it has: {known}", spec.model)
+    };
+    Err(FieldViolation::new(format!("{path}.input.text_embedding.prompt"), problem))
 }
 
 fn wrong_task(request: &JobRequest<Bytes>, model: &Model, path: &str) -> FieldViolation {
@@ -316,6 +335,22 @@ mod tests {
         assert!(error.contains("no class `fast`; it has: bulk, standard"), "{error}");
         let error = text(vec![echo("mini", "", &["a"])]);
         assert!(error.contains("does text-embedding: give it `input.text_embedding`"), "{error}");
+    }
+
+    #[test]
+    fn a_prompt_must_be_the_model_s() {
+        let more = "[models.mini.prompts]\nquery = 'query: '\npassage = 'passage: '\n";
+        let asking = |prompt: &str| {
+            let input = v1::TextEmbeddingInput { texts: vec!["a".into()], prompt: prompt.into() };
+            let task = Some(v1::job_input::Task::TextEmbedding(input));
+            v1::JobSpec { input: Some(v1::JobInput { task }), ..echo("mini", "", &[]) }
+        };
+        let check = |more, prompt| check(&fleet(more), vec![asking(prompt)], Form::Single);
+        assert!(check(more, "").is_ok() && check(more, "query").is_ok() && check("", "").is_ok());
+        let problem = |more| check(more, "Query").unwrap_err()[0].to_string();
+        assert!(problem(more).contains("text_embedding.prompt"), "{}", problem(more));
+        assert!(problem(more).contains("it has: passage, query"), "{}", problem(more));
+        assert!(problem("").contains("has no prompts"), "{}", problem(""));
     }
 
     #[test]

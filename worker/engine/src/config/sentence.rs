@@ -5,17 +5,21 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{HeadConfig, NOT_A_SENTENCE_MODEL as NOT_A_MODEL, Pooling, TextRules};
+use super::{DefaultPrompt, HeadConfig, NOT_A_SENTENCE_MODEL as NOT_A_MODEL, Pooling, TextRules};
 use crate::{LoadError, json};
 
 /// The head of an embedding model, and how its texts are to be read.
 ///
 /// # Errors
 /// When a file is missing or not valid, or asks for something this engine does not do.
-pub(super) fn read(directory: &Path, width: usize) -> Result<(HeadConfig, TextRules), LoadError> {
+pub(super) fn read(
+    directory: &Path,
+    width: usize,
+    default_prompt: DefaultPrompt,
+) -> Result<(HeadConfig, TextRules), LoadError> {
     let modules = Modules::read(directory)?;
     let pooling = read_pooling(directory, &modules.pooling, width)?;
-    refuse_prompt(directory)?;
+    check_default_prompt(directory, default_prompt)?;
     let file: TransformerFile =
         json::read_optional(&directory.join("sentence_bert_config.json"))?.unwrap_or_default();
     let head = HeadConfig::Vector { pooling, normalize: modules.normalize };
@@ -78,6 +82,7 @@ struct PoolingFile {
     #[serde(alias = "embedding_dimension")]
     word_embedding_dimension: usize,
     pooling_mode: Option<String>,
+    include_prompt: Option<bool>,
     #[serde(flatten)]
     others: BTreeMap<String, serde_json::Value>,
 }
@@ -107,6 +112,11 @@ fn read_pooling(directory: &Path, module: &Path, width: usize) -> Result<Pooling
         let what = format!("word_embedding_dimension is {found}, but hidden_size is {width}");
         return Err(LoadError::Unsupported { path, what });
     }
+    if file.include_prompt == Some(false) {
+        let what =
+            "include_prompt is false, pooling without the prompt is not supported".to_owned();
+        return Err(LoadError::Unsupported { path, what });
+    }
     match file.modes().as_slice() {
         ["mean"] => Ok(Pooling::Mean),
         ["cls"] => Ok(Pooling::Cls),
@@ -123,15 +133,18 @@ struct SentenceTransformersFile {
     default_prompt_name: Option<String>,
 }
 
-/// A default prompt is text put before every input; leaving it out would change every vector.
-fn refuse_prompt(directory: &Path) -> Result<(), LoadError> {
+/// A default prompt is text put before every input; leaving it out would change every vector. It is
+/// the fleet file's to say, so that who submits and who computes agree on it.
+fn check_default_prompt(directory: &Path, given: DefaultPrompt) -> Result<(), LoadError> {
     let path = directory.join("config_sentence_transformers.json");
     let file: Option<SentenceTransformersFile> = json::read_optional(&path)?;
-    match file.and_then(|file| file.default_prompt_name) {
-        None => Ok(()),
-        Some(name) => {
-            let what =
-                format!("default_prompt_name is `{name}`, default prompts are not supported");
+    match (file.and_then(|file| file.default_prompt_name), given) {
+        (None, _) | (Some(_), DefaultPrompt::Given) => Ok(()),
+        (Some(name), DefaultPrompt::None) => {
+            let what = format!(
+                "default_prompt_name is `{name}`: give the model its `prompts` and `default-prompt` in \
+                 the fleet file"
+            );
             Err(LoadError::Unsupported { path, what })
         }
     }

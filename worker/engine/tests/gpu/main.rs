@@ -15,7 +15,9 @@ mod speed;
 use std::env;
 use std::path::{Path, PathBuf};
 
-use stoker_engine::{EncoderTask, EngineDevice, LoadError, LoadOptions, Precision, TextEncoder};
+use stoker_engine::{
+    DefaultPrompt, EncoderTask, EngineDevice, LoadError, LoadOptions, Precision, TextEncoder,
+};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput};
 
 const GPU: EngineDevice = EngineDevice::Cuda(0);
@@ -52,6 +54,7 @@ fn options(directory: &Path, device: EngineDevice, precision: Precision) -> Load
         task: EncoderTask::Embedding,
         model: "tested".to_owned(),
         directory: directory.to_owned(),
+        default_prompt: DefaultPrompt::None,
         digest: None,
         device,
         precision,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
-use stoker_engine::LoadError;
+use stoker_engine::{DefaultPrompt, LoadError, LoadOptions};
 use stoker_engine_api::ItemError;
 
 use super::{load, model, options, text};
@@ -99,6 +99,20 @@ fn what_follows_the_network_is_unknown() {
         let file = json!({"prompts": {"query": "query: "}, "default_prompt_name": "query"});
         model::write_json(directory, "config_sentence_transformers.json", &file);
     });
+    refuse("1_Pooling/config.json", "include_prompt", |directory| {
+        let mut file = model::pooling("mean", TINY);
+        file["include_prompt"] = json!(false);
+        model::write_json(directory, "1_Pooling/config.json", &file);
+    });
+}
+
+#[test]
+fn default_prompt_is_the_sender_s_to_give() {
+    let folder = model::write(PLAIN);
+    let file = json!({"prompts": {"query": "query: "}, "default_prompt_name": "query"});
+    model::write_json(folder.path(), "config_sentence_transformers.json", &file);
+    let given = LoadOptions { default_prompt: DefaultPrompt::Given, ..options(folder.path()) };
+    TextEncoder::load(&given).unwrap();
 }
 
 #[test]

@@ -10,12 +10,15 @@ use std::path::Path;
 use model::{PLAIN, Shape, random_tensors};
 use reference::Reference;
 use safetensors::Dtype;
-use stoker_engine::{EncoderTask, EngineDevice, LoadError, LoadOptions, Precision, TextEncoder};
+use stoker_engine::{
+    DefaultPrompt, EncoderTask, EngineDevice, LoadError, LoadOptions, Precision, TextEncoder,
+};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _};
 
 fn options(directory: &Path) -> LoadOptions {
     LoadOptions {
         task: EncoderTask::Embedding,
+        default_prompt: DefaultPrompt::None,
         model: "tiny".to_owned(),
         directory: directory.to_owned(),
         digest: None,
