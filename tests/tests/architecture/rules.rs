@@ -81,7 +81,7 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "tokenizers", homes: &[ENGINE] },
     Home { dependency: "hf-hub", homes: &[WORKER] },
     Home { dependency: "clarabel", homes: &[SIM] },
-    Home { dependency: "rand_chacha", homes: &[SIM] },
+    Home { dependency: "rand_chacha", homes: &[SIM, ENGINE] },
     Home { dependency: "rand_distr", homes: &[SIM] },
     Home { dependency: "clap_complete", homes: &[CLI] },
     Home { dependency: "indicatif", homes: &[CLI] },

@@ -9,6 +9,7 @@ mod cuda;
 mod device;
 mod encoder;
 mod error;
+pub mod generation;
 mod head;
 mod json;
 mod kernels;
