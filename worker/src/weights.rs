@@ -20,7 +20,7 @@ pub use hub::{Hub, HubError};
 pub enum Layout {
     /// As transformers saves it.
     Transformers,
-    /// As sentence-transformers saves it: [`MODULES`] says what follows the network, and names some
+    /// As sentence-transformers saves it: `modules.json` says what follows the network, and names some
     /// more files.
     SentenceTransformers,
 }
