@@ -37,6 +37,8 @@ pub(super) struct Pulse {
     next: Option<Timestamp>,
     last: Option<Timestamp>,
     in_flight: bool,
+    /// The worker registered after the one under way was sent, whose answer may not know that.
+    registered_since: bool,
     /// The last one brought no answer: checkpoints go out at the regular time only.
     failed: bool,
     busy: Duration,
@@ -47,6 +49,7 @@ pub(super) struct Pulse {
 impl Pulse {
     pub(super) fn registered(&mut self, now: Timestamp) {
         self.next = Some(now);
+        self.registered_since = true;
     }
 
     /// Something changed that the coordinator should know.
@@ -85,6 +88,7 @@ impl State {
         let more = self.pulse.cursor.is_some();
         self.pulse.next = Some(if more { now } else { now.after(interval) });
         self.pulse.in_flight = true;
+        self.pulse.registered_since = false;
         self.effects.push(Effect::Heartbeat { request, keys });
     }
 
@@ -156,7 +160,7 @@ impl State {
             Ok(response) => {
                 warn!(got = response.outcomes.len(), expected = keys.len(), "bad heartbeat answer");
                 self.heartbeat_lost(&keys);
-                self.effects.extend(response.register_again.then_some(Effect::RegisterAgain));
+                self.register_again(&response);
                 return;
             }
             Err(error) => {
@@ -170,6 +174,7 @@ impl State {
             }
         };
         self.pulse.failed = false;
+        self.register_again(&response);
         for (key, outcome) in keys.into_iter().zip(response.outcomes) {
             let Some(held) = self.held.get(&key) else { continue };
             let phase = if held.reporting { Phase::Reporting } else { Phase::Running };
@@ -180,7 +185,14 @@ impl State {
                 AfterBeat::SendPartsAgain => self.checkpoint_lost(key),
             }
         }
-        self.effects.extend(response.register_again.then_some(Effect::RegisterAgain));
+    }
+
+    /// Does what the answer asks for, unless it is done. A second registration ends the stream of the first, and with it the leases of what is being
+    /// claimed at that moment.
+    fn register_again(&mut self, response: &v1::HeartbeatResponse) {
+        if response.register_again && !self.pulse.registered_since {
+            self.effects.push(Effect::RegisterAgain);
+        }
     }
 
     fn heartbeat_lost(&mut self, keys: &[JobKey]) {

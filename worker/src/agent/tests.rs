@@ -343,6 +343,25 @@ fn utilization_is_the_share_of_time_in_which_engines_computed() {
 }
 
 #[test]
+fn a_wish_to_register_from_before_the_registration_is_not_followed() {
+    let asks = |probe: &mut Probe| {
+        let result = Ok(HeartbeatResponse { outcomes: vec![], register_again: true });
+        probe.apply(Event::Heartbeat(HeartbeatAnswer { keys: vec![], result }));
+        let wishes = probe.effects.iter().filter(|e| matches!(e, Effect::RegisterAgain)).count();
+        probe.effects.retain(|effect| !matches!(effect, Effect::RegisterAgain));
+        wishes
+    };
+    let mut probe = Probe::ready();
+    probe.later(INTERVAL);
+    probe.heartbeat().unwrap();
+    assert_eq!(asks(&mut probe), 1, "the coordinator does not know this worker");
+    probe.later(INTERVAL);
+    probe.heartbeat().unwrap();
+    probe.register();
+    assert_eq!(asks(&mut probe), 0, "it has registered since");
+}
+
+#[test]
 fn a_job_that_ends_during_a_heartbeat_is_reported_after_it() {
     let mut probe = Probe::ready();
     probe.grant(1, &["a", "b"]);

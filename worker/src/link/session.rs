@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use stoker_proto::v1;
 use stoker_proto::v1::register_response::Command;
 use stoker_runtime::retry::Delays;
@@ -130,6 +131,8 @@ impl Session {
         };
         delays.reset();
         self.ever_registered = true;
+        // What was asked for before is done: another one would end this stream, and with it leases.
+        let _ = self.again.notified().now_or_never();
         metrics::connected();
         info!(fleet = registration.fleet, worker = self.request.worker_id, "registered");
         if !self.tell(SessionNews::Registered(registration)).await {
