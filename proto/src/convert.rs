@@ -16,8 +16,8 @@ mod violations;
 
 pub use attempt::{Claim, Fence, MAX_CLAIMS, attempt_error, claims, fence, wire_fence};
 pub use enums::{
-    claim_refusal, failure_kind, failure_reason, known_task, release_reason, state, state_filter,
-    state_kind, task, wire_failure_reason,
+    claim_refusal, drain_cause, failure_kind, failure_reason, known_task, release_reason, state,
+    state_filter, state_kind, task, wire_drain_cause, wire_failure_reason,
 };
 pub use id::{claim_id, job_id, job_ids, worker_id};
 pub use input::{input_field, input_of, input_prompt, input_texts, into_texts};

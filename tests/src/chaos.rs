@@ -46,6 +46,22 @@ pub struct Settings {
     pub mode: Mode,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            jobs: 2_000,
+            kills: 60,
+            seconds: 60,
+            seed: 1,
+            broker: Broker::Embedded,
+            store: Store::Sqlite,
+            workers: 3,
+            coordinators: 1,
+            mode: Mode::Chaos,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {

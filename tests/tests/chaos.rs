@@ -1,6 +1,6 @@
 //! A short chaos run on each broker and store; `make chaos` runs longer ones.
 
-use stoker_tests::chaos::{Broker, Mode, Settings, Store, run};
+use stoker_tests::chaos::{Broker, Settings, Store, run};
 
 async fn holds(broker: Broker, store: Store, coordinators: u32) -> anyhow::Result<()> {
     let settings = Settings {
@@ -10,9 +10,8 @@ async fn holds(broker: Broker, store: Store, coordinators: u32) -> anyhow::Resul
         seed: 7,
         broker,
         store,
-        workers: 3,
         coordinators,
-        mode: Mode::Chaos,
+        ..Settings::default()
     };
     let report = run(settings).await?;
     assert!(report.findings.is_empty(), "{}{report:#?}", report.findings.text());

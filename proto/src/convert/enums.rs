@@ -1,5 +1,6 @@
 //! Enums: exhaustive on our side, open on the wire, where any number may come in.
 
+use stoker_core::departure::Cause;
 use stoker_core::job::{ClaimRefusal, FailureKind, FailureReason, ReleaseReason, StateKind};
 use stoker_core::request::Task;
 
@@ -93,6 +94,28 @@ pub fn release_reason(number: i32, field: &str) -> Result<ReleaseReason, FieldVi
         Ok(v1::ReleaseReason::Unspecified) | Err(_) => {
             Err(FieldViolation::new(field, unknown(number, "a reason to release")))
         }
+    }
+}
+
+/// Why a worker goes.
+pub const fn drain_cause(cause: v1::DrainCause) -> Option<Cause> {
+    match cause {
+        v1::DrainCause::Unspecified => None,
+        v1::DrainCause::Shutdown => Some(Cause::Shutdown),
+        v1::DrainCause::Operator => Some(Cause::Operator),
+        v1::DrainCause::Rebalance => Some(Cause::Rebalance),
+        v1::DrainCause::Interruption => Some(Cause::Interruption),
+    }
+}
+
+pub const fn wire_drain_cause(cause: Option<Cause>) -> v1::DrainCause {
+    match cause {
+        None => v1::DrainCause::Unspecified,
+        // The worker tells of the end of its process; nobody hears why it was cut off.
+        Some(Cause::CutOff | Cause::Shutdown) => v1::DrainCause::Shutdown,
+        Some(Cause::Operator) => v1::DrainCause::Operator,
+        Some(Cause::Rebalance) => v1::DrainCause::Rebalance,
+        Some(Cause::Interruption) => v1::DrainCause::Interruption,
     }
 }
 

@@ -35,17 +35,7 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Settings> {
-    let mut settings = Settings {
-        jobs: 2_000,
-        kills: 60,
-        seconds: 60,
-        seed: 1,
-        broker: Broker::Embedded,
-        store: Store::Sqlite,
-        workers: 3,
-        coordinators: 1,
-        mode: Mode::Chaos,
-    };
+    let mut settings = Settings::default();
     while let Some(name) = arguments.next() {
         let value = arguments.next().context(USAGE)?;
         let number = || value.parse().with_context(|| format!("{name} {value}: {USAGE}"));

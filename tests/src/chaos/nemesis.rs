@@ -413,15 +413,11 @@ mod tests {
 
     fn settings(kills: u32) -> Settings {
         Settings {
-            jobs: 1,
             kills,
-            seconds: 1,
-            seed: 1,
             broker: Broker::RabbitMq,
             store: Store::Postgres,
-            workers: 3,
             coordinators: 2,
-            mode: Mode::Chaos,
+            ..Settings::default()
         }
     }
 

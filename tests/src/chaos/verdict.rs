@@ -284,7 +284,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::chaos::{Broker, Mode, Store, stamp};
+    use crate::chaos::stamp;
 
     fn job(state: JobState) -> Job {
         Job { id: "j".to_owned(), attempts: 1, state: state.into(), ..Job::default() }
@@ -395,17 +395,7 @@ mod tests {
     }
 
     fn settings(kills: u32) -> Settings {
-        Settings {
-            jobs: 1,
-            kills,
-            seconds: 1,
-            seed: 1,
-            broker: Broker::Embedded,
-            store: Store::Sqlite,
-            workers: 3,
-            coordinators: 1,
-            mode: Mode::Chaos,
-        }
+        Settings { kills, ..Settings::default() }
     }
 
     #[test]

@@ -155,14 +155,8 @@ impl State {
 
     /// The cause on the wire.
     pub(super) fn wire_drain_cause(&self) -> v1::DrainCause {
-        match self.drain_cause() {
-            Some(Cause::Interruption) => v1::DrainCause::Interruption,
-            Some(Cause::Rebalance) => v1::DrainCause::Rebalance,
-            Some(Cause::Operator) => v1::DrainCause::Operator,
-            Some(Cause::Shutdown | Cause::CutOff) => v1::DrainCause::Shutdown,
-            None if self.avoids_work => v1::DrainCause::Rebalance,
-            None => v1::DrainCause::Unspecified,
-        }
+        let avoids = self.avoids_work.then_some(Cause::Rebalance);
+        convert::wire_drain_cause(self.drain_cause().or(avoids))
     }
 
     /// What the cloud has announced, on the wire.

@@ -1,6 +1,5 @@
 //! Workers for operators.
 
-use stoker_core::departure::Cause;
 use stoker_core::fleet::Notice;
 use stoker_core::ids::WorkerId;
 use stoker_proto::convert;
@@ -39,19 +38,9 @@ pub(super) fn worker(view: WorkerView) -> v1::Worker {
         metrics_address: registration.metrics_address,
         registered_at: Some(convert::wire_timestamp(view.registered_at)),
         last_seen_at: Some(convert::wire_timestamp(view.last_seen_at)),
-        drain_cause: view.drain_cause.map_or(v1::DrainCause::Unspecified, drain_cause).into(),
+        drain_cause: convert::wire_drain_cause(view.drain_cause).into(),
         notice: notice.into(),
         lost_at,
-    }
-}
-
-const fn drain_cause(cause: Cause) -> v1::DrainCause {
-    match cause {
-        // The worker tells of the end of its process; nobody hears why it was cut off.
-        Cause::CutOff | Cause::Shutdown => v1::DrainCause::Shutdown,
-        Cause::Operator => v1::DrainCause::Operator,
-        Cause::Rebalance => v1::DrainCause::Rebalance,
-        Cause::Interruption => v1::DrainCause::Interruption,
     }
 }
 

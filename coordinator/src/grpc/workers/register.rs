@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stoker_core::departure::Cause;
 use stoker_core::fleet::{Fleet, Notice};
 use stoker_core::ids::{ModelName, PoolName};
 use stoker_core::time::Timestamp;
@@ -236,19 +235,9 @@ pub(super) fn report(status: &v1::WorkerStatus, now: Timestamp) -> Result<Report
         busy_slots: status.busy_slots,
         utilization,
         resident_models,
-        drain_cause: drain_cause(status.drain_cause()),
+        drain_cause: convert::drain_cause(status.drain_cause()),
         notice: status.notice.as_ref().and_then(|notice| cloud_notice(notice, now)),
     })
-}
-
-const fn drain_cause(cause: v1::DrainCause) -> Option<Cause> {
-    match cause {
-        v1::DrainCause::Unspecified => None,
-        v1::DrainCause::Shutdown => Some(Cause::Shutdown),
-        v1::DrainCause::Operator => Some(Cause::Operator),
-        v1::DrainCause::Rebalance => Some(Cause::Rebalance),
-        v1::DrainCause::Interruption => Some(Cause::Interruption),
-    }
 }
 
 /// A notice of an interruption without a usable time is one that is about to happen.
@@ -265,6 +254,7 @@ fn cloud_notice(notice: &v1::CloudNotice, now: Timestamp) -> Option<Notice> {
 
 #[cfg(test)]
 mod tests {
+    use stoker_core::departure::Cause;
     use stoker_core::ids::WorkerId;
 
     use super::*;
