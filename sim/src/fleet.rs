@@ -18,6 +18,7 @@ pub mod market;
 pub mod planner;
 pub mod plot;
 pub mod policy;
+#[cfg(feature = "bench")]
 pub mod run;
 pub mod score;
 pub mod speed;
