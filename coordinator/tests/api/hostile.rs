@@ -113,8 +113,13 @@ async fn messages_that_cannot_be_decoded_are_the_callers_to_mend() {
 #[tokio::test]
 async fn a_call_whose_time_is_over_is_given_up() {
     let coordinator = Coordinator::start("").await;
-    let mut request = Request::new(v1::ListRequest::default());
-    request.set_timeout(Duration::from_nanos(1));
-    let refusal = refused(coordinator.jobs().await.list(request).await);
+    let mut client = tonic::client::Grpc::new(coordinator.channel().await);
+    client.ready().await.unwrap();
+    // A message that never comes: nothing but its time can end the call.
+    let mut request = Request::new(tokio_stream::pending::<v1::SubmitRequest>());
+    request.set_timeout(Duration::from_millis(1));
+    let path = http::uri::PathAndQuery::from_static("/stoker.v1.JobService/Submit");
+    let codec = StrictCodec::<v1::SubmitRequest, v1::SubmitResponse>::default();
+    let refusal = refused(client.client_streaming(request, path, codec).await);
     assert!(matches!(refusal.code, Code::DeadlineExceeded | Code::Cancelled), "{refusal}");
 }
