@@ -94,6 +94,8 @@ pub const BEGUN: &str = "begun ";
 pub const ENDED: &str = "ended ";
 /// With which a text begins that kills its engine.
 pub const POISON: &str = "poison";
+/// With which a text begins that its engine refuses when it runs for the first time, and never again.
+pub const FAILS_ONCE: &str = "fails-once";
 
 /// A user of the servers whose password no log may show.
 const USER: &str = "stoker";

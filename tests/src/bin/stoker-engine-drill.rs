@@ -1,9 +1,11 @@
 //! The echo engine of the chaos run: writes what it executes to a log outside of the system under
-//! test, and dies when a text begins with `poison`. No two runs of an item have the same output: see
+//! test. It dies when a text begins with `poison`, and refuses a text that begins with `fails-once` when it
+//! runs for the first time, wherever that is. No two runs of an item have the same output: see
 //! [`stoker_tests::chaos::stamp`].
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,10 +18,12 @@ use stoker_engine_api::{
     Engine, EngineError, EngineInfo, ItemError, ItemInput, ItemOutput, LoadSeconds, Prepared,
     StartError, TaskKind,
 };
-use stoker_tests::chaos::{BEGUN, ENDED, POISON, stamp};
+use stoker_tests::chaos::{BEGUN, ENDED, FAILS_ONCE, POISON, stamp};
 
 /// File of the log; each line is an item that begins to run, or ended.
 const LOG: &str = "DRILL_LOG";
+/// A refusal takes so many times the delay of an item, so that its worker may have slept meanwhile.
+const REFUSAL: u32 = 40;
 
 /// Items that this process has run.
 static RUNS: AtomicU64 = AtomicU64::new(0);
@@ -28,6 +32,8 @@ struct Drill {
     info: EngineInfo,
     delay: Duration,
     log: File,
+    /// A file for each text that has been refused.
+    refused: PathBuf,
 }
 
 struct Item(String);
@@ -51,7 +57,19 @@ impl Engine for Drill {
 
     fn run(&self, items: &[&Item]) -> Result<Vec<ItemOutput>, EngineError> {
         let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        let fails = |item: &&Item| item.0.starts_with(FAILS_ONCE);
+        if count > 1 && items.iter().any(fails) {
+            // It is to fail alone.
+            return Err(EngineError::Input { message: "one of them is to run alone".to_owned() });
+        }
         self.note(BEGUN, items)?;
+        if let [item] = items
+            && fails(item)
+            && self.is_first_run(&item.0)?
+        {
+            thread::sleep(self.delay.saturating_mul(REFUSAL));
+            return Err(EngineError::Input { message: "it fails the first time".to_owned() });
+        }
         thread::sleep(self.delay.saturating_mul(count));
         if items.iter().any(|Item(text)| text.starts_with(POISON)) {
             process::abort();
@@ -66,6 +84,16 @@ impl Engine for Drill {
 }
 
 impl Drill {
+    /// Of all engines one is the first.
+    fn is_first_run(&self, text: &str) -> Result<bool, EngineError> {
+        let made = File::create_new(self.refused.join(text.replace(' ', "-")));
+        match made {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(EngineError::Internal { message: error.to_string() }),
+        }
+    }
+
     /// One write to a file opened for appending: lines of several engines do not mix.
     fn note(&self, what: &str, items: &[&Item]) -> Result<(), EngineError> {
         let mut lines = String::new();
@@ -83,8 +111,11 @@ fn main() -> ExitCode {
         let delay = arguments.optional_with("delay", humantime::parse_duration)?;
         let log = env::var_os(LOG)
             .ok_or_else(|| StartError::new(format!("{LOG} is not set"), "set it to a file"))?;
-        let log = File::options().create(true).append(true).open(log);
-        let log = log.map_err(|error| StartError::new(error.to_string(), "choose another file"))?;
+        let refused = PathBuf::from(&log).with_extension("refused");
+        let opened = File::options().create(true).append(true).open(log);
+        let ready = std::fs::create_dir_all(&refused).and(opened);
+        let log =
+            ready.map_err(|error| StartError::new(error.to_string(), "choose another file"))?;
         let info = EngineInfo {
             model: arguments.required("model")?,
             task: TaskKind::Echo,
@@ -98,6 +129,6 @@ fn main() -> ExitCode {
             device: "cpu".to_owned(),
             load: LoadSeconds::default(),
         };
-        Ok(Drill { info, delay: delay.unwrap_or_default(), log })
+        Ok(Drill { info, delay: delay.unwrap_or_default(), log, refused })
     })
 }

@@ -24,15 +24,16 @@ use crate::fleet::echo_job;
 use crate::poll;
 
 use super::verdict::{self, Findings};
-use super::{CANARY, Mode, POISON, Settings, check};
+use super::{CANARY, FAILS_ONCE, Mode, POISON, Settings, check};
 
 type Jobs = JobServiceClient<Channel>;
 
 const CLIENTS: u64 = 8;
 const READERS: u64 = 2;
-/// One job in so many kills its engine, is cancelled, has a deadline, is submitted once more under its key,
+/// One job in so many kills its engine, fails the first time, is cancelled, has a deadline, is submitted once more under its key,
 /// is submitted once more under its key with another input.
 const POISONED: u32 = 100;
+const FAILING: u32 = 25;
 const CANCELLED: u32 = 20;
 const TIMED: u32 = 50;
 const REPEATED: u32 = 10;
@@ -50,10 +51,20 @@ const GIVE_UP: Duration = Duration::from_mins(3);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Expected {
     pub texts: Vec<String>,
-    pub poison: bool,
+    pub nature: Nature,
     pub cancel: Cancel,
     /// It may expire before it has run.
     pub deadline: bool,
+}
+
+/// What a job does to the engine that runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Nature {
+    Sound,
+    /// It kills it.
+    Poison,
+    /// It is refused when it runs for the first time.
+    FailsOnce,
 }
 
 /// Whether somebody tried to cancel a job.
@@ -69,7 +80,7 @@ pub enum Cancel {
 impl Expected {
     /// A job that must come back whole.
     pub fn of(texts: Vec<String>) -> Self {
-        Self { texts, poison: false, cancel: Cancel::Never, deadline: false }
+        Self { texts, nature: Nature::Sound, cancel: Cancel::Never, deadline: false }
     }
 }
 
@@ -211,14 +222,21 @@ impl Client {
 
     async fn one_job(&mut self, client: u64, job: u64) {
         let key = format!("chaos-{}-{client}-{job}", self.settings.seed);
-        let poison = self.random.random_ratio(1, POISONED);
-        let items = self.random.random_range(1..=MAX_ITEMS);
-        let texts: Vec<String> = if poison {
-            vec![format!("{POISON} {key}")]
+        let nature = if self.random.random_ratio(1, POISONED) {
+            Nature::Poison
+        } else if self.random.random_ratio(1, FAILING) {
+            Nature::FailsOnce
         } else {
-            (0..items).map(|item| format!("{CANARY} {key} {item}")).collect()
+            Nature::Sound
         };
-        let deadline = !poison && self.random.random_ratio(1, TIMED);
+        let items = self.random.random_range(1..=MAX_ITEMS);
+        let texts: Vec<String> = match nature {
+            Nature::Poison => vec![format!("{POISON} {key}")],
+            Nature::FailsOnce => vec![format!("{FAILS_ONCE} {key}")],
+            Nature::Sound => (0..items).map(|item| format!("{CANARY} {key} {item}")).collect(),
+        };
+        let sound = nature == Nature::Sound;
+        let deadline = sound && self.random.random_ratio(1, TIMED);
         let after = Duration::from_millis(self.random.random_range(50..3_000));
         let spec = JobSpec {
             idempotency_key: key.clone(),
@@ -229,9 +247,9 @@ impl Client {
             self.shared.history().given_up.push(key);
             return;
         };
-        let cancel = !poison && self.random.random_ratio(1, CANCELLED);
+        let cancel = sound && self.random.random_ratio(1, CANCELLED);
         let asked = if cancel { Cancel::Asked } else { Cancel::Never };
-        let expected = Expected { texts, poison, cancel: asked, deadline };
+        let expected = Expected { texts, nature, cancel: asked, deadline };
         self.shared.history().accepted.insert(id.clone(), expected);
         if self.random.random_ratio(1, REPEATED) {
             let again = self.submit(&spec).await;

@@ -1,5 +1,8 @@
 //! The invariants of the promise, as rules over what clients, engines and the fleet say. No I/O.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -7,7 +10,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use stoker_proto::v1::{Failure, FailureReason, Job, JobState};
 
-use super::clients::{Cancel, Expected, History};
+use super::clients::{Cancel, Expected, History, Nature};
 use super::nemesis::{Fault, Faults};
 use super::{BEGUN, ENDED, Settings, unstamped};
 
@@ -104,21 +107,30 @@ pub(super) fn one_job(
     let say = || format!("{job:?}");
     findings.require("I1", is_terminal(job.state()), say);
     let ended_well = match job.state() {
-        JobState::Succeeded => !expected.poison && expected.cancel != Cancel::Answered,
+        JobState::Succeeded => {
+            expected.nature != Nature::Poison && expected.cancel != Cancel::Answered
+        }
         JobState::Cancelled => expected.cancel != Cancel::Never,
         JobState::Expired => expected.deadline,
-        JobState::Failed => expected.poison,
+        JobState::Failed => expected.nature != Nature::Sound,
         _ => false,
     };
     findings.require("I5", ended_well, say);
-    // No engine reports an error that counts as a failure.
-    findings.require("I7", job.failures == 0, say);
+    // An engine's refusal ends its job; nothing else that engines report counts as a failure.
+    let refused = expected.nature == Nature::FailsOnce && job.state() == JobState::Failed;
+    findings.require("I7", job.failures <= u32::from(refused), say);
     let ended = job.lost_workers + job.crashes + job.interruptions + 1;
     findings.require("I6", job.attempts <= ended, say);
-    if expected.poison {
-        let reason = job.failure.as_ref().map(Failure::reason);
-        findings.require("I13", reason == Some(FailureReason::Poison), say);
-        findings.require("I13", job.crashes <= MAX_CRASHES, say);
+    let reason = job.failure.as_ref().map(Failure::reason);
+    match expected.nature {
+        Nature::Poison => {
+            findings.require("I13", reason == Some(FailureReason::Poison), say);
+            findings.require("I13", job.crashes <= MAX_CRASHES, say);
+        }
+        Nature::FailsOnce if refused => {
+            findings.require("I5", reason == Some(FailureReason::Permanent), say);
+        }
+        Nature::FailsOnce | Nature::Sound => {}
     }
     if job.state() == JobState::Succeeded {
         let texts = stored.map(|stored| stored.iter().map(|text| unstamped(text)));
@@ -174,11 +186,17 @@ impl Executions {
         if job.lost_workers + job.crashes == 0 {
             findings.require("I9", again == 0, || format!("{again} items ran again: {job:?}"));
         }
-        if expected.poison {
-            let killed = most.saturating_sub(u64::from(job.lost_workers + job.interruptions));
-            findings.require("I13", killed <= u64::from(MAX_CRASHES), || {
-                format!("it ran {most} times: {job:?}")
-            });
+        let say = || format!("it ran {most} times: {job:?}");
+        match (expected.nature, job.state()) {
+            (Nature::Poison, _) => {
+                let killed = most.saturating_sub(u64::from(job.lost_workers + job.interruptions));
+                findings.require("I13", killed <= u64::from(MAX_CRASHES), say);
+            }
+            // The first run was refused. That there was a second one means that the attempt of the first was
+            // over by then, so its refusal must have changed nothing.
+            (Nature::FailsOnce, JobState::Failed) => findings.require("I7", most == 1, say),
+            (Nature::FailsOnce, JobState::Succeeded) => findings.require("I4", most > 1, say),
+            (Nature::FailsOnce | Nature::Sound, _) => {}
         }
     }
 }
@@ -201,8 +219,9 @@ impl Totals {
     pub(super) fn of(jobs: &BTreeMap<String, Job>, history: &History) -> Self {
         let mut totals = Self::default();
         for (id, job) in jobs {
-            let poison = history.accepted.get(id).is_some_and(|expected| expected.poison)
-                || job.state() == JobState::Failed;
+            let expected = history.accepted.get(id).map(|expected| expected.nature);
+            let reason = job.failure.as_ref().map(Failure::reason);
+            let poison = expected == Some(Nature::Poison) || reason == Some(FailureReason::Poison);
             totals.redeliveries += u64::from(job.dispatches.saturating_sub(1));
             totals.lost_workers += u64::from(job.lost_workers);
             totals.interruptions += u64::from(job.interruptions);
@@ -251,6 +270,7 @@ pub(super) fn bitten(
         // A worker that wakes after its lease reports what it had.
         ("fenced reports", fenced.values().sum(), zombies.div_ceil(4)),
         ("fenced completions", fenced.get("complete").copied().unwrap_or_default(), zombies / 20),
+        ("fenced failures", fenced.get("fail").copied().unwrap_or_default(), zombies / 40),
     ] {
         findings.require("the faults bite", count >= least, || {
             format!("{count} {what}, fewer than {least}")
@@ -277,169 +297,4 @@ pub(super) fn recovery(
         format!("no job started for {seconds:.1} s after the faults")
     });
     seconds
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::chaos::stamp;
-
-    fn job(state: JobState) -> Job {
-        Job { id: "j".to_owned(), attempts: 1, state: state.into(), ..Job::default() }
-    }
-
-    fn expected() -> Expected {
-        Expected::of(vec!["a".to_owned(), "b".to_owned()])
-    }
-
-    fn result(run: u64) -> Vec<String> {
-        ["a", "b"].into_iter().map(|text| stamp(text, 1, run)).collect()
-    }
-
-    fn found(judge: impl FnOnce(&mut Findings)) -> Vec<&'static str> {
-        let mut findings = Findings::default();
-        judge(&mut findings);
-        findings.0.into_keys().collect()
-    }
-
-    fn of_job(job: &Job, expected: &Expected, stored: Option<&[String]>) -> Vec<&'static str> {
-        found(|findings| one_job(job, expected, stored, None, findings))
-    }
-
-    #[test]
-    fn a_good_end_is_no_finding() {
-        assert!(of_job(&job(JobState::Succeeded), &expected(), Some(&result(1))).is_empty());
-        let cancelled = Expected { cancel: Cancel::Answered, ..expected() };
-        assert!(of_job(&job(JobState::Cancelled), &cancelled, None).is_empty());
-        let timed = Expected { deadline: true, ..expected() };
-        assert!(of_job(&job(JobState::Expired), &timed, None).is_empty());
-        let failure = Failure { reason: FailureReason::Poison.into(), ..Failure::default() };
-        let dead = Job { failure: Some(failure), crashes: 3, attempts: 3, ..job(JobState::Failed) };
-        assert!(of_job(&dead, &Expected { poison: true, ..expected() }, None).is_empty());
-    }
-
-    #[test]
-    fn each_bad_end_is_found() {
-        let one = result(1);
-        let stored = Some(&one[..]);
-        assert_eq!(of_job(&job(JobState::Leased), &expected(), None), ["I1", "I5"]);
-        assert_eq!(of_job(&job(JobState::Cancelled), &expected(), None), ["I5"]);
-        assert_eq!(of_job(&job(JobState::Expired), &expected(), None), ["I5"]);
-        assert_eq!(of_job(&job(JobState::Failed), &expected(), None), ["I5"]);
-        let answered = Expected { cancel: Cancel::Answered, ..expected() };
-        assert_eq!(of_job(&job(JobState::Succeeded), &answered, stored), ["I5"]);
-        let asked = Expected { cancel: Cancel::Asked, ..expected() };
-        assert_eq!(of_job(&job(JobState::Cancelled), &asked, stored), ["I10"]);
-        assert_eq!(of_job(&job(JobState::Succeeded), &expected(), Some(&one[..1])), ["I4"]);
-        assert_eq!(of_job(&job(JobState::Succeeded), &expected(), None), ["I4"]);
-        let again = Job { attempts: 2, ..job(JobState::Succeeded) };
-        assert_eq!(of_job(&again, &expected(), stored), ["I6"]);
-        let failed = Job { failures: 1, ..job(JobState::Succeeded) };
-        assert_eq!(of_job(&failed, &expected(), stored), ["I7"]);
-        let poison = Expected { poison: true, ..expected() };
-        let dead = Job { crashes: 4, attempts: 4, ..job(JobState::Failed) };
-        assert_eq!(of_job(&dead, &poison, None), ["I13"]);
-    }
-
-    #[test]
-    fn a_second_result_is_found_though_it_says_the_same() {
-        let (first, second) = (result(1), result(2));
-        let (read, stored) = (Some(&first[..]), Some(&second[..]));
-        let done = job(JobState::Succeeded);
-        assert_eq!(found(|f| one_job(&done, &expected(), stored, read, f)), ["I3"]);
-        assert_eq!(found(|f| one_job(&job(JobState::Failed), &expected(), None, read, f)), ["I5"]);
-    }
-
-    #[test]
-    fn what_clients_saw_is_held_against_the_jobs() {
-        let mut history = History::default();
-        history.accepted.insert("kept".to_owned(), expected());
-        history.accepted.insert("lost".to_owned(), expected());
-        history.verified.insert("forgotten".to_owned());
-        let of = |ids: &[&str]| ids.iter().map(|id| ((*id).to_owned(), Job::default())).collect();
-        let judge = |history: &History, ids: &[&str]| {
-            found(|findings| clients_saw(history, &of(ids), findings))
-        };
-        assert_eq!(judge(&history, &["kept", "forgotten"]), ["I1"]);
-        assert!(judge(&history, &["kept", "lost"]).is_empty());
-        assert_eq!(judge(&history, &["kept", "lost", "stranger"]), ["I2"]);
-        history.changed.push("kept".to_owned());
-        assert_eq!(judge(&history, &["kept", "lost"]), ["I3"]);
-        let doubled = History { doubled: vec!["key".to_owned()], ..History::default() };
-        assert_eq!(judge(&doubled, &[]), ["I2"]);
-        let confused = History { confused: vec!["key".to_owned()], ..History::default() };
-        assert_eq!(judge(&confused, &[]), ["I2"]);
-        let given_up = History { given_up: vec!["key".to_owned()], ..History::default() };
-        assert_eq!(judge(&given_up, &[]), ["I1"]);
-    }
-
-    #[test]
-    fn more_runs_than_faults_allow_are_found() {
-        let log = "begun a\nended a\nbegun b\nbegun b\nended b\nended b\n";
-        let executions = Executions::read(log);
-        assert_eq!(executions.run_again(), 1);
-        let judge = |job: &Job, expected: &Expected| {
-            found(|findings| executions.of_job(job, expected, findings))
-        };
-        assert_eq!(judge(&job(JobState::Succeeded), &expected()), ["I8", "I9"]);
-        let handed_over = Job { interruptions: 1, ..job(JobState::Succeeded) };
-        assert_eq!(judge(&handed_over, &expected()), ["I9"]);
-        let lost = Job { lost_workers: 1, ..job(JobState::Succeeded) };
-        assert!(judge(&lost, &expected()).is_empty());
-        let poison = Expected { poison: true, ..Expected::of(vec!["p".to_owned()]) };
-        let killer = Executions::read(&"begun p\n".repeat(5));
-        let dead = Job { crashes: 4, ..job(JobState::Failed) };
-        assert_eq!(found(|findings| killer.of_job(&dead, &poison, findings)), ["I13"]);
-    }
-
-    fn settings(kills: u32) -> Settings {
-        Settings { kills, ..Settings::default() }
-    }
-
-    #[test]
-    fn faults_cost_no_more_than_they_touch() {
-        let faults = Faults { by_kind: [(Fault::KillWorker, 1)].into(), ..Faults::default() };
-        let judge = |totals: Totals| found(|f| totals.within(&faults, &settings(1), f));
-        assert!(judge(Totals { lost_workers: 8, ..Totals::default() }).is_empty());
-        assert_eq!(judge(Totals { lost_workers: 9, ..Totals::default() }), ["I8"]);
-        assert_eq!(judge(Totals { crashes_of_others: 1, ..Totals::default() }), ["I13"]);
-    }
-
-    #[test]
-    fn faults_that_do_not_bite_are_found() {
-        let kinds = [(Fault::KillWorker, 8), (Fault::Zombie, 1)];
-        let faults = Faults { kills: 8, by_kind: kinds.into(), ..Faults::default() };
-        let good = Totals { redeliveries: 9, lost_workers: 9, ..Totals::default() };
-        let fenced = Fenced::from([("heartbeat".to_owned(), 1)]);
-        let judge = |faults: &Faults, totals, fenced: &Fenced| {
-            found(|f| bitten(&settings(8), faults, &totals, (0, fenced), f))
-        };
-        assert!(judge(&faults, good, &fenced).is_empty());
-        assert_eq!(judge(&faults, Totals::default(), &fenced), ["the faults bite"]);
-        assert_eq!(judge(&faults, good, &Fenced::new()), ["the faults bite"]);
-        let missed = Faults { missed: [(Fault::KillEngine, 1)].into(), ..faults.clone() };
-        assert_eq!(judge(&missed, good, &fenced), ["the faults bite"]);
-        let idle = Faults { kills: 0, ..faults };
-        assert_eq!(judge(&idle, good, &fenced), ["the faults bite"]);
-    }
-
-    #[test]
-    fn a_fleet_that_does_not_come_back_is_found() {
-        let healed_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-        let started = |seconds: u64| {
-            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            let job = Job { started_at: Some(at.into()), ..Job::default() };
-            BTreeMap::from([(seconds.to_string(), job)])
-        };
-        let judge = |seconds| {
-            found(|findings| {
-                recovery(&started(seconds), healed_at, findings);
-            })
-        };
-        assert!(judge(1_014).is_empty());
-        assert_eq!(judge(1_016), ["I19"]);
-        assert_eq!(judge(999), ["I19"]);
-    }
 }

@@ -4,25 +4,21 @@
 //! The points are in the code, as `stoker_runtime::crash`; a test of the table below holds that none is
 //! forgotten here.
 
+mod drill;
+
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use stoker_proto::v1::{CancelRequest, JobSpec, JobState, ListRequest, SubmitRequest};
-use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job, texts};
-use stoker_tests::programs::children;
-use tokio::time::{Instant, sleep};
+use anyhow::{Context as _, ensure};
+use stoker_proto::v1::{CancelRequest, JobState, ListRequest};
+use stoker_tests::fleet::{Fleet, PATIENCE};
 
-const JOBS: usize = 12;
-const ITEMS: usize = 10;
-/// Items of a job that runs until something is done about it.
-const LONG_ITEMS: usize = 500;
+use crate::drill::{Drill, Ground};
 
 /// What brings a process to its point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Story {
+pub(crate) enum Story {
     /// Jobs are submitted and run.
     Jobs,
     /// The coordinator starts while jobs wait and run.
@@ -96,193 +92,10 @@ const WORKER: [(&str, u32, u32); 8] = [
 /// Points that are the same step as one above, seen from another call.
 const ALIKE: [&str; 2] = ["worker.fail", "worker.release"];
 
-/// A fleet that goes on however often its coordinator dies.
-struct Drill {
-    fleet: Fleet,
-    /// The coordinator died at its point.
-    died: bool,
-    /// Jobs that must succeed, with what they must answer.
-    jobs: Vec<(String, Vec<String>)>,
-}
-
-impl Drill {
-    async fn start(name: &str) -> anyhow::Result<Self> {
-        let options = Options { slots: 4, ..Options::echo(name, "40ms") };
-        Ok(Self { fleet: Fleet::start(options).await?, died: false, jobs: Vec::new() })
-    }
-
-    /// Lets the coordinator die at this point from now on.
-    async fn arm(&mut self, point: &str) -> anyhow::Result<()> {
-        self.fleet.coordinator().kill9();
-        let environment = [("STOKER_CRASH_POINT", point)];
-        // A point of its start is reached before it listens.
-        if self.fleet.start_coordinator_with(&environment).await.is_err() {
-            self.died = true;
-            self.fleet.start_coordinator().await?;
-        }
-        Ok(())
-    }
-
-    /// Starts the coordinator again if it is dead.
-    async fn revive(&mut self) -> anyhow::Result<()> {
-        let Some(status) = self.fleet.coordinator().ended()? else { return Ok(()) };
-        ensure!(
-            status.signal() == Some(9),
-            "ended by itself: {}",
-            self.fleet.coordinator().log_tail()
-        );
-        self.died = true;
-        self.fleet.start_coordinator().await
-    }
-
-    /// Asks until there is an answer, as a client does.
-    async fn insist<T>(
-        &mut self,
-        what: &str,
-        call: impl AsyncFn(&Fleet) -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match call(&self.fleet).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if Instant::now() >= deadline => bail!("{what}: {error:#}"),
-                Err(_) => sleep(Duration::from_millis(20)).await,
-            }
-            self.revive().await?;
-        }
-    }
-
-    /// Submits a job under a key of its own, until it is accepted.
-    async fn submit(&mut self, items: usize) -> anyhow::Result<String> {
-        let number = self.jobs.len();
-        let texts = texts(number, items);
-        let spec = JobSpec { idempotency_key: format!("key-{number}"), ..echo_job(texts.clone()) };
-        let submit = async |fleet: &Fleet| {
-            let request = SubmitRequest { job: Some(spec.clone()) };
-            Ok(fleet.jobs().await?.submit(request).await?.into_inner().job_id)
-        };
-        let id = self.insist("submitting", submit).await?;
-        self.jobs.push((id.clone(), texts));
-        Ok(id)
-    }
-
-    async fn submit_all(&mut self) -> anyhow::Result<()> {
-        for _ in 0..JOBS {
-            self.submit(ITEMS).await?;
-        }
-        Ok(())
-    }
-
-    async fn reaches(&mut self, job: &str, states: &[JobState]) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let job =
-                self.insist("getting a job", async |fleet: &Fleet| fleet.job(job).await).await?;
-            if states.contains(&job.state()) {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "waited in vain for {states:?}: {job:?}");
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn some_run(&mut self) -> anyhow::Result<()> {
-        let (first, _) = self.jobs.first().context("nothing was submitted")?.clone();
-        self.reaches(&first, &[JobState::Leased]).await
-    }
-
-    /// What makes the story more than jobs that run.
-    async fn act(&mut self, story: Story) -> anyhow::Result<()> {
-        match story {
-            Story::Jobs | Story::Restart | Story::Old => {}
-            Story::Cancel | Story::Retry => {
-                let long = self.submit(LONG_ITEMS).await?;
-                self.reaches(&long, &[JobState::Leased]).await?;
-                let cancel = async |fleet: &Fleet| {
-                    let request = CancelRequest { job_id: long.clone() };
-                    Ok(fleet.jobs().await?.cancel(request).await?)
-                };
-                self.insist("cancelling", cancel).await?;
-                self.reaches(&long, &[JobState::Cancelled]).await?;
-                self.jobs.pop();
-            }
-            Story::Drain => {
-                // Longer than the worker's grace.
-                let long = self.submit(LONG_ITEMS / 4).await?;
-                self.reaches(&long, &[JobState::Leased]).await?;
-                self.fleet.worker(0).signal("TERM")?;
-                self.fleet.add_worker()?;
-            }
-            Story::Kill => {
-                self.some_run().await?;
-                self.fleet.worker(0).kill9();
-                self.fleet.add_worker()?;
-            }
-            Story::Crash => {
-                self.some_run().await?;
-                for engine in children(self.fleet.worker(0).pid())? {
-                    engine.kill9()?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until the coordinator has died and is back.
-    async fn comes_back(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.died {
-            ensure!(Instant::now() < deadline, "the point was not reached, so nothing was tried");
-            sleep(Duration::from_millis(20)).await;
-            self.revive().await?;
-        }
-        Ok(())
-    }
-
-    /// From the coordinator's next start on.
-    fn forget_results_soon(&self) -> anyhow::Result<()> {
-        let file = self.fleet.folder().join("fleet.toml");
-        let kept = "[retention]\nresults = \"100ms\"\njobs = \"1h\"\n";
-        let text = std::fs::read_to_string(&file)? + kept;
-        std::fs::write(&file, text).context("writing fleet.toml")
-    }
-
-    /// Every job is known as it ended, and none has its result any more.
-    async fn results_are_forgotten(&mut self) -> anyhow::Result<()> {
-        for (id, _) in self.jobs.clone() {
-            self.reaches(&id, &[JobState::Succeeded]).await?;
-            let deadline = Instant::now() + PATIENCE;
-            while self.fleet.echoed(&id).await.is_ok() {
-                ensure!(Instant::now() < deadline, "the result of {id} is still there");
-                sleep(Duration::from_millis(20)).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Every job ended well, with its own result, within so many attempts; and there are no others.
-    async fn holds(&mut self, attempts: u32, others: usize) -> anyhow::Result<()> {
-        for (id, texts) in self.jobs.clone() {
-            self.reaches(&id, &[JobState::Succeeded]).await?;
-            let job = self.fleet.job(&id).await?;
-            ensure!(job.attempts <= attempts, "more than {attempts} attempts: {job:?}");
-            ensure!((job.failures, job.crashes) == (0, 0) || attempts > 2, "{job:?}");
-            let echoed = self.fleet.echoed(&id).await?;
-            ensure!(echoed == texts, "the result of another job: {echoed:?}");
-        }
-        let request = ListRequest { page_size: 1_000, ..ListRequest::default() };
-        let listed = self.fleet.jobs().await?.list(request).await?.into_inner().jobs;
-        let ids: BTreeSet<&str> = listed.iter().map(|job| job.id.as_str()).collect();
-        ensure!(self.jobs.iter().all(|(id, _)| ids.contains(id.as_str())), "a job is lost");
-        ensure!(listed.len() == self.jobs.len() + others, "jobs that nobody submitted: {listed:?}");
-        Ok(())
-    }
-}
-
-async fn coordinator_dies_at(point: &str) -> anyhow::Result<()> {
+async fn coordinator_dies_at(point: &str, ground: Ground) -> anyhow::Result<()> {
     let known = COORDINATOR.iter().find(|(name, _, _)| *name == point);
     let (_, pass, story) = *known.context("no such point")?;
-    let mut drill = Drill::start("crash-points").await?;
+    let mut drill = Drill::start(point, ground).await?;
     drill.fleet.add_worker_with(&[("STOKER_GRACE", "500ms")])?;
     drill.fleet.ready(1).await?;
     if story == Story::Restart || story == Story::Old {
@@ -338,26 +151,44 @@ async fn retry_the_cancelled(drill: &mut Drill) -> anyhow::Result<()> {
     drill.reaches(&first, &[JobState::Cancelled]).await
 }
 
-async fn worker_dies_at(point: &str) -> anyhow::Result<()> {
+async fn worker_dies_at(point: &str, ground: Ground) -> anyhow::Result<()> {
     let known = WORKER.iter().find(|(name, _, _)| *name == point);
     let (_, pass, attempts) = *known.context("no such point")?;
-    let mut drill = Drill::start("crash-points-worker").await?;
+    let mut drill = Drill::start(point, ground).await?;
     let value = format!("{point}@{pass}");
     drill.fleet.add_worker_with(&[("STOKER_CRASH_POINT", &value)])?;
     drill.submit_all().await?;
     let status = drill.fleet.worker(0).wait(PATIENCE).await?;
     ensure!(status.signal() == Some(9), "{status}: {}", drill.fleet.worker(0).log_tail());
+    let ended = drill.succeeded().await?;
+    let stored = ["worker.complete.after", "worker.ack.before", "worker.ack.after"];
+    ensure!(!ended.is_empty() || !stored.contains(&point), "it died before it had completed a job");
     drill.fleet.add_worker()?;
-    drill.holds(attempts, 0).await
+    drill.holds(attempts, 0).await?;
+    // The redelivery of what has ended starts nothing.
+    for job in ended {
+        ensure!(drill.fleet.job(&job.id).await? == job, "it ran again: {job:?}");
+    }
+    Ok(())
 }
 
+/// A test of each point on each of these grounds.
 macro_rules! deaths {
     ($dies_at:ident $list:ident: $($test:ident $point:literal)*) => {
         const $list: &[&str] = &[$($point),*];
         $(
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $test() -> anyhow::Result<()> {
-            $dies_at($point).await
+        mod $test {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn sqlite_and_embedded() -> anyhow::Result<()> {
+                $dies_at($point, Ground::Small).await
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn postgres_and_rabbitmq() -> anyhow::Result<()> {
+                $dies_at($point, Ground::Large).await
+            }
         }
         )*
     };
@@ -387,8 +218,6 @@ deaths! {
     coordinator_dies_after_sweep "sweep.after"
     coordinator_dies_before_retention "retention.before"
     coordinator_dies_after_retention "retention.after"
-    coordinator_dies_before_republish "republish.before"
-    coordinator_dies_after_republish "republish.after"
     coordinator_dies_before_cancel "cancel.before"
     coordinator_dies_after_cancel "cancel.after"
     coordinator_dies_before_release "release.before"
@@ -399,6 +228,19 @@ deaths! {
     coordinator_dies_after_fail "fail.after"
     coordinator_dies_before_retry "retry.before"
     coordinator_dies_after_retry "retry.after"
+}
+
+/// A broker of its own keeps its messages when the coordinator dies.
+const OF_EMBEDDED_BROKER: &[&str] = &["republish.before", "republish.after"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coordinator_dies_before_republish() -> anyhow::Result<()> {
+    coordinator_dies_at("republish.before", Ground::Small).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coordinator_dies_after_republish() -> anyhow::Result<()> {
+    coordinator_dies_at("republish.after", Ground::Small).await
 }
 
 deaths! {
@@ -427,8 +269,11 @@ fn no_point_is_forgotten() -> anyhow::Result<()> {
     assert_eq!(found, known);
     // Both sides of each step are in the tables, and each has its test.
     for (table, tests) in [
-        (COORDINATOR.map(|(name, _, _)| name).to_vec(), OF_COORDINATOR),
-        (WORKER.map(|(name, _, _)| name).to_vec(), OF_WORKER),
+        (
+            COORDINATOR.map(|(name, _, _)| name).to_vec(),
+            [OF_COORDINATOR, OF_EMBEDDED_BROKER].concat(),
+        ),
+        (WORKER.map(|(name, _, _)| name).to_vec(), OF_WORKER.to_vec()),
     ] {
         let sides = |name: &&str| {
             let step = name.rsplit_once('.').map_or("", |(step, _)| step);

@@ -1,0 +1,147 @@
+//! A coordinator dies with something under way whose outcome it never heard: messages that the broker has
+//! taken and a commit that the database has made.
+
+use anyhow::{Context as _, ensure};
+use stoker_proto::v1::{FleetStatusRequest, JobSpec, JobState, ListRequest, SubmitRequest};
+use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_job, texts};
+use stoker_tests::poll;
+use stoker_tests::postgres::PostgresServer;
+use stoker_tests::rabbitmq::RabbitMqNode;
+use stoker_tests::tcp_proxy::{Conditions, Direction, TcpProxy};
+use tokio::task::JoinSet;
+
+const NAME: &str = "in-doubt";
+
+/// K3: between a message and its confirm.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_were_sent_and_not_confirmed_make_no_second_attempt() -> anyhow::Result<()> {
+    let node = RabbitMqNode::start()?;
+    let network = TcpProxy::start(node.address()).await?;
+    let uri = node.uri().replace(&node.address().to_string(), &network.address().to_string());
+    let mut fleet =
+        Fleet::start(Options { broker: Some(uri), ..Options::echo(NAME, "5ms") }).await?;
+    // Its queue is there from now on, and the worker is not.
+    let first = fleet.add_worker()?;
+    fleet.ready(1).await?;
+    let ids = fleet.submit_many(1, 1).await?;
+    fleet.all_succeed(&ids).await?;
+    fleet.worker(first).signal("STOP")?;
+
+    network.set(Conditions { swallow: Some(Direction::FromTarget), ..Conditions::default() });
+    let ids = fleet.submit_many(3, 2).await?;
+    poll::until("the broker to have the messages", PATIENCE, || async {
+        let listed = node.ctl(&["list_queues", "--silent", "messages"])?;
+        let messages: u32 = listed.lines().filter_map(|line| line.trim().parse::<u32>().ok()).sum();
+        Ok(if messages >= 3 { Ok(()) } else { Err(format!("{messages} messages")) })
+    })
+    .await?;
+    let outbox =
+        fleet.admin().await?.fleet_status(FleetStatusRequest {}).await?.into_inner().outbox;
+    ensure!(outbox >= 3, "{outbox} messages wait for their confirms: the fault did not bite");
+    fleet.coordinator().kill9();
+    network.set(Conditions::default());
+    network.cut();
+    fleet.start_coordinator().await?;
+    fleet.worker(first).kill9();
+    fleet.add_worker()?;
+    for job in fleet.all_succeed(&ids).await? {
+        assert_eq!((job.attempts, job.failures, job.crashes), (1, 0, 0), "{job:?}");
+        assert!(job.dispatches > 0, "{job:?}");
+    }
+    Ok(())
+}
+
+/// A fleet on a Postgres whose commits are made and not answered, once asked to be.
+struct Silent {
+    server: PostgresServer,
+    database: String,
+}
+
+impl Silent {
+    fn start() -> anyhow::Result<(Self, String)> {
+        let server = PostgresServer::start()?;
+        let url = server.database()?;
+        let database = url.rsplit('/').next().context("a URL without a database")?.to_owned();
+        Ok((Self { server, database }, url))
+    }
+
+    /// A commit is durable before it waits for a standby, which does not exist.
+    fn answer_no_commit(&self) -> anyhow::Result<()> {
+        self.server.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")?;
+        self.server.sql("postgres", "SELECT pg_reload_conf()").map(drop)
+    }
+
+    fn answer(&self) -> anyhow::Result<()> {
+        self.server.sql("postgres", "ALTER SYSTEM RESET synchronous_standby_names")?;
+        self.server.sql("postgres", "SELECT pg_reload_conf()").map(drop)
+    }
+
+    async fn some_commit_waits(&self) -> anyhow::Result<()> {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' \
+                       AND application_name = 'stoker-coordinator'";
+        poll::until("a commit to wait for its answer", PATIENCE, || async {
+            let count = self.server.sql("postgres", waiting)?;
+            Ok(if count == "0" { Err(count) } else { Ok(()) })
+        })
+        .await
+    }
+
+    fn jobs(&self) -> anyhow::Result<u64> {
+        let count = self.server.sql(&self.database, "SELECT count(*) FROM stoker.jobs")?;
+        count.parse().context("a count")
+    }
+}
+
+/// K2: the same key answers with the job whose commit nobody heard of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_whose_commit_was_not_heard_of_makes_one_job() -> anyhow::Result<()> {
+    let (silent, url) = Silent::start()?;
+    let mut fleet =
+        Fleet::start(Options { store: Some(url), ..Options::echo(NAME, "5ms") }).await?;
+    silent.answer_no_commit()?;
+    let spec = JobSpec { idempotency_key: "one".to_owned(), ..echo_job(texts(0, 2)) };
+    let request = SubmitRequest { job: Some(spec) };
+    let mut jobs = fleet.jobs().await?;
+    let first = request.clone();
+    let mut unheard = JoinSet::new();
+    unheard.spawn(async move { jobs.submit(first).await });
+    silent.some_commit_waits().await?;
+    fleet.coordinator().kill9();
+    let answer = unheard.join_next().await.context("a call that was made")??;
+    ensure!(answer.is_err(), "it was answered before it was committed for good");
+    silent.answer()?;
+    poll::until("the commit to be seen", PATIENCE, || async {
+        let jobs = silent.jobs()?;
+        Ok(if jobs == 1 { Ok(()) } else { Err(format!("{jobs} jobs")) })
+    })
+    .await?;
+    fleet.start_coordinator().await?;
+    let id = fleet.jobs().await?.submit(request).await?.into_inner().job_id;
+    fleet.add_worker()?;
+    fleet.all_succeed(std::slice::from_ref(&id)).await?;
+    let listed = fleet.jobs().await?.list(ListRequest::default()).await?.into_inner().jobs;
+    assert_eq!(listed.iter().map(|job| &job.id).collect::<Vec<_>>(), [&id]);
+    Ok(())
+}
+
+/// K5, K6: whatever was being committed about running jobs when the coordinator died, nothing runs twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_about_running_jobs_that_were_not_heard_of_cost_no_attempt() -> anyhow::Result<()> {
+    let (silent, url) = Silent::start()?;
+    let mut fleet =
+        Fleet::start(Options { store: Some(url), ..Options::echo(NAME, "10ms") }).await?;
+    fleet.add_worker()?;
+    fleet.ready(1).await?;
+    // Some end and some are claimed at any moment.
+    let ids = fleet.submit_many(60, 6).await?;
+    fleet.wait_for(&ids[0], &[JobState::Succeeded]).await?;
+    silent.answer_no_commit()?;
+    silent.some_commit_waits().await?;
+    fleet.coordinator().kill9();
+    silent.answer()?;
+    fleet.start_coordinator().await?;
+    for job in fleet.all_succeed(&ids).await? {
+        assert_eq!((job.attempts, job.failures, job.crashes), (1, 0, 0), "{job:?}");
+    }
+    Ok(())
+}
