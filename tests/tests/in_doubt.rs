@@ -20,11 +20,13 @@ async fn messages_that_were_sent_and_not_confirmed_make_no_second_attempt() -> a
     let uri = node.uri().replace(&node.address().to_string(), &network.address().to_string());
     let mut fleet =
         Fleet::start(Options { broker: Some(uri), ..Options::echo(NAME, "5ms") }).await?;
-    // Its queue is there from now on, and the worker is not.
     let first = fleet.add_worker()?;
     fleet.ready(1).await?;
-    let ids = fleet.submit_many(1, 1).await?;
-    fleet.all_succeed(&ids).await?;
+    // Publishers take turns, and each opens its channel with its first message.
+    for _ in 0..10 {
+        let ids = fleet.submit_many(1, 1).await?;
+        fleet.all_succeed(&ids).await?;
+    }
     fleet.worker(first).signal("STOP")?;
 
     network.set(Conditions { swallow: Some(Direction::FromTarget), ..Conditions::default() });
@@ -51,36 +53,48 @@ async fn messages_that_were_sent_and_not_confirmed_make_no_second_attempt() -> a
     Ok(())
 }
 
-/// A fleet on a Postgres whose commits are made and not answered, once asked to be.
-struct Silent {
+/// A Postgres whose commits about jobs take until they are let go.
+struct Held {
     server: PostgresServer,
     database: String,
 }
 
-impl Silent {
-    fn start() -> anyhow::Result<(Self, String)> {
+/// A deferred trigger runs within the commit, and goes on when the client is gone.
+const TRIGGER: &str = "
+    CREATE TABLE public.held ();
+    CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        WHILE EXISTS (SELECT FROM public.held) LOOP
+            PERFORM pg_sleep(0.01);
+        END LOOP;
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER hold AFTER INSERT OR UPDATE ON stoker.jobs
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.hold()";
+
+impl Held {
+    async fn start() -> anyhow::Result<(Self, Fleet)> {
         let server = PostgresServer::start()?;
-        let url = server.database()?;
-        let database = url.rsplit('/').next().context("a URL without a database")?.to_owned();
-        Ok((Self { server, database }, url))
+        let store = server.database()?;
+        let database = store.rsplit('/').next().context("a URL without a database")?.to_owned();
+        let options = Options { store: Some(store), ..Options::echo(NAME, "10ms") };
+        let fleet = Fleet::start(options).await?;
+        server.sql(&database, TRIGGER)?;
+        Ok((Self { server, database }, fleet))
     }
 
-    /// A commit is durable before it waits for a standby, which does not exist.
-    fn answer_no_commit(&self) -> anyhow::Result<()> {
-        self.server.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")?;
-        self.server.sql("postgres", "SELECT pg_reload_conf()").map(drop)
+    fn hold(&self) -> anyhow::Result<()> {
+        self.server.sql(&self.database, "INSERT INTO public.held DEFAULT VALUES").map(drop)
     }
 
-    fn answer(&self) -> anyhow::Result<()> {
-        self.server.sql("postgres", "ALTER SYSTEM RESET synchronous_standby_names")?;
-        self.server.sql("postgres", "SELECT pg_reload_conf()").map(drop)
+    fn let_go(&self) -> anyhow::Result<()> {
+        self.server.sql(&self.database, "DELETE FROM public.held").map(drop)
     }
 
-    async fn some_commit_waits(&self) -> anyhow::Result<()> {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' \
-                       AND application_name = 'stoker-coordinator'";
-        poll::until("a commit to wait for its answer", PATIENCE, || async {
-            let count = self.server.sql("postgres", waiting)?;
+    async fn a_commit_is_held(&self) -> anyhow::Result<()> {
+        let held = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        poll::until("a commit to be held", PATIENCE, || async {
+            let count = self.server.sql(&self.database, held)?;
             Ok(if count == "0" { Err(count) } else { Ok(()) })
         })
         .await
@@ -95,23 +109,21 @@ impl Silent {
 /// K2: the same key answers with the job whose commit nobody heard of.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submit_whose_commit_was_not_heard_of_makes_one_job() -> anyhow::Result<()> {
-    let (silent, url) = Silent::start()?;
-    let mut fleet =
-        Fleet::start(Options { store: Some(url), ..Options::echo(NAME, "5ms") }).await?;
-    silent.answer_no_commit()?;
+    let (database, mut fleet) = Held::start().await?;
+    database.hold()?;
     let spec = JobSpec { idempotency_key: "one".to_owned(), ..echo_job(texts(0, 2)) };
     let request = SubmitRequest { job: Some(spec) };
     let mut jobs = fleet.jobs().await?;
     let first = request.clone();
     let mut unheard = JoinSet::new();
     unheard.spawn(async move { jobs.submit(first).await });
-    silent.some_commit_waits().await?;
+    database.a_commit_is_held().await?;
     fleet.coordinator().kill9();
     let answer = unheard.join_next().await.context("a call that was made")??;
     ensure!(answer.is_err(), "it was answered before it was committed for good");
-    silent.answer()?;
+    database.let_go()?;
     poll::until("the commit to be seen", PATIENCE, || async {
-        let jobs = silent.jobs()?;
+        let jobs = database.jobs()?;
         Ok(if jobs == 1 { Ok(()) } else { Err(format!("{jobs} jobs")) })
     })
     .await?;
@@ -127,18 +139,16 @@ async fn a_submit_whose_commit_was_not_heard_of_makes_one_job() -> anyhow::Resul
 /// K5, K6: whatever was being committed about running jobs when the coordinator died, nothing runs twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_about_running_jobs_that_were_not_heard_of_cost_no_attempt() -> anyhow::Result<()> {
-    let (silent, url) = Silent::start()?;
-    let mut fleet =
-        Fleet::start(Options { store: Some(url), ..Options::echo(NAME, "10ms") }).await?;
+    let (database, mut fleet) = Held::start().await?;
     fleet.add_worker()?;
     fleet.ready(1).await?;
     // Some end and some are claimed at any moment.
     let ids = fleet.submit_many(60, 6).await?;
     fleet.wait_for(&ids[0], &[JobState::Succeeded]).await?;
-    silent.answer_no_commit()?;
-    silent.some_commit_waits().await?;
+    database.hold()?;
+    database.a_commit_is_held().await?;
     fleet.coordinator().kill9();
-    silent.answer()?;
+    database.let_go()?;
     fleet.start_coordinator().await?;
     for job in fleet.all_succeed(&ids).await? {
         assert_eq!((job.attempts, job.failures, job.crashes), (1, 0, 0), "{job:?}");

@@ -277,7 +277,7 @@ pub(super) fn bitten(
         });
     }
     for (fault, missed) in &faults.missed {
-        findings.require("the faults bite", u64::from(*missed) <= done(*fault) / 3, || {
+        findings.require("the faults bite", u64::from(*missed) <= done(*fault) / 2, || {
             format!("{missed} times {fault:?} found nobody")
         });
     }
