@@ -30,6 +30,7 @@ mod spec;
 mod spot;
 #[cfg(test)]
 mod tests;
+mod ties;
 mod wait;
 mod want;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stoker_core::fleet::{CapacityType, Instance, InstanceState, PoolPolicy, Reading};
-use stoker_core::ids::{InstanceName, OfferingName, PoolName};
+use stoker_core::ids::{InstanceName, ModelName, OfferingName, PoolName};
 use stoker_core::time::Timestamp;
 use stoker_proto::v1;
 
@@ -110,5 +110,6 @@ fn instance(worker: &v1::Worker, offering: &OfferingName, now: Timestamp) -> Opt
         seen_at: from_wire(worker.last_seen_at.as_ref()).unwrap_or(now),
         notice: None,
         outdated: false,
+        warm: worker.resident_models.iter().filter_map(|name| ModelName::new(name).ok()).collect(),
     })
 }

@@ -9,10 +9,12 @@ pub(crate) mod margin;
 pub(crate) mod quiet;
 pub(crate) mod service;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::ModelName;
 use crate::time::Timestamp;
 
 use forecast::Forecaster;
@@ -20,19 +22,27 @@ use history::{History, SLOT};
 use margin::Margin;
 use service::Service;
 
+use super::memory::{Counters, ModelCounters};
+use super::number::real;
+
 /// What a pool's demand has taught so far.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Demand {
     pub(crate) history: History,
     pub(crate) forecaster: Forecaster,
     pub(crate) margin: Margin,
+    /// Of all jobs together.
     pub(crate) service: Service,
+    /// Of each model's.
+    #[serde(default)]
+    pub(crate) models: BTreeMap<ModelName, Service>,
 }
 
 /// What is new since the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct News {
-    pub(crate) arrived: u64,
+    /// Jobs, each counted as so many that take the mean time of all.
+    pub(crate) arrived: f64,
     pub(crate) started: u64,
     pub(crate) started_late: u64,
     /// Whether no worker was ready.
@@ -78,6 +88,38 @@ impl Outlook {
 }
 
 impl Demand {
+    /// Mean service time of a model's jobs, in seconds; the mean of all, for one that is not known yet.
+    pub(crate) fn mean_of(&self, model: &ModelName) -> f64 {
+        self.models.get(model).unwrap_or(&self.service).mean()
+    }
+
+    /// Seconds of work in so many jobs of each model.
+    pub(crate) fn work<'a>(&self, jobs: impl Iterator<Item = (&'a ModelName, u64)>) -> f64 {
+        jobs.map(|(model, jobs)| real(jobs) * self.mean_of(model)).sum()
+    }
+
+    /// Takes in what finished.
+    pub(crate) fn finished(&mut self, since: &Counters) {
+        for (model, totals) in &since.models {
+            if totals.finished > 0 {
+                let like = self.service.first();
+                let service = self.models.entry(model.clone()).or_insert(like);
+                let ModelCounters { finished, service_seconds, service_squares, .. } = *totals;
+                service.observe(real(finished), service_seconds, service_squares);
+            }
+        }
+        self.service.observe(real(since.finished), since.service_seconds, since.service_squares);
+    }
+
+    /// The jobs that arrived, each counted as so many that take the mean time of all.
+    pub(crate) fn alike(&self, since: &Counters) -> f64 {
+        let mean = self.service.mean();
+        let alike = |(model, totals): (&ModelName, &ModelCounters)| {
+            real(totals.arrived) * (self.mean_of(model) / mean)
+        };
+        since.models.iter().map(alike).sum()
+    }
+
     /// Takes in what happened until `now`, at the service times known by then.
     pub(crate) fn observe(&mut self, news: News, terms: &Terms, now: Timestamp) {
         let slots = self.history.advance(now, news.arrived, self.service.mean());

@@ -1,13 +1,15 @@
 //! From a snapshot to what the rules may trust, or to what they have to wait for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use crate::ids::ModelName;
 use crate::time::Timestamp;
 use crate::units::HumanDuration;
 
 use super::check::Class;
+use super::demand::Demand;
 use super::memory::Counters;
 use super::policy::PoolPolicy;
 use super::snapshot::{Instance, PoolSnapshot, Queue, Reading};
@@ -87,9 +89,11 @@ pub(crate) struct Input<'a> {
     /// Of classes that are staffed for.
     pub(crate) counters: Counters,
     pub(crate) waiting: u64,
+    /// The same by model.
+    pub(crate) waiting_of: BTreeMap<&'a ModelName, u64>,
     pub(crate) running: u64,
-    /// (seconds until the promise ends, jobs) of classes that may wait for a launch.
-    pub(crate) bulk: Vec<(f64, u64)>,
+    /// (seconds until the promise ends, model, jobs) of classes that may wait for a launch.
+    pub(crate) bulk: Vec<(f64, &'a ModelName, u64)>,
 }
 
 /// Takes what is credible, or says what is not. `boot` tells which classes are bulk.
@@ -106,6 +110,7 @@ pub(crate) fn read<'a>(
         instances,
         counters: Counters::default(),
         waiting: 0,
+        waiting_of: BTreeMap::new(),
         running: 0,
         bulk: Vec::new(),
     };
@@ -120,23 +125,35 @@ pub(crate) fn read<'a>(
     Ok(input)
 }
 
-impl Input<'_> {
-    fn add(&mut self, queue: &Queue, bulk: Option<&Class>) {
+impl<'a> Input<'a> {
+    /// Seconds of work that wait, of classes that are staffed for.
+    pub(crate) fn work(&self, demand: &Demand) -> f64 {
+        demand.work(self.waiting_of.iter().map(|(model, jobs)| (*model, *jobs)))
+    }
+
+    fn add(&mut self, queue: &'a Queue, bulk: Option<&Class>) {
         let counters = &mut self.counters;
+        let of_model = counters.models.entry(queue.model.clone()).or_default();
+        of_model.finished = of_model.finished.saturating_add(queue.finished);
+        of_model.service_seconds += queue.service_seconds;
+        of_model.service_squares += queue.service_squares;
         counters.finished = counters.finished.saturating_add(queue.finished);
         counters.service_seconds += queue.service_seconds;
         counters.service_squares += queue.service_squares;
         self.running = self.running.saturating_add(queue.running);
         if let Some(class) = bulk {
             let due = |age: Duration| class.max_wait.as_secs_f64() - age.as_secs_f64();
-            self.bulk.extend(queue.waiting.iter().map(|w| (due(w.age), w.jobs)));
+            self.bulk.extend(queue.waiting.iter().map(|w| (due(w.age), &queue.model, w.jobs)));
             return;
         }
+        of_model.arrived = of_model.arrived.saturating_add(queue.arrived);
         counters.arrived = counters.arrived.saturating_add(queue.arrived);
         counters.started = counters.started.saturating_add(queue.started);
         counters.started_late = counters.started_late.saturating_add(queue.started_late);
-        let jobs = queue.waiting.iter().map(|w| w.jobs);
-        self.waiting = jobs.fold(self.waiting, u64::saturating_add);
+        let jobs = queue.waiting.iter().map(|w| w.jobs).fold(0, u64::saturating_add);
+        self.waiting = self.waiting.saturating_add(jobs);
+        let of_model = self.waiting_of.entry(&queue.model).or_default();
+        *of_model = of_model.saturating_add(jobs);
     }
 }
 

@@ -11,7 +11,7 @@ use super::number::ceil;
 use super::plan::Step;
 use super::policy::PoolPolicy;
 use super::pool::Context;
-use super::provision::{self, Candidate, Mode};
+use super::provision::{self, Candidate, Mode, Spread};
 use super::report::{LaunchReason, Note};
 use super::roster::Roster;
 use super::snapshot::{Instance, Reading};
@@ -52,7 +52,7 @@ pub(crate) fn steps(
         Some(Reading::Unknown { .. }) | None => &[],
     };
     let roster = Roster::new(instances, scaling);
-    let mut counts = roster.counts();
+    let mut spread = Spread::new(scaling, &memory.ties, roster.counts());
     let wanted = f64::from(shortage.want.prompt.saturating_add(shortage.spares));
     let missing = (wanted - shortage.staying).max(0.0);
     let refused = provision::refused_lately(scaling, &memory.risks, context.now);
@@ -60,16 +60,16 @@ pub(crate) fn steps(
     let on_demand: Vec<Candidate<'_>> =
         candidates.iter().filter(|candidate| !candidate.is_spot()).cloned().collect();
     let offered = if bridging && !on_demand.is_empty() { &on_demand[..] } else { candidates };
-    let mut prompt = provision::cover(missing, Mode::Prompt, offered, &mut counts);
+    let mut prompt = provision::cover(missing, Mode::Prompt, offered, &mut spread);
     // Successors can wait, so they are not bought where only a bridge is to be had.
     let successors = (wanted - missing - (shortage.staying - shortage.marked)).max(0.0);
     if !bridging {
-        for (name, count) in provision::cover(successors, Mode::Prompt, candidates, &mut counts) {
+        for (name, count) in provision::cover(successors, Mode::Prompt, candidates, &mut spread) {
             *prompt.entry(name).or_default() += count;
         }
     }
     let bulk_missing = (shortage.want.bulk - shortage.bulk).max(0.0);
-    let bulk = provision::cover(bulk_missing, Mode::Bulk, candidates, &mut counts);
+    let bulk = provision::cover(bulk_missing, Mode::Bulk, candidates, &mut spread);
     match missing {
         missing if missing <= 0.0 && bulk.is_empty() => {
             notes.push(Note::Enough { wanted: shortage.want.prompt, have: shortage.staying });

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{OfferingName, PoolName};
+use crate::ids::{ModelName, OfferingName, PoolName};
 use crate::time::Timestamp;
 
 use super::caps::Ledger;
 use super::demand::Demand;
 use super::spot::Risk;
+use super::ties::Ties;
 
 /// All of it; a value that can be stored. Empty at first.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -28,15 +29,62 @@ pub(crate) struct PoolMemory {
     pub(crate) boot: BootTimes,
     pub(crate) wants: Wants,
     pub(crate) risks: BTreeMap<OfferingName, Risk>,
+    #[serde(default)]
+    pub(crate) ties: Ties,
+    /// Since when there have been more workers than are wanted, all of them busy.
+    #[serde(default)]
+    pub(crate) surplus_since: Option<Timestamp>,
     pub(crate) planned_at: Option<Timestamp>,
 }
 
 /// Totals at the last look.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Counters {
     pub(crate) arrived: u64,
     pub(crate) started: u64,
     pub(crate) started_late: u64,
+    pub(crate) finished: u64,
+    pub(crate) service_seconds: f64,
+    pub(crate) service_squares: f64,
+    #[serde(default)]
+    pub(crate) models: BTreeMap<ModelName, ModelCounters>,
+}
+
+impl Counters {
+    /// What happened since `before`; `None` when a total shrank, so that nobody knows.
+    pub(crate) fn since(&self, before: &Self) -> Option<Self> {
+        let models = self.models.iter().map(|(model, now)| {
+            let before = before.models.get(model).copied().unwrap_or_default();
+            (model.clone(), now.since(before))
+        });
+        Some(Self {
+            arrived: self.arrived.checked_sub(before.arrived)?,
+            started: self.started.checked_sub(before.started)?,
+            started_late: self.started_late.checked_sub(before.started_late)?,
+            finished: self.finished.checked_sub(before.finished)?,
+            service_seconds: self.service_seconds - before.service_seconds,
+            service_squares: self.service_squares - before.service_squares,
+            models: models.collect(),
+        })
+    }
+}
+
+impl ModelCounters {
+    /// A model whose totals shrank has no news.
+    fn since(self, before: Self) -> Self {
+        Self {
+            arrived: self.arrived.saturating_sub(before.arrived),
+            finished: self.finished.saturating_sub(before.finished),
+            service_seconds: self.service_seconds - before.service_seconds,
+            service_squares: self.service_squares - before.service_squares,
+        }
+    }
+}
+
+/// Totals of one model's jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct ModelCounters {
+    pub(crate) arrived: u64,
     pub(crate) finished: u64,
     pub(crate) service_seconds: f64,
     pub(crate) service_squares: f64,

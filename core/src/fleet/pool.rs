@@ -1,6 +1,6 @@
 //! One pool's plan: look, expect, want, buy, give up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::ids::PoolName;
@@ -12,8 +12,8 @@ use super::disrupt::emptiness::Balance;
 use super::disrupt::{self, Marks, Scene};
 use super::input::{self, Hold, Input};
 use super::launch::{self, Shortage};
-use super::memory::{Counters, PoolMemory};
-use super::number::{duration, real};
+use super::memory::PoolMemory;
+use super::number::{ceil, duration, real};
 use super::plan::Step;
 use super::policy::PoolPolicy;
 use super::provision;
@@ -84,7 +84,7 @@ pub(crate) fn plan(
 
     let removal =
         Removal { roster: &roster, want: &want, spares, marks: &marks, dead, interrupted };
-    steps.extend(removal.steps(context, &mut gone, &mut notes));
+    steps.extend(removal.steps(context, &mut memory.surplus_since, &mut gone, &mut notes));
     memory.planned_at = Some(now);
     let service = memory.demand.service.mean();
     let findings = Findings {
@@ -137,11 +137,15 @@ fn observe(
     let elapsed = memory.planned_at.map_or(Duration::ZERO, |before| now.since(before));
     let counts = roster.counts();
     if let Some(observed) = context.observed {
+        let mut troubled = BTreeSet::new();
         for (name, market) in &observed.markets {
             let live = counts.get(name).copied().unwrap_or(0);
             let risk = memory.risks.entry(name.clone()).or_default();
-            risk.observe(*market, u64::from(live), elapsed, now);
+            if risk.observe(*market, u64::from(live), elapsed, now) {
+                troubled.insert(name);
+            }
         }
+        memory.ties.observe(&troubled, elapsed, now);
     }
     memory.boot.observe(roster.members.iter().filter_map(|member| match member.instance.state {
         InstanceState::Ready { ready_at, .. } => Some((member.instance.launched_at, ready_at)),
@@ -149,46 +153,22 @@ fn observe(
     }));
     let mut notes = Vec::new();
     let cold = !roster.members.iter().any(|member| member.instance.works());
-    let before = memory.counters.replace(input.counters);
-    let (news, finished) =
-        news(before, &input.counters, News { cold, ..News::default() }, &mut notes);
-    memory.demand.service.observe(finished.0, finished.1, finished.2);
+    let before = memory.counters.replace(input.counters.clone());
+    let since = before.as_ref().map(|before| input.counters.since(before));
+    notes.extend(matches!(since, Some(None)).then_some(Note::CounterReset));
+    let news = match since.flatten() {
+        Some(since) => {
+            memory.demand.finished(&since);
+            let arrived = memory.demand.alike(&since);
+            News { arrived, started: since.started, started_late: since.started_late, cold }
+        }
+        None => News { cold, ..News::default() },
+    };
     memory.demand.observe(news, terms, now);
     for member in roster.members.iter().filter(|member| member.offering.is_none()) {
         notes.push(Note::UnknownOffering { instance: member.instance.name.clone() });
     }
     notes
-}
-
-/// What `nothing_new` becomes with what happened since the last look: arrivals and starts, and (jobs, seconds, squares) of what finished.
-fn news(
-    before: Option<Counters>,
-    now: &Counters,
-    nothing_new: News,
-    notes: &mut Vec<Note>,
-) -> (News, (f64, f64, f64)) {
-    let nothing = (nothing_new, (0.0, 0.0, 0.0));
-    let Some(before) = before else { return nothing };
-    let reset = now.arrived < before.arrived
-        || now.started < before.started
-        || now.started_late < before.started_late
-        || now.finished < before.finished;
-    if reset {
-        notes.push(Note::CounterReset);
-        return nothing;
-    }
-    let news = News {
-        arrived: now.arrived - before.arrived,
-        started: now.started - before.started,
-        started_late: now.started_late - before.started_late,
-        ..nothing_new
-    };
-    let finished = (
-        real(now.finished - before.finished),
-        now.service_seconds - before.service_seconds,
-        now.service_squares - before.service_squares,
-    );
-    (news, finished)
 }
 
 fn capacity(roster: &Roster<'_>, gone: &[usize], counts: impl Fn(&Member<'_>) -> bool) -> f64 {
@@ -225,12 +205,15 @@ fn situation(
     let service = memory.demand.service.mean();
     Situation {
         capacity: capacity.into_iter().map(|(from, workers)| (real(from), workers)).collect(),
-        backlog: wait::work(input.waiting, service),
+        backlog: input.work(&memory.demand),
         service,
         max_wait: terms.max_wait.as_secs_f64(),
         horizon: terms.boot.as_secs_f64() + 120.0,
     }
 }
+
+/// More workers than are wanted, none of them idle, for this long: one of them goes.
+const SURPLUS: Duration = Duration::from_mins(5);
 
 /// What is taken out.
 struct Removal<'a> {
@@ -246,6 +229,7 @@ impl Removal<'_> {
     fn steps(
         &self,
         context: &Context<'_>,
+        surplus_since: &mut Option<Timestamp>,
         gone: &mut Vec<usize>,
         notes: &mut Vec<Note>,
     ) -> Vec<Step> {
@@ -278,11 +262,23 @@ impl Removal<'_> {
         // Successors are not left over while what they replace is still there.
         let have = capacity(self.roster, &others, |_| true);
         let balance = Balance { wanted: wanted + f64::from(self.spares), have };
-        let (empty, note) =
-            disrupt::emptiness::removals(self.roster, &others, balance, context.now);
-        notes.extend(note);
-        for (at, reason) in empty {
+        let removals = disrupt::emptiness::removals(self.roster, &others, balance, context.now);
+        notes.extend(removals.note);
+        for (at, reason) in removals.terminate {
             steps.extend(self.terminate(context, at, reason));
+        }
+        let Some(at) = removals.spare else {
+            *surplus_since = None;
+            return steps;
+        };
+        let span = context.now.since(*surplus_since.get_or_insert(context.now));
+        if span >= SURPLUS {
+            let (wanted, have) = (ceil(balance.wanted), removals.have);
+            let reason = RemoveReason::Spare { wanted, have, span };
+            let deadline = context.now.after(disrupt::liveness::DRAIN);
+            steps.extend(self.drain(context, at, (reason, deadline)));
+            // The next one has its own time.
+            *surplus_since = None;
         }
         steps
     }

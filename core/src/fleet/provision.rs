@@ -13,6 +13,7 @@ use super::number::ceil;
 use super::report::Note;
 use super::spec::CapacityType;
 use super::spot::Risk;
+use super::ties::Ties;
 
 /// Spot offerings that cost at most this much more than the cheapest are spread over.
 const SPREAD: f64 = 1.25;
@@ -96,22 +97,58 @@ pub(crate) fn refused_lately(
     scaling.offerings.iter().filter(refused).fold(0, |sum, _| sum + 1)
 }
 
+/// What there is of each offering, and which of them fail together.
+#[derive(Debug)]
+pub(crate) struct Spread<'a> {
+    offerings: &'a BTreeMap<OfferingName, Offering>,
+    ties: &'a Ties,
+    counts: BTreeMap<OfferingName, u32>,
+}
+
+impl<'a> Spread<'a> {
+    pub(crate) fn new(
+        scaling: &'a Scaling,
+        ties: &'a Ties,
+        counts: BTreeMap<OfferingName, u32>,
+    ) -> Self {
+        Self { offerings: &scaling.offerings, ties, counts }
+    }
+
+    /// Instances that are expected to be lost with one of this offering.
+    fn exposure(&self, candidate: &Candidate<'_>) -> f64 {
+        let shared = |(name, count): (&OfferingName, &u32)| {
+            // What the fleet file does not name any more is of no known kind.
+            let other = self.offerings.get(name)?;
+            Some(f64::from(*count) * self.between(candidate, (name, other)))
+        };
+        self.counts.iter().filter_map(shared).sum()
+    }
+
+    fn between(&self, candidate: &Candidate<'_>, other: (&OfferingName, &Offering)) -> f64 {
+        self.ties.between((candidate.name, candidate.offering), other)
+    }
+}
+
 /// Launches that cover `shortage` workers of speed 1: each the cheapest for what is left, of equals the one
-/// with the fewest instances so far. `counts` is brought up to date.
+/// that fails with the fewest instances so far. `spread` is brought up to date.
 pub(crate) fn cover(
     mut shortage: f64,
     mode: Mode,
     candidates: &[Candidate<'_>],
-    counts: &mut BTreeMap<OfferingName, u32>,
+    spread: &mut Spread<'_>,
 ) -> BTreeMap<OfferingName, u32> {
     let mut launches: BTreeMap<OfferingName, u32> = BTreeMap::new();
+    let mut exposures: Vec<f64> = candidates.iter().map(|one| spread.exposure(one)).collect();
     for _ in 0..MOST_LAUNCHES {
         if shortage <= 1e-9 {
             break;
         }
-        let Some(chosen) = choose(shortage, mode, candidates, counts) else { break };
+        let Some(chosen) = choose(shortage, mode, candidates, &exposures) else { break };
         shortage -= chosen.speed(mode);
-        *counts.entry(chosen.name.clone()).or_default() += 1;
+        for (exposure, candidate) in exposures.iter_mut().zip(candidates) {
+            *exposure += spread.between(candidate, (chosen.name, chosen.offering));
+        }
+        *spread.counts.entry(chosen.name.clone()).or_default() += 1;
         *launches.entry(chosen.name.clone()).or_default() += 1;
     }
     launches
@@ -121,19 +158,20 @@ fn choose<'a, 'b>(
     shortage: f64,
     mode: Mode,
     candidates: &'b [Candidate<'a>],
-    counts: &BTreeMap<OfferingName, u32>,
+    exposures: &[f64],
 ) -> Option<&'b Candidate<'a>> {
     let costs = candidates.iter().map(|candidate| candidate.cost(shortage, mode));
     let best = costs.min_by(f64::total_cmp)?;
-    let near = candidates.iter().filter(|candidate| {
+    let near = candidates.iter().zip(exposures).filter(|(candidate, _)| {
         let limit = if candidate.is_spot() { best * SPREAD } else { best };
         candidate.cost(shortage, mode) <= limit
     });
-    let held = |candidate: &Candidate<'_>| counts.get(candidate.name).copied().unwrap_or(0);
-    near.min_by(|a, b| {
+    let least = near.min_by(|(a, exposed_a), (b, exposed_b)| {
         let cost = |c: &Candidate<'_>| c.cost(shortage, mode);
-        held(a).cmp(&held(b)).then(cost(a).total_cmp(&cost(b))).then(a.name.cmp(b.name))
-    })
+        let by_cost = cost(a).total_cmp(&cost(b));
+        exposed_a.total_cmp(exposed_b).then(by_cost).then(a.name.cmp(b.name))
+    });
+    least.map(|(candidate, _)| candidate)
 }
 
 /// Price of one launch of an offering.
@@ -169,7 +207,11 @@ mod tests {
                 price: offering.price.hour().dollars(),
             })
             .collect();
-        let launches = cover(shortage, mode, &candidates, &mut BTreeMap::new());
+        let ties = Ties::default();
+        let offered = names.iter().cloned().zip(offerings.iter().map(|(_, o)| o.clone()));
+        let offered: BTreeMap<OfferingName, Offering> = offered.collect();
+        let mut spread = Spread { offerings: &offered, ties: &ties, counts: BTreeMap::new() };
+        let launches = cover(shortage, mode, &candidates, &mut spread);
         launches.into_iter().map(|(name, n)| (name.to_string(), n)).collect()
     }
 
@@ -183,6 +225,15 @@ mod tests {
         ];
         let launches = launched(4.0, Mode::Prompt, &offerings);
         assert_eq!(launches, [("a".to_owned(), 2), ("b".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn types_of_one_zone_are_taken_to_fail_together() {
+        let spot = |zone| offering(zone, CapacityType::Spot, 0.40, 1.0);
+        let offerings = [("a1", spot("a")), ("a2", spot("a")), ("b1", spot("b"))];
+        let launches = launched(4.0, Mode::Prompt, &offerings);
+        let launches: Vec<(&str, u32)> = launches.iter().map(|(n, c)| (n.as_str(), *c)).collect();
+        assert_eq!(launches, [("a1", 1), ("a2", 1), ("b1", 2)]);
     }
 
     #[test]

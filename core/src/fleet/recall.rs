@@ -75,7 +75,7 @@ struct Slot {
 impl Slot {
     fn plus(self, other: Self) -> Self {
         let news = News {
-            arrived: self.news.arrived.saturating_add(other.news.arrived),
+            arrived: self.news.arrived + other.news.arrived,
             started: self.news.started.saturating_add(other.news.started),
             started_late: self.news.started_late.saturating_add(other.news.started_late),
             cold: false,
@@ -95,6 +95,7 @@ fn by_time(policy: &PoolPolicy, slots: &[PastSlot], boot: Duration) -> BTreeMap<
             if bulk { (0, 0, 0) } else { (slot.arrived, slot.started, slot.started_late) };
         let finished =
             (super::number::real(slot.finished), slot.service_seconds, slot.service_squares);
+        let arrived = super::number::real(arrived);
         let news = News { arrived, started, started_late, cold: false };
         let all = by_time.entry(slot.begins_at).or_default();
         *all = all.plus(Slot { news, finished });

@@ -70,6 +70,8 @@ pub enum LaunchReason {
 pub enum RemoveReason {
     /// More workers than are wanted, and it is idle.
     Empty { wanted: u32, have: f64 },
+    /// More workers than are wanted for so long, all of them busy, and it has the least to finish.
+    Spare { wanted: u32, have: f64, span: Duration },
     /// More workers than are wanted, and it is not ready yet.
     CalledOff { wanted: u32, have: f64 },
     /// The provider takes it back.
@@ -145,6 +147,12 @@ impl fmt::Display for RemoveReason {
             Self::Empty { wanted, have } => {
                 write!(f, "idle; {wanted} workers are wanted and there are {have:.1}")
             }
+            Self::Spare { wanted, have, span } => write!(
+                f,
+                "{wanted} workers are wanted and there have been {have:.1} for {}, all busy; it has the \
+                 least to finish",
+                time(*span)
+            ),
             Self::CalledOff { wanted, have } => {
                 write!(f, "not ready yet; {wanted} workers are wanted and there are {have:.1}")
             }

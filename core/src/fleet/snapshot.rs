@@ -78,6 +78,8 @@ pub struct Instance {
     pub notice: Option<Notice>,
     /// Runs another image or configuration than new ones do.
     pub outdated: bool,
+    /// Models in its memory, which need not be loaded for their next job.
+    pub warm: Vec<ModelName>,
 }
 
 /// Where an instance is in its life.

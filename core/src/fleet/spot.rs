@@ -36,8 +36,14 @@ pub(crate) struct Risk {
 
 impl Risk {
     /// Takes in an offering's totals, when `live` instances of it ran for `elapsed`. The first look and one
-    /// after a reset only set the base.
-    pub(crate) fn observe(&mut self, market: Market, live: u64, elapsed: Duration, now: Timestamp) {
+    /// after a reset only set the base. Answers whether there were losses or refusals.
+    pub(crate) fn observe(
+        &mut self,
+        market: Market,
+        live: u64,
+        elapsed: Duration,
+        now: Timestamp,
+    ) -> bool {
         let first = *self == Self::default();
         let refused = market.refused.saturating_sub(self.refused);
         let launched = market.launched.saturating_sub(self.launched);
@@ -49,7 +55,7 @@ impl Risk {
         self.losses *= fade;
         self.hours = self.hours * fade + real(live) * elapsed.as_secs_f64() / 3600.0;
         if first && market != Market::default() && elapsed.is_zero() {
-            return;
+            return false;
         }
         self.losses += real(interrupted);
         if launched > 0 {
@@ -64,6 +70,7 @@ impl Risk {
         if interrupted > 0 {
             self.pause(now.after(PAUSE_AFTER_LOSS));
         }
+        refused > 0 || interrupted > 0
     }
 
     fn pause(&mut self, until: Timestamp) {

@@ -85,6 +85,7 @@ fn instance(number: u32, capacity: CapacityType, state: InstanceState) -> Instan
         seen_at: at(0),
         notice: None,
         outdated: false,
+        warm: Vec::new(),
     }
 }
 
@@ -363,4 +364,102 @@ proptest! {
         let second = plan(&policy, &seen, first.memory, at(1));
         prop_assert!(second.plan.steps.is_empty(), "{:?}", second.plan);
     }
+}
+
+/// Two zones' workers that are idle, at one price, with these models in memory.
+fn idle_with(models: &[&[&str]]) -> Vec<Instance> {
+    let one = |(number, models): (u32, &&[&str])| {
+        let warm = models.iter().map(|model| ModelName::new(model).unwrap()).collect();
+        Instance { warm, ..instance(number, CapacityType::Spot, ready(0)) }
+    };
+    (0..).zip(models).map(one).collect()
+}
+
+#[test]
+fn of_idle_workers_the_last_with_a_warm_model_stays() {
+    let mut policy = policy();
+    policy.pools.get_mut(&pool_name()).unwrap().scaling.min = 2;
+    let removed_of = |models: &[&[&str]]| {
+        let seen = snapshot(at(0), vec![queue("standard", vec![], 0)], idle_with(models));
+        removed(&plan(&policy, &seen, Memory::default(), at(0)).plan)
+    };
+    assert_eq!(removed_of(&[&["rare"], &["common"], &["common"]]), ["i-1"]);
+    assert_eq!(removed_of(&[&["common"], &["rare", "common"], &["common"]]), ["i-0"]);
+    // Warmth alone keeps nobody.
+    assert_eq!(removed_of(&[&["a"], &["b"], &["c"]]), ["i-0"]);
+}
+
+/// A memory that wants so many workers at time zero: some load for an hour before it.
+fn served(policy: &Policy, jobs_a_minute: u64) -> Memory {
+    let mut memory = Memory::default();
+    for minute in 0..60 {
+        let now = at(-3600 + minute * 60);
+        let arrived = u64::try_from(minute).unwrap() * jobs_a_minute;
+        let mut standard = queue("standard", vec![], arrived);
+        standard.started = arrived;
+        standard.finished = arrived;
+        standard.service_seconds = 5.0 * f64::from(u32::try_from(arrived).unwrap());
+        standard.service_squares = 5.0 * standard.service_seconds;
+        let workers = vec![instance(99, CapacityType::Spot, ready(1))];
+        memory = plan(policy, &snapshot(now, vec![standard], workers), memory, now).memory;
+    }
+    memory
+}
+
+#[test]
+fn a_busy_worker_goes_when_there_have_been_too_many_for_long() {
+    let (policy, mut memory) = (policy(), served(&policy(), 1));
+    let mut drained = Vec::new();
+    for look in 0..80 {
+        let now = at(look * 15);
+        let mut workers: Vec<Instance> =
+            (1..=6).map(|jobs| instance(jobs, CapacityType::Spot, ready(jobs))).collect();
+        workers.retain(|worker| !drained.contains(&worker.name.to_string()));
+        for worker in &mut workers {
+            worker.seen_at = now;
+        }
+        let seen = snapshot(now, vec![queue("standard", vec![], 59)], workers);
+        let planned = plan(&policy, &seen, memory, now);
+        for step in &planned.plan.steps {
+            assert!(matches!(step, Step::Drain { reason: RemoveReason::Spare { .. }, .. }));
+        }
+        drained.extend(removed(&planned.plan));
+        memory = planned.memory;
+        assert!(look >= 20 || drained.is_empty(), "not for a moment's surplus");
+    }
+    // One after the other, first the one that has the least to finish.
+    assert_eq!(drained[..2], ["i-1", "i-2"], "{drained:?}");
+    assert!(drained.len() < 6, "{drained:?}");
+}
+
+#[test]
+fn a_backlog_of_long_jobs_wants_more_than_one_of_short_jobs() {
+    let mean = |model: &str, seconds: f64, arrived: u64, waiting: Vec<Waiting>| {
+        let jobs = f64::from(u32::try_from(arrived).unwrap());
+        Queue {
+            model: ModelName::new(model).unwrap(),
+            started: arrived,
+            finished: arrived,
+            service_seconds: seconds * jobs,
+            service_squares: seconds * seconds * jobs,
+            ..queue("standard", waiting, arrived)
+        }
+    };
+    let wanted = |short: u64, long: u64| {
+        let mut memory = Memory::default();
+        for look in 0..120_i64 {
+            let (now, arrived) = (at(-1800 + look * 15), u64::try_from(look).unwrap());
+            let queues =
+                vec![mean("short", 1.0, arrived, vec![]), mean("long", 30.0, arrived, vec![])];
+            memory = plan(&policy(), &snapshot(now, queues, vec![]), memory, now).memory;
+        }
+        let queues =
+            vec![mean("short", 1.0, 119, waiting(short)), mean("long", 30.0, 119, waiting(long))];
+        let planned = plan(&policy(), &snapshot(at(0), queues, vec![]), memory, at(0));
+        match &planned.report.pools[&pool_name()] {
+            PoolReport::Planned(findings) => findings.wanted,
+            PoolReport::Held(hold) => panic!("{hold}"),
+        }
+    };
+    assert!(wanted(0, 40) > wanted(40, 0) + 2, "{} {}", wanted(0, 40), wanted(40, 0));
 }

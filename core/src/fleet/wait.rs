@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::demand::Outlook;
-use super::number::{duration, real};
+use super::number::duration;
 
 /// What the prediction is made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,11 +99,6 @@ fn quantile(share: f64, within: &impl Fn(f64) -> f64) -> f64 {
 fn normal(x: f64) -> f64 {
     let x = if x.is_finite() { x.clamp(-30.0, 30.0) } else { 0.0 };
     1.0 / (1.0 + (-1.5976 * x - 0.070_56 * x * x * x).exp())
-}
-
-/// Seconds of work of `jobs` at a mean service time.
-pub(crate) fn work(jobs: u64, mean: f64) -> f64 {
-    real(jobs) * mean
 }
 
 #[cfg(test)]

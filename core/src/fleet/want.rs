@@ -8,7 +8,7 @@ use super::demand::quiet::{self, Trade};
 use super::demand::{Outlook, Terms};
 use super::input::Input;
 use super::memory::PoolMemory;
-use super::number::{ceil, real};
+use super::number::ceil;
 use super::policy::PoolPolicy;
 use super::report::Note;
 
@@ -49,7 +49,7 @@ pub(crate) fn want(
     let mut for_now = base;
     if input.waiting > 0 {
         let boot = terms.boot.as_secs_f64();
-        let backlog = super::wait::work(input.waiting, service);
+        let backlog = input.work(&memory.demand);
         // What is still waiting when a launch of now is ready, met within a wait from then on.
         let left = (backlog + (outlook.load - ready) * boot).max(0.0);
         let window = terms.max_wait.as_secs_f64() + service;
@@ -65,7 +65,10 @@ pub(crate) fn want(
     if bounded != wanted {
         notes.push(Note::Bounded { wanted, bound: bounded });
     }
-    let (bulk, bulk_work) = bulk(&input.bulk, service, terms.boot.as_secs_f64());
+    let due = input.bulk.iter();
+    let due =
+        due.map(|(due, model, jobs)| (*due, memory.demand.work([(*model, *jobs)].into_iter())));
+    let (bulk, bulk_work) = bulk(due.collect(), terms.boot.as_secs_f64());
     Want { prompt: bounded, for_backlog: for_now > base, bulk, bulk_work, notes }
 }
 
@@ -101,12 +104,13 @@ fn quiet_floor(
 
 /// The throughput that finishes every job which may wait by its time, and all their work: the steepest line
 /// from the end of a boot to the work due by each time.
-fn bulk(due: &[(f64, u64)], service: f64, boot: f64) -> (f64, f64) {
-    let mut due = due.to_vec();
+///
+/// `due` holds the seconds that are left for so many seconds of work.
+fn bulk(mut due: Vec<(f64, f64)>, boot: f64) -> (f64, f64) {
     due.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (mut work, mut rate) = (0.0, 0.0_f64);
-    for (seconds, jobs) in due {
-        work += real(jobs) * service;
+    for (seconds, more) in due {
+        work += more;
         // What cannot be in time any more is given one boot's time, lest it want infinitely many.
         rate = rate.max(work / (seconds - boot).max(boot.max(60.0)));
     }
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_bulk_backlog_needs_the_steepest_of_its_deadlines() {
-        let (rate, work) = bulk(&[(3780.0, 100), (780.0, 30)], 10.0, 180.0);
+        let (rate, work) = bulk(vec![(3780.0, 1000.0), (780.0, 300.0)], 180.0);
         assert!((work - 1300.0).abs() < 1e-9);
         // 300 s of work within 600 s, or 1300 s within 3600 s.
         assert!((rate - 0.5).abs() < 1e-9, "{rate}");
@@ -127,8 +131,8 @@ mod tests {
 
     #[test]
     fn what_is_late_already_does_not_want_infinitely_many() {
-        let (rate, _) = bulk(&[(-5.0, 10)], 18.0, 180.0);
+        let (rate, _) = bulk(vec![(-5.0, 180.0)], 180.0);
         assert!((rate - 1.0).abs() < 1e-9, "{rate}");
-        assert!(bulk(&[], 1.0, 180.0).0 == 0.0);
+        assert!(bulk(Vec::new(), 180.0).0 == 0.0);
     }
 }

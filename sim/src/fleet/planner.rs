@@ -187,6 +187,7 @@ impl Stoker {
                 .doomed_at
                 .map(|lost_at| Notice::Interruption { lost_at: timestamp(lost_at) }),
             outdated: false,
+            warm: Vec::new(),
         }
     }
 

@@ -110,6 +110,7 @@ fn snapshot(policy: &Policy, now: Timestamp, round: u64) -> Snapshot {
         seen_at: now,
         notice: None,
         outdated: false,
+        warm: Vec::new(),
     };
     let pool = || PoolSnapshot {
         queues: Reading::Known { at: now, value: (0..QUEUES).map(queue).collect() },

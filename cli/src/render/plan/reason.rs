@@ -18,6 +18,7 @@ pub(super) const fn launch_kind(reason: &LaunchReason) -> &'static str {
 pub(super) const fn removal_kind(reason: &RemoveReason) -> &'static str {
     match reason {
         RemoveReason::Empty { .. } => "empty",
+        RemoveReason::Spare { .. } => "spare",
         RemoveReason::CalledOff { .. } => "called-off",
         RemoveReason::Interrupted { .. } => "interrupted",
         RemoveReason::Dead { .. } => "dead",
@@ -54,6 +55,7 @@ pub(super) fn removal(reason: &RemoveReason, now: Timestamp) -> String {
             format!("draining for {}, longer than it may", span(now.since(*since)))
         }
         RemoveReason::Empty { .. }
+        | RemoveReason::Spare { .. }
         | RemoveReason::CalledOff { .. }
         | RemoveReason::Interrupted { lost_at: None }
         | RemoveReason::Dead { .. }

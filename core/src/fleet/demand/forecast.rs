@@ -151,6 +151,7 @@ fn inputs(history: &History, horizon: usize) -> Inputs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::number::real;
     use crate::time::Timestamp;
 
     /// Feeds loads, one a minute, and returns the forecast error over the last day, over the mean load.
@@ -160,7 +161,7 @@ mod tests {
         let mut due: VecDeque<f64> = VecDeque::new();
         for slot in 0..minutes * 4 {
             let now = Timestamp::from_unix_millis(slot * 15_000);
-            history.advance(now, load(slot / 4), 15.0);
+            history.advance(now, real(load(slot / 4)), 15.0);
             if due.len() == 20 {
                 let expected = due.pop_front().unwrap_or(0.0);
                 if slot > (minutes - DAY_MINUTES) * 4 {
@@ -194,7 +195,7 @@ mod tests {
         let mut forecaster = Forecaster::default();
         for slot in 0..2000_i64 {
             let jobs = if slot % 500 == 499 { u64::MAX } else { 1 };
-            history.advance(Timestamp::from_unix_millis(slot * 15_000), jobs, 1e9);
+            history.advance(Timestamp::from_unix_millis(slot * 15_000), real(jobs), 1e9);
             forecaster.learn(&history, 20);
             let load = forecaster.forecast(&history, 20);
             assert!(load.is_finite() && load >= 0.0, "{load}");

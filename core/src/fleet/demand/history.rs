@@ -59,9 +59,9 @@ impl Default for History {
 impl History {
     /// Books `arrived` jobs, which take `service` seconds each, evenly over the time since the last call, and returns how many
     /// slots ended. A clock that went back ends none.
-    pub(crate) fn advance(&mut self, now: Timestamp, arrived: u64, service: f64) -> u64 {
+    pub(crate) fn advance(&mut self, now: Timestamp, arrived: f64, service: f64) -> u64 {
         let slot = now.as_unix_millis().div_euclid(SLOT_MS);
-        self.pending += real(arrived);
+        self.pending += arrived;
         self.service = service;
         let Some(next) = self.next_slot else {
             self.next_slot = Some(slot);
@@ -161,8 +161,8 @@ mod tests {
     #[test]
     fn work_is_booked_over_the_time_in_which_it_arrived() {
         let mut history = History::default();
-        assert_eq!(history.advance(at(0), 100, 1.0), 0, "before the first look nothing is known");
-        assert_eq!(history.advance(at(60), 30, 2.0), 4);
+        assert_eq!(history.advance(at(0), 100.0, 1.0), 0, "before the first look nothing is known");
+        assert_eq!(history.advance(at(60), 30.0, 2.0), 4);
         assert!((history.recent(4) - 1.0).abs() < 1e-6);
         assert_eq!(history.at(0).map(f64::round), Some(1.0));
         assert_eq!(history.at(1), None, "the minute is not over");
@@ -171,18 +171,18 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_or_far_ahead_does_no_harm() {
         let mut history = History::default();
-        history.advance(at(1_000_000), 0, 1.0);
-        assert_eq!(history.advance(at(0), 5, 1.0), 0);
-        assert!(history.advance(Timestamp::MAX, 5, 1.0) > 0);
+        history.advance(at(1_000_000), 0.0, 1.0);
+        assert_eq!(history.advance(at(0), 5.0, 1.0), 0);
+        assert!(history.advance(Timestamp::MAX, 5.0, 1.0) > 0);
         assert!(history.recent(256) >= 0.0);
     }
 
     #[test]
     fn minutes_of_eight_days_ago_are_forgotten() {
         let mut history = History::default();
-        history.advance(at(0), 0, 1.0);
+        history.advance(at(0), 0.0, 1.0);
         for minute in 1..=9 * DAY_MINUTES {
-            history.advance(at(minute * 60), 60, 1.0);
+            history.advance(at(minute * 60), 60.0, 1.0);
         }
         assert_eq!(history.at(0), None);
         let week = history.minute() - 7 * DAY_MINUTES;

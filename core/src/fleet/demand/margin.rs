@@ -108,7 +108,7 @@ mod tests {
         margin.deviations()
     }
 
-    const KEPT: News = News { arrived: 10, started: 10, started_late: 0, cold: false };
+    const KEPT: News = News { arrived: 10.0, started: 10, started_late: 0, cold: false };
     const LATE: News = News { started_late: 1, ..KEPT };
 
     #[test]

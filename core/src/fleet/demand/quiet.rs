@@ -139,7 +139,11 @@ mod tests {
         for minute in 0..=(4 * DAY_MINUTES + hour * 60) {
             let of_day = minute % DAY_MINUTES;
             let works = (8 * 60..20 * 60).contains(&of_day) && of_day % every == 0;
-            history.advance(Timestamp::from_unix_millis(minute * 60_000), u64::from(works), 30.0);
+            history.advance(
+                Timestamp::from_unix_millis(minute * 60_000),
+                f64::from(u8::from(works)),
+                30.0,
+            );
         }
         history
     }
@@ -155,7 +159,7 @@ mod tests {
         let mut history = until(12, 20);
         for minute in 1..10 {
             let at = (4 * DAY_MINUTES + 12 * 60 + minute) * 60_000;
-            history.advance(Timestamp::from_unix_millis(at), 0, 30.0);
+            history.advance(Timestamp::from_unix_millis(at), 0.0, 30.0);
         }
         let lull = break_even(&history, &TRADE).unwrap();
         assert!(!lull.favors_none(), "{lull:?}");

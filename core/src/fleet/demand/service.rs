@@ -23,6 +23,12 @@ impl Default for Service {
 }
 
 impl Service {
+    /// What to expect of jobs that are like these, until they are measured: it counts as few.
+    pub(crate) fn first(&self) -> Self {
+        let ((jobs, _), mean) = (FIRST, self.mean());
+        Self { jobs, seconds: jobs * mean, squares: jobs * mean * mean * (1.0 + self.scv()) }
+    }
+
     /// Takes in the totals of `jobs` that finished. What is not plausible is left out.
     pub(crate) fn observe(&mut self, jobs: f64, seconds: f64, squares: f64) {
         let plausible = [jobs, seconds, squares].iter().all(|x| x.is_finite() && *x >= 0.0);

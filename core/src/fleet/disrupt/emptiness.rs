@@ -1,13 +1,16 @@
 //! Workers beyond what is wanted: launches that are not ready yet are called off, the latest first; then idle
-//! workers go, the dearest first, once their minimum bill is used up.
+//! workers go, the dearest first and of equals those whose models are warm elsewhere, once their minimum bill is
+//! used up. When none is idle for long, a busy one is named that can go.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::fleet::number::ceil;
 use crate::fleet::report::{Note, RemoveReason};
 use crate::fleet::roster::{Member, Roster};
 use crate::fleet::snapshot::InstanceState;
+use crate::ids::ModelName;
 use crate::time::Timestamp;
 
 /// EC2 bills at least this much of an instance.
@@ -20,40 +23,115 @@ pub(crate) struct Balance {
     pub(crate) have: f64,
 }
 
-/// Positions to terminate, with reasons, of members that neither leave nor stand in `gone`.
+/// What may go.
+#[derive(Debug, Default)]
+pub(crate) struct Removals {
+    /// Positions to terminate, with reasons.
+    pub(crate) terminate: Vec<(usize, RemoveReason)>,
+    /// Position of the busy worker that is to go if there are too many for long.
+    pub(crate) spare: Option<usize>,
+    /// Ready workers that are left.
+    pub(crate) have: f64,
+    pub(crate) note: Option<Note>,
+}
+
+/// Looks at members that neither leave nor stand in `gone`.
 pub(crate) fn removals(
     roster: &Roster<'_>,
     gone: &[usize],
     balance: Balance,
     now: Timestamp,
-) -> (Vec<(usize, RemoveReason)>, Option<Note>) {
+) -> Removals {
     let mut removed = called_off(roster, gone, balance);
     // Only what is ready can be given up for something that is ready.
     let booting: f64 = booting(roster, gone).map(|(_, member)| member.speed()).sum();
     let mut have = balance.have - booting;
-    let mut idle: Vec<(usize, &Member<'_>, Timestamp)> = roster
+    let mut warmth = Warmth::of(roster, gone);
+    let (mut idle, busy): (Vec<Place<'_>>, Vec<Place<'_>>) = roster
         .staying(gone)
-        .filter_map(|(at, member)| member.idle_since().map(|since| (at, member, since)))
-        .collect();
-    idle.sort_by(|(_, a, a_since), (_, b, b_since)| {
-        b.unit_price().total_cmp(&a.unit_price()).then(a_since.cmp(b_since))
+        .filter(|(_, member)| member.instance.works())
+        .partition(|(_, member)| member.idle_since().is_some());
+    idle.sort_by(|(_, a), (_, b)| {
+        let by_price = b.unit_price().total_cmp(&a.unit_price());
+        by_price.then(a.idle_since().cmp(&b.idle_since()))
     });
     let mut paid = 0;
-    for (at, member, _) in idle {
-        if have - member.speed() < balance.wanted - 1e-9 {
-            continue;
+    for alike in idle.chunk_by(|(_, a), (_, b)| a.unit_price().total_cmp(&b.unit_price()).is_eq()) {
+        // Of equals, the last one that has a model in its memory stays the longest.
+        let mut last = Vec::new();
+        for place in alike {
+            let (at, member) = place;
+            if have - member.speed() < balance.wanted - 1e-9 {
+                continue;
+            }
+            if member.age(now) < LEAST_BILL {
+                paid += 1;
+            } else if warmth.is_last(member) {
+                last.push(place);
+            } else {
+                removed.push((*at, RemoveReason::Empty { wanted: ceil(balance.wanted), have }));
+                have -= member.speed();
+                warmth.remove(member);
+            }
         }
-        if member.age(now) < LEAST_BILL {
-            paid += 1;
-            continue;
+        for (at, member) in last {
+            if have - member.speed() >= balance.wanted - 1e-9 {
+                removed.push((*at, RemoveReason::Empty { wanted: ceil(balance.wanted), have }));
+                have -= member.speed();
+            }
         }
-        let wanted = ceil(balance.wanted);
-        removed.push((at, RemoveReason::Empty { wanted, have }));
-        have -= member.speed();
     }
-    let busy = ceil(have - balance.wanted - f64::from(paid));
-    let note = (have - balance.wanted >= 1.0).then_some(Note::Surplus { busy, paid });
-    (removed, note)
+    let surplus = have - balance.wanted;
+    let busy_ones = ceil(surplus - f64::from(paid));
+    let note = (surplus >= 1.0).then_some(Note::Surplus { busy: busy_ones, paid });
+    // One that was just paid for will be idle or not wanted soon enough.
+    let spare = if paid == 0 { spare(&busy, &warmth, surplus, now) } else { None };
+    Removals { terminate: removed, spare, have, note }
+}
+
+type Place<'a> = (usize, &'a Member<'a>);
+
+/// The busy worker whose loss costs least: the dearest, then the one with the fewest jobs to finish, then one
+/// whose models are warm elsewhere.
+fn spare(busy: &[Place<'_>], warmth: &Warmth<'_>, surplus: f64, now: Timestamp) -> Option<usize> {
+    let fits = |(_, member): &&Place<'_>| {
+        member.speed() <= surplus + 1e-9 && member.age(now) >= LEAST_BILL
+    };
+    let best = busy.iter().filter(fits).min_by(|(_, a), (_, b)| {
+        let by_price = b.unit_price().total_cmp(&a.unit_price());
+        let by_work = a.instance.running().cmp(&b.instance.running());
+        by_price.then(by_work).then(warmth.is_last(a).cmp(&warmth.is_last(b)))
+    });
+    best.map(|(at, _)| *at)
+}
+
+/// How many ready workers have a model in their memory.
+#[derive(Debug)]
+struct Warmth<'a>(BTreeMap<&'a ModelName, usize>);
+
+impl<'a> Warmth<'a> {
+    fn of(roster: &'a Roster<'a>, gone: &[usize]) -> Self {
+        let mut holders = BTreeMap::new();
+        for (_, member) in roster.staying(gone).filter(|(_, member)| member.instance.works()) {
+            for model in &member.instance.warm {
+                *holders.entry(model).or_default() += 1;
+            }
+        }
+        Self(holders)
+    }
+
+    /// Whether a model is in nobody else's memory.
+    fn is_last(&self, member: &Member<'_>) -> bool {
+        member.instance.warm.iter().any(|model| self.0.get(model).is_none_or(|count| *count <= 1))
+    }
+
+    fn remove(&mut self, member: &Member<'_>) {
+        for model in &member.instance.warm {
+            if let Some(holders) = self.0.get_mut(model) {
+                *holders = holders.saturating_sub(1);
+            }
+        }
+    }
 }
 
 fn booting<'a>(
