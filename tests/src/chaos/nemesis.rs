@@ -2,7 +2,7 @@
 //!
 //! Two hands break things at the same time: one the fleet's processes, the other its surroundings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,9 +176,10 @@ pub(super) async fn torment(stage: &mut Stage) -> anyhow::Result<Faults> {
     let mut faults = Faults::default();
     let mut others = Faults::default();
     let of_fleet = async {
+        let mut leaving = BTreeSet::new();
         for (done, fault) in fleet.iter().enumerate() {
             pause(end, fleet.len() - done).await;
-            let done = break_fleet(*fault, stage, &mut random).await?;
+            let done = break_fleet(*fault, stage, &mut leaving, &mut random).await?;
             faults.note(*fault, done);
         }
         anyhow::Ok(())
@@ -207,13 +208,13 @@ async fn pause(end: Instant, left: usize) {
 async fn break_fleet(
     fault: Fault,
     stage: &mut Stage,
+    leaving: &mut BTreeSet<usize>,
     random: &mut StdRng,
 ) -> anyhow::Result<Option<u32>> {
     let mut living = stage.fleet.living_workers()?;
-    if stage.settings.mode == Mode::Soak {
-        // The one whose resources are measured.
-        living.retain(|worker| *worker != 0);
-    }
+    // Those that were asked to end have their successors already, and of one the resources are measured.
+    let soak = stage.settings.mode == Mode::Soak;
+    living.retain(|worker| !(leaving.contains(worker) || soak && *worker == 0));
     let victims = living.len();
     let coordinator = random.random_range(0..stage.fleet.coordinators());
     match fault {
@@ -258,6 +259,7 @@ async fn break_fleet(
         }
         Fault::TerminateWorker => {
             stage.fleet.worker(victim).signal("TERM")?;
+            leaving.insert(victim);
             stage.add_worker()?;
         }
         Fault::Zombie => {
