@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn a_short_run_has_each_kind_and_a_seed_decides_the_order() {
         let deal = |seed| deal(&settings(10), &mut StdRng::seed_from_u64(seed));
-        let kinds: std::collections::BTreeSet<Fault> = deal(1).concat().into_iter().collect();
+        let kinds: BTreeSet<Fault> = deal(1).concat().into_iter().collect();
         assert_eq!(kinds.len(), 23);
         assert_eq!(deal(1), deal(1));
         assert_ne!(deal(1), deal(2));
