@@ -166,3 +166,14 @@ impl Tally {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_counted_in_slots_of_the_length_that_is_said() {
+        let divided = format!("_at / {SLOT_MILLIS} AS slot");
+        assert!(EVENTS.iter().all(|(_, sql)| sql.contains(&divided)));
+    }
+}

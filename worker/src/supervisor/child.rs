@@ -1,5 +1,6 @@
 //! One engine process: its pipes as messages, its log as ours, its end as an [`Exit`].
 
+use std::ffi::OsStr;
 use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -39,6 +40,8 @@ const SECRETS: [&str; 5] = [
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
 ];
+/// With what the variables of clouds begin, credentials among them.
+const CLOUDS: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
 /// A running engine process. Dropping it kills it.
 #[derive(Debug)]
@@ -206,7 +209,14 @@ fn command(spec: &EngineSpec) -> Command {
     for secret in SECRETS {
         command.env_remove(secret);
     }
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_a_cloud(name)) {
+        command.env_remove(name);
+    }
     command
+}
+
+fn is_of_a_cloud(variable: &OsStr) -> bool {
+    variable.to_str().is_some_and(|name| CLOUDS.iter().any(|cloud| name.starts_with(cloud)))
 }
 
 /// The engine's log as events of this process.
@@ -300,5 +310,7 @@ mod tests {
         for secret in ["HF_TOKEN", "STOKER_BROKER_URI", "OTEL_EXPORTER_OTLP_HEADERS"] {
             assert!(changes.contains(&(secret.as_ref(), None)), "{secret} is passed on");
         }
+        assert!(is_of_a_cloud("AWS_SECRET_ACCESS_KEY".as_ref()));
+        assert!(!is_of_a_cloud("PATH".as_ref()) && !is_of_a_cloud("CUDA_VISIBLE_DEVICES".as_ref()));
     }
 }
