@@ -114,8 +114,8 @@ pub fn unstamped(output: &str) -> &str {
 /// Of an item: workers have something to lose most of the time.
 const DELAY: &str = "10ms";
 const SLOTS: u16 = 8;
-/// How long the jobs that are left may take once everything is well again.
-const DRAIN_LIMIT: Duration = Duration::from_mins(5);
+/// Once everything is well again, a job must end at least this often until none is left.
+const PROGRESS_LIMIT: Duration = Duration::from_mins(1);
 /// Of what has ended, while a soak runs.
 const SOAK_RETENTION: &str = "[retention]\nresults = \"5m\"\njobs = \"6m\"\n";
 
@@ -259,17 +259,26 @@ pub async fn run(settings: Settings) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Waits until every accepted job has ended and the outbox is empty.
+/// Waits until every accepted job has ended and the outbox is empty, as long as there is progress.
 async fn drain(stage: &Stage, history: &History) -> anyhow::Result<()> {
-    poll::until("all jobs to end", DRAIN_LIMIT, || async {
-        let (status, open) = check::open_jobs(&stage.fleet).await?;
-        if open == 0 && status.outbox == 0 {
-            return Ok(Ok(()));
+    let mut least = None;
+    loop {
+        let what = "another job to end";
+        let left = poll::until(what, PROGRESS_LIMIT, || async {
+            let (status, open) = check::open_jobs(&stage.fleet).await?;
+            let left = open + status.outbox;
+            if left == 0 || least.is_none_or(|least| left < least) {
+                return Ok(Ok(left));
+            }
+            let accepted = history.accepted.len();
+            Ok(Err(format!("{open} of {accepted} jobs are open, {} messages wait", status.outbox)))
+        })
+        .await?;
+        if left == 0 {
+            return Ok(());
         }
-        let accepted = history.accepted.len();
-        Ok(Err(format!("{open} of {accepted} jobs are open, {} messages wait", status.outbox)))
-    })
-    .await
+        least = Some(left);
+    }
 }
 
 /// Waits until the coordinator answers.

@@ -58,7 +58,7 @@ pub(super) fn internal(cause: &(dyn Error + 'static)) -> Status {
 
 fn log(cause: &(dyn Error + 'static), what: &'static str) -> String {
     let id = ids::event_id().to_string();
-    tracing::error!(error_id = id, error = cause, "{what}");
+    tracing::error!(error_id = id, error = cause, what, "a call without an answer");
     id
 }
 

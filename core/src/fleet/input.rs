@@ -92,6 +92,8 @@ pub(crate) struct Input<'a> {
     /// The same by model.
     pub(crate) waiting_of: BTreeMap<&'a ModelName, u64>,
     pub(crate) running: u64,
+    /// Of these, jobs that could have waited.
+    pub(crate) bulk_running: u64,
     /// (seconds until the promise ends, model, jobs) of classes that may wait for a launch.
     pub(crate) bulk: Vec<(f64, &'a ModelName, u64)>,
 }
@@ -112,6 +114,7 @@ pub(crate) fn read<'a>(
         waiting: 0,
         waiting_of: BTreeMap::new(),
         running: 0,
+        bulk_running: 0,
         bulk: Vec::new(),
     };
     for queue in current(&snapshot.queues, Part::Queues, now)? {
@@ -142,6 +145,7 @@ impl<'a> Input<'a> {
         counters.service_squares += queue.service_squares;
         self.running = self.running.saturating_add(queue.running);
         if let Some(class) = bulk {
+            self.bulk_running = self.bulk_running.saturating_add(queue.running);
             let due = |age: Duration| class.max_wait.as_secs_f64() - age.as_secs_f64();
             self.bulk.extend(queue.waiting.iter().map(|w| (due(w.age), &queue.model, w.jobs)));
             return;

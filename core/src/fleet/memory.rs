@@ -31,7 +31,7 @@ pub(crate) struct PoolMemory {
     pub(crate) risks: BTreeMap<OfferingName, Risk>,
     #[serde(default)]
     pub(crate) ties: Ties,
-    /// Since when there have been more workers than are wanted, all of them busy.
+    /// Since when there have been more workers than are wanted, and none that is idle can go.
     #[serde(default)]
     pub(crate) surplus_since: Option<Timestamp>,
     pub(crate) planned_at: Option<Timestamp>,
@@ -51,11 +51,14 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// What happened since `before`; `None` when a total shrank, so that nobody knows.
+    /// What happened since `before`; `None` when a total shrank or was not kept, so that nobody knows.
     pub(crate) fn since(&self, before: &Self) -> Option<Self> {
+        if before.models.is_empty() && before.arrived + before.finished > 0 {
+            return None;
+        }
         let models = self.models.iter().map(|(model, now)| {
             let before = before.models.get(model).copied().unwrap_or_default();
-            (model.clone(), now.since(before))
+            Some((model.clone(), now.since(before)?))
         });
         Some(Self {
             arrived: self.arrived.checked_sub(before.arrived)?,
@@ -64,20 +67,19 @@ impl Counters {
             finished: self.finished.checked_sub(before.finished)?,
             service_seconds: self.service_seconds - before.service_seconds,
             service_squares: self.service_squares - before.service_squares,
-            models: models.collect(),
+            models: models.collect::<Option<_>>()?,
         })
     }
 }
 
 impl ModelCounters {
-    /// A model whose totals shrank has no news.
-    fn since(self, before: Self) -> Self {
-        Self {
-            arrived: self.arrived.saturating_sub(before.arrived),
-            finished: self.finished.saturating_sub(before.finished),
+    fn since(self, before: Self) -> Option<Self> {
+        Some(Self {
+            arrived: self.arrived.checked_sub(before.arrived)?,
+            finished: self.finished.checked_sub(before.finished)?,
             service_seconds: self.service_seconds - before.service_seconds,
             service_squares: self.service_squares - before.service_squares,
-        }
+        })
     }
 }
 
@@ -154,6 +156,23 @@ mod tests {
             .map(|(second, want)| wants.held(at(second), want, hold))
             .collect();
         assert_eq!(seen, [3, 3, 3, 2, 1]);
+    }
+
+    #[test]
+    fn totals_that_were_not_kept_by_model_tell_no_news() {
+        let model = ModelName::new("m").unwrap();
+        let of_model = ModelCounters { arrived: 9, finished: 9, ..ModelCounters::default() };
+        let now = Counters {
+            arrived: 9,
+            finished: 9,
+            models: BTreeMap::from([(model, of_model)]),
+            ..Counters::default()
+        };
+        let old = Counters { models: BTreeMap::new(), ..now.clone() };
+        assert_eq!(now.since(&old), None);
+        assert_eq!(now.since(&Counters::default()), Some(now.clone()));
+        assert_eq!(now.since(&now).map(|since| since.arrived), Some(0));
+        assert_eq!(Counters::default().since(&now), None);
     }
 
     #[test]

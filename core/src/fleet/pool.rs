@@ -135,6 +135,11 @@ fn observe(
 ) -> Vec<Note> {
     let now = context.now;
     let elapsed = memory.planned_at.map_or(Duration::ZERO, |before| now.since(before));
+    // Long jobs that could have waited and run now are not to be handed over only because nothing waits behind
+    // them; and of a time in which nobody looked nothing is known.
+    if input.bulk_running > 0 || elapsed > input::STALE_AFTER {
+        memory.surplus_since = None;
+    }
     let counts = roster.counts();
     if let Some(observed) = context.observed {
         let mut troubled = BTreeSet::new();

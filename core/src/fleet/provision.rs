@@ -169,9 +169,17 @@ fn choose<'a, 'b>(
     let least = near.min_by(|(a, exposed_a), (b, exposed_b)| {
         let cost = |c: &Candidate<'_>| c.cost(shortage, mode);
         let by_cost = cost(a).total_cmp(&cost(b));
-        exposed_a.total_cmp(exposed_b).then(by_cost).then(a.name.cmp(b.name))
+        in_quarters(**exposed_a)
+            .total_cmp(&in_quarters(**exposed_b))
+            .then(by_cost)
+            .then(a.name.cmp(b.name))
     });
     least.map(|(candidate, _)| candidate)
+}
+
+/// A smaller part of an instance is not worth paying more for.
+fn in_quarters(exposure: f64) -> f64 {
+    (exposure * 4.0).round()
 }
 
 /// Price of one launch of an offering.
@@ -225,6 +233,20 @@ mod tests {
         ];
         let launches = launched(4.0, Mode::Prompt, &offerings);
         assert_eq!(launches, [("a".to_owned(), 2), ("b".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_hair_less_exposure_is_not_paid_for() {
+        let spot = |zone, dollars| offering(zone, CapacityType::Spot, dollars, 1.0);
+        let names = ["a", "b"].map(|zone| OfferingName::new(zone).unwrap());
+        let offerings = [spot("a", 0.40), spot("b", 0.49)];
+        let candidate = |(name, offering)| Candidate { name, offering, price: 0.4 };
+        let mut candidates: Vec<Candidate<'_>> =
+            names.iter().zip(&offerings).map(candidate).collect();
+        candidates[1].price = 0.49;
+        let chosen = |exposures| choose(1.0, Mode::Prompt, &candidates, exposures).unwrap().name;
+        assert_eq!(*chosen(&[0.100, 0.099]), names[0]);
+        assert_eq!(*chosen(&[1.0, 0.099]), names[1]);
     }
 
     #[test]

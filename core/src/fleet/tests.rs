@@ -366,7 +366,7 @@ proptest! {
     }
 }
 
-/// Two zones' workers that are idle, at one price, with these models in memory.
+/// Idle workers at one price, with these models in memory.
 fn idle_with(models: &[&[&str]]) -> Vec<Instance> {
     let one = |(number, models): (u32, &&[&str])| {
         let warm = models.iter().map(|model| ModelName::new(model).unwrap()).collect();
@@ -430,6 +430,23 @@ fn a_busy_worker_goes_when_there_have_been_too_many_for_long() {
     // One after the other, first the one that has the least to finish.
     assert_eq!(drained[..2], ["i-1", "i-2"], "{drained:?}");
     assert!(drained.len() < 6, "{drained:?}");
+}
+
+#[test]
+fn long_jobs_that_could_have_waited_are_not_handed_over_as_spare() {
+    let mut memory = Memory::default();
+    for look in 0..80 {
+        let now = at(look * 15);
+        let mut workers: Vec<Instance> =
+            (1..=5).map(|number| instance(number, CapacityType::Spot, ready(1))).collect();
+        for worker in &mut workers {
+            worker.seen_at = now;
+        }
+        let bulk = Queue { running: 5, ..queue("bulk", vec![], 5) };
+        let planned = plan(&policy(), &snapshot(now, vec![bulk], workers), memory, now);
+        assert!(planned.plan.steps.is_empty(), "{:?}", planned.plan);
+        memory = planned.memory;
+    }
 }
 
 #[test]

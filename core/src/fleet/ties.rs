@@ -92,7 +92,9 @@ impl Ties {
         let number = |name| self.offerings.get(name).map_or(0.0, |storms| storms.number);
         let together = self.offerings.get(a).and_then(|storms| storms.with.get(b));
         let fewer = number(a).min(number(b));
-        let share = together.copied().unwrap_or(0.0) + PRIOR_STORMS * prior;
+        // One long storm may meet several short ones.
+        let together = together.copied().unwrap_or(0.0).min(fewer);
+        let share = together + PRIOR_STORMS * prior;
         (share / (fewer + PRIOR_STORMS)).clamp(0.0, 1.0)
     }
 }
@@ -158,6 +160,17 @@ mod tests {
         let kept = offering("a", CapacityType::OnDemand);
         assert!(ties.between((&name("x"), &a), (&name("y"), &kept)).abs() < 1e-12);
         assert!((ties.between((&name("x"), &a), (&name("x"), &a)) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn many_short_storms_within_a_long_one_are_no_more_than_it() {
+        let mut ties = Ties::default();
+        for minute in 0..200 {
+            let (a, b) = (name("a"), name("b"));
+            let troubled = if minute % 50 == 0 { vec![&a, &b] } else { vec![&a] };
+            ties.observe(&troubled.into_iter().collect(), Duration::from_mins(1), at(minute));
+        }
+        assert!(between(&ties, "a", "b") <= 1.0 && between(&ties, "a", "b") < 0.5, "{ties:?}");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, ensure};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use stoker_proto::status;
 use stoker_proto::v1::job_service_client::JobServiceClient;
@@ -19,12 +21,16 @@ use tonic::transport::Channel;
 use crate::fleet::Fleet;
 
 use super::clients::{History, results};
-use super::verdict::{self, Executions, Fenced, Findings, Totals};
+use super::verdict::{self, Executions, Failures, Fenced, Findings, Totals};
 use super::{CANARY, Faults, PASSWORD, Resources, Settings, Stage};
 
 const PAGE: u32 = 1_000;
+const READ_AT_ONCE: usize = 16;
 /// What a coordinator logs when it refuses reports.
 const FENCED: &str = "reports of attempts that are over changed nothing";
+
+/// What a worker logs when it reports an attempt as failed.
+const FAILED: &str = "attempt failed";
 
 /// How a run went.
 #[derive(Debug, Clone, Serialize)]
@@ -74,13 +80,20 @@ pub(super) async fn judge(
     verdict::clients_saw(history, &jobs, &mut findings);
     let log = std::fs::read_to_string(&stage.executions).context("reading the executions")?;
     let executions = Executions::read(&log);
+    let failures = failures(stage)?;
     let client = stage.fleet.jobs().await?;
-    for (id, expected) in &history.accepted {
-        let Some(job) = jobs.get(id) else { continue };
-        let (stored, read) = (stored(&client, job).await?, history.read.get(id));
-        let read = read.map(Vec::as_slice);
+    let known =
+        history.accepted.iter().filter_map(|(id, expected)| Some((jobs.get(id)?, expected)));
+    let known = stream::iter(known).map(|(job, expected)| {
+        let client = &client;
+        async move { anyhow::Ok((job, expected, stored(client, job).await?)) }
+    });
+    let mut known = pin!(known.buffered(READ_AT_ONCE));
+    while let Some((job, expected, stored)) = known.try_next().await? {
+        let read = history.read.get(&job.id).map(Vec::as_slice);
         verdict::one_job(job, expected, stored.as_deref(), read, &mut findings);
         executions.of_job(job, expected, &mut findings);
+        verdict::failed_in_time(job, &failures, &mut findings);
     }
     let totals = Totals::of(&jobs, history);
     totals.within(faults, settings, &mut findings);
@@ -175,14 +188,7 @@ async fn secrets(
         ("a refusal".to_owned(), history.refusals.iter().cloned().collect::<Vec<_>>().join("\n")),
         ("the coordinator's metrics".to_owned(), metrics(stage).await?),
     ];
-    for entry in std::fs::read_dir(stage.fleet.folder())? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        let is_log = path.extension().is_some_and(|extension| extension == "log");
-        if !is_log || path == stage.executions {
-            continue;
-        }
-        let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
+    for (name, text) in logs(stage)? {
         findings.require("no panic", !text.contains("panicked at"), || name.clone());
         for line in text.lines().filter(|line| line.contains(FENCED)) {
             let line: serde_json::Value = serde_json::from_str(line).context(FENCED)?;
@@ -197,6 +203,36 @@ async fn secrets(
         }
     }
     Ok(fenced)
+}
+
+fn failures(stage: &Stage) -> anyhow::Result<Failures> {
+    let mut failures = Failures::new();
+    for (_, text) in logs(stage)? {
+        for line in text.lines().filter(|line| line.contains(FAILED)) {
+            let line: serde_json::Value = serde_json::from_str(line).context(FAILED)?;
+            let number = |value: &serde_json::Value| {
+                value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+            };
+            let (job, attempt) = (line["job"].as_str(), number(&line["attempt"]));
+            let (job, attempt) = job.zip(attempt).context("a failure without its attempt")?;
+            failures.entry(job.to_owned()).or_default().insert(attempt);
+        }
+    }
+    Ok(failures)
+}
+
+/// The logs of the fleet's processes, by name; not what the engines executed.
+fn logs(stage: &Stage) -> anyhow::Result<Vec<(String, String)>> {
+    let mut logs = Vec::new();
+    for entry in std::fs::read_dir(stage.fleet.folder())? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let is_log = path.extension().is_some_and(|extension| extension == "log");
+        if is_log && path != stage.executions {
+            logs.push((name, String::from_utf8_lossy(&std::fs::read(&path)?).into_owned()));
+        }
+    }
+    Ok(logs)
 }
 
 async fn metrics(stage: &Stage) -> anyhow::Result<String> {

@@ -70,7 +70,7 @@ impl Fault {
     ];
     /// Those that end every process that could be measured over time.
     const OF_EVERYBODY: [(Self, u32); 2] = [(Self::KillCoordinator, 20), (Self::KillAllWorkers, 3)];
-    const OF_NETWORK: [(Self, u32); 5] = [
+    pub(super) const OF_NETWORK: [(Self, u32); 5] = [
         (Self::CutWorkers, 5),
         (Self::FreezeWorkers, 3),
         (Self::SlowWorkers, 1),
@@ -176,12 +176,15 @@ pub(super) async fn torment(stage: &mut Stage) -> anyhow::Result<Faults> {
     let mut faults = Faults::default();
     let mut others = Faults::default();
     let of_fleet = async {
-        let mut leaving = BTreeSet::new();
+        let mut victims = Victims::default();
         for (done, fault) in fleet.iter().enumerate() {
             pause(end, fleet.len() - done).await;
-            let done = break_fleet(*fault, stage, &mut leaving, &mut random).await?;
+            victims.wake(stage, Instant::now())?;
+            let done = break_fleet(*fault, stage, &mut victims, &mut random).await?;
             faults.note(*fault, done);
         }
+        sleep_until(victims.last_wakes_at()).await;
+        victims.wake(stage, Instant::now())?;
         anyhow::Ok(())
     };
     let of_surroundings = async {
@@ -204,18 +207,61 @@ async fn pause(end: Instant, left: usize) {
     sleep(end.saturating_duration_since(Instant::now()) / left.saturating_add(1)).await;
 }
 
+/// Who has been hit, and has not come to the end of it.
+#[derive(Debug, Default)]
+struct Victims {
+    /// Asked to end; their successors are there already.
+    leaving: BTreeSet<usize>,
+    /// Stopped until then.
+    asleep: Vec<(Instant, Sleeper)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sleeper {
+    Worker(usize),
+    Coordinator(usize),
+}
+
+impl Victims {
+    fn include(&self, worker: usize) -> bool {
+        let sleeps = |(_, sleeper): &(Instant, Sleeper)| *sleeper == Sleeper::Worker(worker);
+        self.leaving.contains(&worker) || self.asleep.iter().any(sleeps)
+    }
+
+    fn last_wakes_at(&self) -> Instant {
+        self.asleep.iter().map(|(until, _)| *until).max().unwrap_or_else(Instant::now)
+    }
+
+    /// Wakes those whose time has come; one that was killed meanwhile stays dead.
+    fn wake(&mut self, stage: &mut Stage, now: Instant) -> anyhow::Result<()> {
+        for (_, sleeper) in self.asleep.extract_if(.., |(until, _)| *until <= now) {
+            let program = match sleeper {
+                Sleeper::Worker(number) => stage.fleet.worker(number),
+                Sleeper::Coordinator(number) => {
+                    stage.fleet.talk_to(number);
+                    stage.fleet.coordinator()
+                }
+            };
+            if program.ended()?.is_none() {
+                program.signal("CONT")?;
+            }
+            stage.fleet.talk_to(0);
+        }
+        Ok(())
+    }
+}
+
 /// How many processes it ended; `None` when there was nobody to hit.
 async fn break_fleet(
     fault: Fault,
     stage: &mut Stage,
-    leaving: &mut BTreeSet<usize>,
+    victims: &mut Victims,
     random: &mut StdRng,
 ) -> anyhow::Result<Option<u32>> {
     let mut living = stage.fleet.living_workers()?;
-    // Those that were asked to end have their successors already, and of one the resources are measured.
+    // Of one the resources are measured.
     let soak = stage.settings.mode == Mode::Soak;
-    living.retain(|worker| !(leaving.contains(worker) || soak && *worker == 0));
-    let victims = living.len();
+    living.retain(|worker| !(victims.include(*worker) || soak && *worker == 0));
     let coordinator = random.random_range(0..stage.fleet.coordinators());
     match fault {
         Fault::KillCoordinator => {
@@ -228,9 +274,9 @@ async fn break_fleet(
         Fault::PauseCoordinator => {
             stage.fleet.talk_to(coordinator);
             stage.fleet.coordinator().signal("STOP")?;
-            sleep(if stage.fleet.coordinators() > 1 { ASLEEP } else { FREEZE }).await;
-            stage.fleet.coordinator().signal("CONT")?;
             stage.fleet.talk_to(0);
+            let asleep = if stage.fleet.coordinators() > 1 { ASLEEP } else { FREEZE };
+            victims.asleep.push((Instant::now() + asleep, Sleeper::Coordinator(coordinator)));
             return Ok(Some(0));
         }
         _ => {}
@@ -238,7 +284,7 @@ async fn break_fleet(
     if living.is_empty() {
         return Ok(None);
     }
-    let victim = living[random.random_range(0..victims)];
+    let victim = living[random.random_range(0..living.len())];
     match fault {
         Fault::KillWorker => {
             stage.fleet.worker(victim).kill9();
@@ -249,7 +295,7 @@ async fn break_fleet(
                 stage.fleet.worker(*victim).kill9();
                 stage.add_worker()?;
             }
-            return Ok(Some(u32::try_from(victims)?));
+            return Ok(Some(u32::try_from(living.len())?));
         }
         Fault::KillEngine => {
             let engines = crate::programs::children(stage.fleet.worker(victim).pid())?;
@@ -259,13 +305,12 @@ async fn break_fleet(
         }
         Fault::TerminateWorker => {
             stage.fleet.worker(victim).signal("TERM")?;
-            leaving.insert(victim);
+            victims.leaving.insert(victim);
             stage.add_worker()?;
         }
         Fault::Zombie => {
             stage.fleet.worker(victim).signal("STOP")?;
-            sleep(ASLEEP).await;
-            stage.fleet.worker(victim).signal("CONT")?;
+            victims.asleep.push((Instant::now() + ASLEEP, Sleeper::Worker(victim)));
             return Ok(Some(0));
         }
         _ => return Ok(None),

@@ -13,6 +13,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use stoker_proto::v1::{CancelRequest, JobState, ListRequest};
 use stoker_tests::fleet::{Fleet, PATIENCE};
+use stoker_tests::poll;
 
 use crate::drill::{Drill, Ground};
 
@@ -75,22 +76,26 @@ const COORDINATOR: [(&str, u32, Story); 34] = [
     ("retry.after", 1, Story::Retry),
 ];
 
-/// Each point of the worker, the pass at which it dies, and how many attempts a job may take then.
-const WORKER: [(&str, u32, u32); 8] = [
+/// Each point of the worker, the pass at which it dies, the story, and how many attempts a job may take then.
+const WORKER: [(&str, u32, Story, u32); 12] = [
     // Received, but not claimed: no attempt is used.
-    ("worker.claim.before", 1, 1),
-    ("worker.claim.after", 1, 2),
-    ("worker.heartbeat.before", 2, 2),
-    ("worker.heartbeat.after", 2, 2),
-    ("worker.complete.before", 1, 2),
+    ("worker.claim.before", 1, Story::Jobs, 1),
+    ("worker.claim.after", 1, Story::Jobs, 2),
+    ("worker.heartbeat.before", 2, Story::Jobs, 2),
+    ("worker.heartbeat.after", 2, Story::Jobs, 2),
+    ("worker.complete.before", 1, Story::Jobs, 2),
     // Stored, but not acknowledged: the redelivery finds the end of the job.
-    ("worker.complete.after", 1, 2),
-    ("worker.ack.before", 1, 2),
-    ("worker.ack.after", 1, 2),
+    ("worker.complete.after", 1, Story::Jobs, 2),
+    ("worker.ack.before", 1, Story::Jobs, 2),
+    ("worker.ack.after", 1, Story::Jobs, 2),
+    ("worker.fail.before", 1, Story::Crash, 3),
+    ("worker.fail.after", 1, Story::Crash, 3),
+    ("worker.release.before", 1, Story::Drain, 2),
+    ("worker.release.after", 1, Story::Drain, 2),
 ];
 
-/// Points that are the same step as one above, seen from another call.
-const ALIKE: [&str; 2] = ["worker.fail", "worker.release"];
+/// Points behind which a job is stored as ended and its message is not acknowledged.
+const NOT_ACKNOWLEDGED: [&str; 2] = ["worker.complete.after", "worker.ack.before"];
 
 async fn coordinator_dies_at(point: &str, ground: Ground) -> anyhow::Result<()> {
     let known = COORDINATOR.iter().find(|(name, _, _)| *name == point);
@@ -152,20 +157,30 @@ async fn retry_the_cancelled(drill: &mut Drill) -> anyhow::Result<()> {
 }
 
 async fn worker_dies_at(point: &str, ground: Ground) -> anyhow::Result<()> {
-    let known = WORKER.iter().find(|(name, _, _)| *name == point);
-    let (_, pass, attempts) = *known.context("no such point")?;
+    let known = WORKER.iter().find(|(name, _, _, _)| *name == point);
+    let (_, pass, story, attempts) = *known.context("no such point")?;
     let mut drill = Drill::start(point, ground).await?;
     let value = format!("{point}@{pass}");
-    drill.fleet.add_worker_with(&[("STOKER_CRASH_POINT", &value)])?;
+    let environment = [("STOKER_CRASH_POINT", value.as_str()), ("STOKER_GRACE", "500ms")];
+    drill.fleet.add_worker_with(&environment)?;
     drill.submit_all().await?;
+    drill.act(story).await?;
     let status = drill.fleet.worker(0).wait(PATIENCE).await?;
     ensure!(status.signal() == Some(9), "{status}: {}", drill.fleet.worker(0).log_tail());
     let ended = drill.succeeded().await?;
-    let stored = ["worker.complete.after", "worker.ack.before", "worker.ack.after"];
-    ensure!(!ended.is_empty() || !stored.contains(&point), "it died before it had completed a job");
-    drill.fleet.add_worker()?;
+    let after = drill.fleet.add_worker_with(&[("STOKER_LOG", "stoker_worker=debug,info")])?;
     drill.holds(attempts, 0).await?;
-    // The redelivery of what has ended starts nothing.
+    if NOT_ACKNOWLEDGED.contains(&point) {
+        ensure!(!ended.is_empty(), "it died before it had completed a job");
+        let worker = drill.fleet.worker(after);
+        poll::until("the redelivery to be refused", PATIENCE, || async {
+            let log = worker.log();
+            let refused = |line: &str| line.contains("claim refused") && line.contains("Terminal");
+            Ok(if log.lines().any(refused) { Ok(()) } else { Err("not refused".to_owned()) })
+        })
+        .await?;
+    }
+    // What had ended did not run again.
     for job in ended {
         ensure!(drill.fleet.job(&job.id).await? == job, "it ran again: {job:?}");
     }
@@ -253,6 +268,10 @@ deaths! {
     worker_dies_after_complete "worker.complete.after"
     worker_dies_before_ack "worker.ack.before"
     worker_dies_after_ack "worker.ack.after"
+    worker_dies_before_fail "worker.fail.before"
+    worker_dies_after_fail "worker.fail.after"
+    worker_dies_before_release "worker.release.before"
+    worker_dies_after_release "worker.release.after"
 }
 
 /// The names in the code are those of the tables.
@@ -263,9 +282,9 @@ fn no_point_is_forgotten() -> anyhow::Result<()> {
         collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found)?;
     }
     let tables = COORDINATOR.iter().map(|(name, _, _)| *name);
-    let tables = tables.chain(WORKER.iter().map(|(name, _, _)| *name));
+    let tables = tables.chain(WORKER.iter().map(|(name, ..)| *name));
     let steps = tables.filter_map(|name| name.rsplit_once('.')).map(|(step, _)| step);
-    let known: BTreeSet<String> = steps.chain(ALIKE).map(str::to_owned).collect();
+    let known: BTreeSet<String> = steps.map(str::to_owned).collect();
     assert_eq!(found, known);
     // Both sides of each step are in the tables, and each has its test.
     for (table, tests) in [
@@ -273,7 +292,7 @@ fn no_point_is_forgotten() -> anyhow::Result<()> {
             COORDINATOR.map(|(name, _, _)| name).to_vec(),
             [OF_COORDINATOR, OF_EMBEDDED_BROKER].concat(),
         ),
-        (WORKER.map(|(name, _, _)| name).to_vec(), OF_WORKER.to_vec()),
+        (WORKER.map(|(name, ..)| name).to_vec(), OF_WORKER.to_vec()),
     ] {
         let sides = |name: &&str| {
             let step = name.rsplit_once('.').map_or("", |(step, _)| step);

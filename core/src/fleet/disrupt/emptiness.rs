@@ -78,6 +78,7 @@ pub(crate) fn removals(
             if have - member.speed() >= balance.wanted - 1e-9 {
                 removed.push((*at, RemoveReason::Empty { wanted: ceil(balance.wanted), have }));
                 have -= member.speed();
+                warmth.remove(member);
             }
         }
     }

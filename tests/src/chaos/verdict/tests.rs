@@ -86,13 +86,23 @@ fn a_failure_of_an_attempt_that_was_over_is_found() {
     let judge = |log: &str, job: &Job| {
         found(|findings| Executions::read(log).of_job(job, &fails_once(), findings))
     };
-    assert!(judge("begun f\n", &refused()).is_empty());
     let lost = |job: Job| Job { lost_workers: 1, attempts: 2, ..job };
     let twice = "begun f\nbegun f\nended f\n";
     assert!(judge(twice, &lost(job(JobState::Succeeded))).is_empty());
-    assert_eq!(judge(twice, &lost(refused())), ["I7"]);
     // Nobody's second run, and yet a result.
     assert_eq!(judge("begun f\n", &job(JobState::Succeeded)), ["I4"]);
+    let in_time = |job: &Job, failed: &[u64]| {
+        let failures = Failures::from([("j".to_owned(), failed.iter().copied().collect())]);
+        found(|findings| failed_in_time(job, &failures, findings))
+    };
+    assert!(in_time(&refused(), &[1]).is_empty());
+    assert!(in_time(&lost(refused()), &[2]).is_empty());
+    assert!(in_time(&lost(refused()), &[1, 2]).is_empty());
+    assert!(in_time(&lost(job(JobState::Succeeded)), &[1]).is_empty());
+    // The first of two attempts, and one that was lost and had no successor yet.
+    assert_eq!(in_time(&lost(refused()), &[1]), ["I7"]);
+    assert_eq!(in_time(&Job { lost_workers: 1, ..refused() }, &[1]), ["I7"]);
+    assert_eq!(in_time(&refused(), &[]), ["I7"]);
 }
 
 #[test]
@@ -193,4 +203,31 @@ fn a_fleet_that_does_not_come_back_is_found() {
     assert!(judge(1_014).is_empty());
     assert_eq!(judge(1_016), ["I19"]);
     assert_eq!(judge(999), ["I19"]);
+}
+
+#[test]
+fn a_run_before_a_release_has_its_least_counts() {
+    let kinds = [
+        (Fault::KillBroker, 100),
+        (Fault::KillDatabase, 100),
+        (Fault::CutWorkers, 200),
+        (Fault::KillAllWorkers, 20),
+        (Fault::Zombie, 40),
+    ];
+    let judge = |kinds: &[(Fault, u32)]| {
+        let by_kind = kinds.iter().copied().collect();
+        let faults = Faults { kills: 2_100, by_kind, ..Faults::default() };
+        let settings =
+            Settings { broker: Broker::RabbitMq, store: Store::Postgres, ..settings(2_300) };
+        let totals = Totals { redeliveries: 999, lost_workers: 999, ..Totals::default() };
+        let fenced = [("complete", 2), ("fail", 1), ("heartbeat", 99)];
+        let fenced = fenced.map(|(call, reports)| (call.to_owned(), reports)).into();
+        found(|f| bitten(&settings, &faults, &totals, (999, &fenced), f))
+    };
+    assert!(judge(&kinds).is_empty());
+    for missing in 0..4 {
+        let mut fewer = kinds;
+        fewer[missing].1 -= 1;
+        assert_eq!(judge(&fewer), ["the faults bite"], "{fewer:?}");
+    }
 }
