@@ -2,8 +2,11 @@
 //!
 //! The store calls the listener on its writer thread, so nothing here waits or does I/O.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use stoker_core::fleet::Class;
+use stoker_core::ids::ClassName;
 use stoker_core::job::{Bells, Effect, StateKind};
 use stoker_core::time::Timestamp;
 use stoker_runtime::crash;
@@ -26,10 +29,17 @@ pub struct Events {
     sweep_at: Mutex<Option<Timestamp>>,
     registry: Arc<Registry>,
     hub: Arc<Hub>,
+    classes: BTreeMap<ClassName, Class>,
 }
 
 impl Events {
-    pub fn new(registry: Arc<Registry>, hub: Arc<Hub>) -> Arc<Self> {
+    /// `classes` are those of the fleet file: what was promised is counted as kept or broken.
+    pub fn new(
+        registry: Arc<Registry>,
+        hub: Arc<Hub>,
+        classes: BTreeMap<ClassName, Class>,
+    ) -> Arc<Self> {
+        metrics::promises(&classes);
         Arc::new(Self {
             dispatcher: Notify::new(),
             sweeper: Notify::new(),
@@ -37,6 +47,7 @@ impl Events {
             sweep_at: Mutex::new(None),
             registry,
             hub,
+            classes,
         })
     }
 
@@ -63,7 +74,7 @@ impl Events {
         crash::point("events.before");
         // Each coordinator counts its own, so that a sum over all counts each once.
         if origin == Origin::Here {
-            metrics::changed(changes);
+            metrics::changed(changes, &self.classes);
         }
         let mut bells = Bells::default();
         for change in changes {
@@ -122,7 +133,7 @@ mod tests {
     fn events() -> (Arc<Events>, Arc<Registry>, Arc<Hub>) {
         let registry = Registry::new(Arc::new(ManualClock::default()), Duration::from_secs(30));
         let hub = Hub::new();
-        (Events::new(Arc::clone(&registry), Arc::clone(&hub)), registry, hub)
+        (Events::new(Arc::clone(&registry), Arc::clone(&hub), BTreeMap::new()), registry, hub)
     }
 
     fn lane() -> Lane {

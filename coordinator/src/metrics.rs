@@ -3,19 +3,25 @@
 //! Labels are bounded: models and pools are those of the fleet file, methods those of the API,
 //! states and codes are enums. Tenants and jobs are never labels.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
+use stoker_core::fleet::Class;
+use stoker_core::ids::ClassName;
 use stoker_core::job::StateKind;
 use tonic::Code;
 
+use crate::readiness::Verdict;
 use crate::registry::WorkerState;
 use crate::store::{Change, Lane};
 
 const TRANSITIONS: &str = "stoker_coordinator_transitions_total";
 const WAIT_SECONDS: &str = "stoker_coordinator_wait_seconds";
+const WAITS: &str = "stoker_coordinator_waits_total";
+const CLASS_OBJECTIVE_RATIO: &str = "stoker_coordinator_class_objective_ratio";
 const BUSY_SECONDS: &str = "stoker_coordinator_attempt_busy_seconds";
 const JOBS: &str = "stoker_coordinator_jobs";
 const OLDEST_WAIT_SECONDS: &str = "stoker_coordinator_oldest_wait_seconds";
@@ -33,6 +39,7 @@ const SWEPT: &str = "stoker_coordinator_swept_total";
 const COMMIT_SECONDS: &str = "stoker_coordinator_commit_seconds";
 const COMMIT_CALLS: &str = "stoker_coordinator_commit_calls";
 const FREE_DISK_BYTES: &str = "stoker_coordinator_free_disk_bytes";
+const READY: &str = "stoker_coordinator_ready";
 
 /// Registers the descriptions; call once per process, after the recorder is installed.
 pub fn describe() {
@@ -41,6 +48,15 @@ pub fn describe() {
         WAIT_SECONDS,
         Unit::Seconds,
         "Time from acceptance to the first start of execution, by class and model"
+    );
+    describe_counter!(
+        WAITS,
+        "Jobs that started for the first time, by class and whether they waited no longer than it \
+         promises"
+    );
+    describe_gauge!(
+        CLASS_OBJECTIVE_RATIO,
+        "Fraction of a class's jobs that is promised to start in time"
     );
     describe_histogram!(
         BUSY_SECONDS,
@@ -67,10 +83,11 @@ pub fn describe() {
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time of a group commit, sync included");
     describe_histogram!(COMMIT_CALLS, "Calls that shared a commit");
     describe_gauge!(FREE_DISK_BYTES, Unit::Bytes, "Free space where the store is");
+    describe_gauge!(READY, "1 while a part works without which the coordinator does not, by part");
 }
 
-/// Counts committed changes.
-pub(crate) fn changed(changes: &[Change]) {
+/// Counts committed changes. `classes` are those of the fleet file.
+pub(crate) fn changed(changes: &[Change], classes: &BTreeMap<ClassName, Class>) {
     for state in StateKind::ALL {
         let went = |change: &&Change| change.to == state && change.from != Some(state);
         let count = changes.iter().filter(went).count();
@@ -81,6 +98,12 @@ pub(crate) fn changed(changes: &[Change]) {
     }
     for change in changes {
         if let Some(waited) = change.waited {
+            // A job may be of a class that the fleet file no longer has: nothing is promised to it any more.
+            if let Some(class) = classes.get(&change.class) {
+                let promise = if waited <= class.max_wait { "kept" } else { "broken" };
+                counter!(WAITS, "class" => change.class.to_string(), "promise" => promise)
+                    .increment(1);
+            }
             let (class, model) = (change.class.to_string(), change.lane.model.to_string());
             histogram!(WAIT_SECONDS, "class" => class, "model" => model)
                 .record(waited.as_secs_f64());
@@ -137,6 +160,23 @@ pub(crate) fn queue(gauges: &QueueGauges<'_>) {
 pub(crate) fn workers(state: WorkerState, workers: usize) {
     let workers = u32::try_from(workers).unwrap_or(u32::MAX);
     gauge!(WORKERS, "state" => state.name()).set(f64::from(workers));
+}
+
+/// What is promised, and that nothing was promised in vain yet: a ratio of counters needs both from the start.
+pub(crate) fn promises(classes: &BTreeMap<ClassName, Class>) {
+    for (name, class) in classes {
+        gauge!(CLASS_OBJECTIVE_RATIO, "class" => name.to_string()).set(class.objective);
+        for promise in ["kept", "broken"] {
+            counter!(WAITS, "class" => name.to_string(), "promise" => promise).increment(0);
+        }
+    }
+}
+
+pub(crate) fn readiness(verdict: &Verdict) {
+    let parts = [("store", &verdict.store_problem), ("broker", &verdict.broker_problem)];
+    for (part, problem) in parts {
+        gauge!(READY, "part" => part).set(if problem.is_none() { 1.0 } else { 0.0 });
+    }
 }
 
 pub(crate) fn outbox(messages: u64) {

@@ -26,6 +26,7 @@ pub async fn observe(context: Arc<Context>, readiness: Readiness, shutdown: Canc
     while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
         let verdict = verdict(&context).await;
         tell(&readiness.get(), &verdict);
+        metrics::readiness(&verdict);
         readiness.set(verdict);
         if let Err(error) = gauges(&context).await {
             tracing::debug!(%error, "the gauges of queues could not be refreshed");

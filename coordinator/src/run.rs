@@ -81,7 +81,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
     let fleet = Arc::new(config.fleet.clone());
     let registry = Registry::new(Arc::clone(&clock), fleet.job_policy.lease.ttl);
     let hub = Hub::new();
-    let events = Events::new(Arc::clone(&registry), Arc::clone(&hub));
+    let events = Events::new(Arc::clone(&registry), Arc::clone(&hub), fleet.classes.clone());
     let store = open_store(&config, &clock, &events).await?;
     let broker = start_broker(&config, &fleet).await?;
     if broker.embedded().is_some() {

@@ -79,7 +79,7 @@ impl Rig {
         let publisher = OutboxPublisher {
             store: Arc::clone(&store),
             broker: Arc::clone(&broker) as Arc<dyn Publisher>,
-            events: Events::new(registry, Hub::new()),
+            events: Events::new(registry, Hub::new(), std::collections::BTreeMap::new()),
             aside: Arc::default(),
         };
         let world = World { store, clock, changes };

@@ -49,6 +49,9 @@ async fn probes_and_scrapers_are_answered_over_plain_http() {
         "stoker_coordinator_connections",
         "stoker_coordinator_jobs{pool=\"default\",model=\"mini\",state=\"queued\"} 0",
         "stoker_coordinator_workers{state=\"ready\"}",
+        "stoker_coordinator_ready{part=\"store\"} 1",
+        "stoker_coordinator_class_objective_ratio{class=\"standard\"} 0.99",
+        "stoker_coordinator_waits_total{class=\"standard\",promise=\"broken\"}",
     ] {
         assert!(metrics.contains(part), "{part} in\n{metrics}");
     }
