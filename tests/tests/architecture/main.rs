@@ -6,6 +6,7 @@
 
 mod dependencies;
 mod graph;
+mod metrics;
 mod rules;
 mod sources;
 
@@ -94,5 +95,13 @@ fn the_fault_matrix_names_tests_that_exist() {
     assert_none(
         "a test that docs/fault-matrix.md names is in the code under that name",
         &Tree::load().unknown_tests(),
+    );
+}
+
+#[test]
+fn dashboards_and_alerts_name_metrics_that_exist() {
+    assert_none(
+        "a metric in infra/observability is a constant of a metrics.rs, or in the table of its README.md",
+        &metrics::unknown_metrics(&Tree::load()),
     );
 }

@@ -66,6 +66,18 @@ impl Tree {
         named.difference(&tests).map(|name| format!("{MATRIX}: `{name}`")).collect()
     }
 
+    /// Every text file with its path.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()))
+    }
+
+    /// A tree for tests of rules.
+    #[cfg(test)]
+    pub(crate) fn of(files: &[(&str, &str)]) -> Self {
+        let own = |(path, text): &(&str, &str)| ((*path).to_owned(), (*text).to_owned());
+        Self { files: files.iter().map(own).collect() }
+    }
+
     fn rust(&self) -> impl Iterator<Item = (&str, &str)> {
         let rust = self
             .files
@@ -189,7 +201,7 @@ mod tests {
     use super::*;
 
     fn tree(path: &str, text: &str) -> Tree {
-        Tree { files: BTreeMap::from([(path.to_owned(), text.to_owned())]) }
+        Tree::of(&[(path, text)])
     }
 
     #[test]
