@@ -1,0 +1,46 @@
+# Who talked to whom, for the day when that matters.
+
+resource "aws_cloudwatch_log_group" "flow" {
+  # checkov:skip=CKV_AWS_338: how long is the operator's choice; a year of flow logs of a busy fleet is a cost without an owner
+  name              = "/stoker/${var.name}/flow"
+  retention_in_days = var.flow_log_days
+  kms_key_id        = var.kms_key_arn
+  tags              = var.tags
+}
+
+data "aws_iam_policy_document" "flow_assume" {
+  statement {
+    actions = ["sts:AssumeRole"]
+    principals {
+      type        = "Service"
+      identifiers = ["vpc-flow-logs.amazonaws.com"]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "flow" {
+  statement {
+    actions   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    resources = ["${aws_cloudwatch_log_group.flow.arn}:*"]
+  }
+}
+
+resource "aws_iam_role" "flow" {
+  name_prefix        = "stoker-${var.name}-flow-"
+  assume_role_policy = data.aws_iam_policy_document.flow_assume.json
+  tags               = var.tags
+}
+
+resource "aws_iam_role_policy" "flow" {
+  name   = "write"
+  role   = aws_iam_role.flow.id
+  policy = data.aws_iam_policy_document.flow.json
+}
+
+resource "aws_flow_log" "this" {
+  vpc_id          = aws_vpc.this.id
+  traffic_type    = "REJECT"
+  log_destination = aws_cloudwatch_log_group.flow.arn
+  iam_role_arn    = aws_iam_role.flow.arn
+  tags            = merge(var.tags, { Name = "stoker-${var.name}" })
+}
