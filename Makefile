@@ -22,7 +22,7 @@ LOCKED ?= --locked
 SEEDS ?= 20000
 
 .PHONY: help build demo test sim lint fmt deny each-alone engine-cuda check-cuda test-gpu bench bench-autoscaler traces-check \
-	chaos soak model deps clean
+	chaos soak model deps clean check-infra check-dashboards infra-tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
@@ -62,6 +62,16 @@ engine-cuda: ## the engine for one generation of NVIDIA GPUs, beside the other p
 
 check-cuda: ## build the engine for NVIDIA GPUs on a machine without one, and see that it says so
 	@CARGO='$(CARGO)' scripts/check-cuda.sh
+
+infra-tools: ## fetch the tools of check-infra into .cache/infra, once
+	@scripts/infra-tools.sh
+
+check-infra: infra-tools ## Terraform, units, scripts, alert rules and dashboards of infra/, without a cloud
+	@scripts/check-infra.sh
+
+check-dashboards: infra-tools ## load every query of infra/observability into a real Prometheus that scrapes a running fleet
+	$(CARGO) build $(LOCKED) $(PROGRAMS)
+	@scripts/check-dashboards.sh
 
 test-gpu: ## the engine on an NVIDIA GPU against the CPU; skipped without one, unless STOKER_REQUIRE_GPU=1
 	@CARGO='$(CARGO)' scripts/test-gpu.sh

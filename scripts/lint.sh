@@ -22,7 +22,7 @@ optional() {
     fi
 }
 
-for script in scripts/*.sh benches/*/*.sh .ci/run; do
+for script in scripts/*.sh benches/*/*.sh .ci/run infra/bin/* infra/image/provision.sh infra/check/*.sh; do
     bash -n "$script"
 done
 step "$CARGO" fmt --all --check
