@@ -86,8 +86,9 @@ tf() {
 }
 
 initialize() {
+    local log=$work/init-${2//\//-}.log
     rm -f "$work/infra/$2/.terraform.lock.hcl"
-    tf "$1" "$2" init -backend=false -input=false >"$work/init.log" 2>&1 || { cat "$work/init.log" >&2; return 1; }
+    tf "$1" "$2" init -backend=false -input=false >"$log" 2>&1 || { cat "$log" >&2; return 1; }
 }
 
 validate() {
