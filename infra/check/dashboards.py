@@ -51,11 +51,13 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def until(what, probe):
-    """The first answer of `probe` that is not empty."""
+def until(what, probe, *processes):
+    """The first answer of `probe` that is not empty; fails at once when one of `processes` has ended."""
     last = None
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
+        if any(process.poll() is not None for process in processes):
+            raise TimeoutError(f"a process ended before {what} came")
         try:
             last = probe()
             if last:
@@ -167,38 +169,42 @@ def look(prometheus):
     print(f"dashboards: {len(everything)} queries, {with_data} with data, {len(reported)} metrics", file=sys.stderr)
 
 
+def examine(stack, folder, stoker, binary):
+    """Starts a fleet and Prometheus, and returns everything that is wrong."""
+    port, server = free_port(), f"127.0.0.1:{free_port()}"
+    log = folder / "fleet.log"
+    fleet = stack.enter_context(running([stoker, "dev", "--listen", server, "--data", str(folder / "data")], log))
+    workers = until("two workers", lambda: len(found := worker_addresses(log)) == 2 and found, fleet)
+    submit = [stoker, "--server", f"http://{server}", "submit", "--model", "echo", "--no-wait", "one", "two", "three"]
+    until("a job", lambda: subprocess.run(submit, check=True, capture_output=True).stdout, fleet)
+    arguments = [binary, f"--config.file={configuration(folder, server, workers)}",
+                 f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+    process = stack.enter_context(running(arguments, folder / "prometheus.log"))
+    prometheus = Prometheus(port)
+
+    def ready():
+        # Counters need two looks before they have a rate.
+        subprocess.run(submit, check=True, capture_output=True)
+        up = prometheus.get("query", query="sum(up)")["result"]
+        rate = prometheus.get("query", query="sum(rate(stoker_worker_items_total[1m])) > 0")["result"]
+        groups = prometheus.get("rules")["groups"]
+        evaluated = groups and all(rule["health"] != "unknown" for group in groups for rule in group["rules"])
+        return evaluated and rate and up and float(up[0]["value"][1]) == 1 + len(workers)
+
+    until("metrics of all of the fleet", ready, fleet, process)
+    return list(look(prometheus))
+
+
 def main():
     programs = pathlib.Path(sys.argv[1]).resolve()
     stoker, binary = str(programs / "stoker"), sys.argv[2] if len(sys.argv) > 2 else "prometheus"
-    port, listen = free_port(), free_port()
-    server = f"127.0.0.1:{listen}"
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        log = folder / "fleet.log"
-        stack.enter_context(running([stoker, "dev", "--listen", server, "--data", str(folder / "data")], log))
-        workers = until("two workers", lambda: len(found := worker_addresses(log)) == 2 and found)
-        client = [stoker, "--server", f"http://{server}", "submit", "--model", "echo", "--no-wait"]
-        texts = ["one", "two", "three"]
-        until("a job", lambda: subprocess.run([*client, *texts], check=True, capture_output=True).stdout)
-        arguments = [binary, f"--config.file={configuration(folder, server, workers)}",
-                     f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
-        stack.enter_context(running(arguments, folder / "prometheus.log"))
-        prometheus = Prometheus(port)
-
-        def ready():
-            # Counters need two looks before they have a rate.
-            subprocess.run([*client, *texts], check=True, capture_output=True)
-            up = prometheus.get("query", query="sum(up)")["result"]
-            rate = prometheus.get("query", query='sum(rate(stoker_worker_items_total[1m])) > 0')["result"]
-            groups = prometheus.get("rules")["groups"]
-            evaluated = groups and all(rule["health"] != "unknown" for group in groups for rule in group["rules"])
-            return evaluated and rate and up and float(up[0]["value"][1]) == 1 + len(workers)
-
         try:
-            until("metrics of all of the fleet", ready)
-            found = list(look(prometheus))
+            found = examine(stack, folder, stoker, binary)
         except TimeoutError:
-            print(log.read_text(encoding="utf-8")[-4000:], (folder / "prometheus.log").read_text()[-2000:], file=sys.stderr)
+            for log in sorted(folder.glob("*.log")):
+                print(f"dashboards: {log.name} ends so:\n{log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
             raise
     for breach in found:
         print(f"dashboards: {breach}", file=sys.stderr)
