@@ -14,6 +14,7 @@ mod demand;
 mod disrupt;
 mod input;
 mod launch;
+pub mod ledger;
 mod memory;
 mod number;
 mod plan;

@@ -85,6 +85,12 @@ uuid_id!(
     EventId, "event"
 );
 
+uuid_id!(
+    /// A machine that the fleet asked for, from before it exists. Version 7. It is the client token of the call
+    /// that asks for it, and a tag of what comes of that.
+    MachineId, "machine"
+);
+
 impl JobId {
     /// Not greater than any id that was made at this time or later: a job's id begins with 48 bits of
     /// milliseconds (UUID version 7). Times before 1970 count as 1970.
@@ -232,6 +238,29 @@ impl DispatchSeq {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
+    }
+}
+
+/// Which reign of the fleet's leader wrote something. Only grows, so that a leader of the past is refused.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

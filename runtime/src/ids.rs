@@ -3,7 +3,7 @@
 //! All of it comes from the operating system's random source through a cryptographic generator:
 //! a lease token must not be guessable.
 
-use stoker_core::ids::{ClaimId, EventId, JobId, LeaseToken, WorkerId};
+use stoker_core::ids::{ClaimId, EventId, JobId, LeaseToken, MachineId, WorkerId};
 use stoker_core::time::Timestamp;
 use uuid::{Builder, Uuid};
 
@@ -14,6 +14,11 @@ use crate::clock::{Clock as _, SystemClock};
 /// Times before 1970 count as 1970.
 pub fn job_id(now: Timestamp) -> JobId {
     JobId::from_uuid(version_7(now))
+}
+
+/// The id of a machine that is about to be asked for. It sorts by `now`, as a job's does.
+pub fn machine_id(now: Timestamp) -> MachineId {
+    MachineId::from_uuid(version_7(now))
 }
 
 /// The id of one run of a worker process.

@@ -15,7 +15,7 @@ use super::check::Budget;
 const LAUNCH_WINDOW: Duration = Duration::from_mins(10);
 /// Launches that are remembered; more in a window is more than any budget allows.
 const LAUNCHES_KEPT: usize = 10_000;
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 /// A gap in the observation that is longer is charged as if it were this long.
 const LONGEST_GAP: Duration = Duration::from_hours(6);
 
@@ -143,7 +143,7 @@ impl Allowance {
 }
 
 /// Number of the day since the epoch, and of the month since the year 0.
-fn calendar(at: Timestamp) -> (i64, i64) {
+pub(crate) fn calendar(at: Timestamp) -> (i64, i64) {
     // The year 2 000 000 is far enough, and keeps the arithmetic in range.
     let day = at.as_unix_millis().div_euclid(DAY_MS).clamp(-719_468, 700_000_000);
     // Years are counted from March, so that the day which some have more is their last; the months then repeat

@@ -5,24 +5,26 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{ClassName, InstanceName, ModelName, OfferingName, PoolName};
 use crate::time::Timestamp;
 
 /// One dated set of observations.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     pub pools: BTreeMap<PoolName, PoolSnapshot>,
 }
 
 /// Something that was read at a time, or could not be read.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Reading<T> {
     Known { at: Timestamp, value: T },
     Unknown { why: String },
 }
 
 /// What is known of a pool.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PoolSnapshot {
     pub queues: Reading<Vec<Queue>>,
     pub instances: Reading<Vec<Instance>>,
@@ -31,7 +33,7 @@ pub struct PoolSnapshot {
 }
 
 /// The jobs of one class and model. Totals only grow; one that shrinks was reset.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Queue {
     pub class: ClassName,
     pub model: ModelName,
@@ -50,14 +52,14 @@ pub struct Queue {
 }
 
 /// Jobs that wait and are about this old.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     pub age: Duration,
     pub jobs: u64,
 }
 
 /// Totals of an offering.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Market {
     pub launched: u64,
     /// Launches refused for want of capacity.
@@ -67,7 +69,7 @@ pub struct Market {
 }
 
 /// A machine that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     pub name: InstanceName,
     pub offering: OfferingName,
@@ -83,7 +85,7 @@ pub struct Instance {
 }
 
 /// Where an instance is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InstanceState {
     /// Asked for, and not ready yet.
     Booting,
@@ -94,7 +96,7 @@ pub enum InstanceState {
 }
 
 /// What the provider announced about an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
     /// It is taken back at this time.
     Interruption { lost_at: Timestamp },

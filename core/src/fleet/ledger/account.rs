@@ -1,0 +1,40 @@
+//! What the entries add up to, and what is remembered beside them. One leader writes it, together with the entries.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::fleet::snapshot::Market;
+use crate::ids::{InstanceName, OfferingName, PoolName};
+use crate::time::Timestamp;
+
+use super::cost::Spend;
+
+/// Totals and memories of the one who executes plans.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Account {
+    /// How often it was written. A write of any other version than the next is refused.
+    pub version: u64,
+    /// Machines that were ever intended. A plan that was made before the last of them does not know of it.
+    pub intents: u64,
+    pub spend: Spend,
+    /// Totals that the planner learns an offering's risk from.
+    pub markets: BTreeMap<PoolName, BTreeMap<OfferingName, Market>>,
+    /// By template.
+    pub breakers: BTreeMap<String, Breaker>,
+    /// Machines with our tag in no entry, and since when listings show them.
+    pub orphans: BTreeMap<InstanceName, Timestamp>,
+}
+
+/// Whether a template boots.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Breaker {
+    /// Boots that failed lately.
+    pub failures: VecDeque<Timestamp>,
+    /// Nothing is launched until then.
+    pub open_until: Option<Timestamp>,
+    /// How often in a row it opened without a boot that went well.
+    pub trips: u32,
+}

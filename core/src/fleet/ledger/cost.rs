@@ -1,0 +1,91 @@
+//! What machines cost: of one entry exactly, and of all of them by day and month.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fleet::caps::{DAY_MS, calendar};
+use crate::ids::MachineId;
+use crate::money::Money;
+use crate::time::Timestamp;
+
+use super::entry::Entry;
+
+/// EC2 bills at least this much of a machine.
+const LEAST_BILL: Duration = Duration::from_mins(1);
+
+/// A gap in the observation beyond this is not charged day by day; nothing in it is in this month.
+const LONGEST_GAP: Duration = Duration::from_hours(62 * 24);
+
+/// What was spent in the current day and month (UTC).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spend {
+    /// Up to when it was charged. Never goes back, so that nothing is charged twice and no window starts anew when
+    /// a clock jumps.
+    pub charged_until: Option<Timestamp>,
+    /// Number of the day since 1970, and of the month since the year 0.
+    pub day: i64,
+    pub month: i64,
+    pub day_spent: Money,
+    pub month_spent: Money,
+}
+
+impl Spend {
+    /// Charges for everything from the last call up to `now`. Entries that ended since then have to be among them.
+    ///
+    /// What may have been asked for is charged from then on: too much for what turns out never to have been there,
+    /// and never too little.
+    pub fn charge(&mut self, entries: &BTreeMap<MachineId, Entry>, now: Timestamp) {
+        let Some(last) = self.charged_until else {
+            (self.day, self.month) = calendar(now);
+            self.charged_until = Some(now);
+            return;
+        };
+        let mut from = last.max(now.before(LONGEST_GAP));
+        while from < now {
+            let day = self.turn(from);
+            let midnight = Timestamp::from_unix_millis((day + 1).saturating_mul(DAY_MS));
+            let until = now.min(midnight.max(from.after(Duration::from_millis(1))));
+            let spent: Money =
+                entries.values().map(|entry| between(entry, (from, until), now)).sum();
+            self.day_spent = self.day_spent.plus(spent);
+            self.month_spent = self.month_spent.plus(spent);
+            from = until;
+        }
+        if now > last {
+            self.turn(now);
+            self.charged_until = Some(now);
+        }
+    }
+
+    /// Begins a new day or month, if `at` is in one; answers the day.
+    fn turn(&mut self, at: Timestamp) -> i64 {
+        let (day, month) = calendar(at);
+        if day != self.day {
+            (self.day, self.day_spent) = (day, Money::ZERO);
+        }
+        if month != self.month {
+            (self.month, self.month_spent) = (month, Money::ZERO);
+        }
+        day
+    }
+}
+
+/// What a machine has cost up to `now`.
+pub fn cost(entry: &Entry, now: Timestamp) -> Money {
+    let begin = Timestamp::from_unix_millis(i64::MIN);
+    between(entry, (begin, Timestamp::MAX), now)
+}
+
+fn between(entry: &Entry, (from, until): (Timestamp, Timestamp), now: Timestamp) -> Money {
+    let times = &entry.times;
+    let Some(begin) = times.requested else { return Money::ZERO };
+    let end = match (times.ended, times.launched) {
+        (None, _) => now,
+        (Some(ended), None) => ended,
+        (Some(ended), Some(launched)) => ended.max(launched.after(LEAST_BILL)),
+    };
+    entry.order.price.of(end.min(until).since(begin.max(from)))
+}
