@@ -12,6 +12,7 @@ mod caps;
 mod check;
 mod demand;
 mod disrupt;
+pub mod execute;
 mod input;
 mod launch;
 pub mod ledger;

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 use super::check::Budget;
 
 /// Launches are counted over this long.
-const LAUNCH_WINDOW: Duration = Duration::from_mins(10);
+pub(crate) const LAUNCH_WINDOW: Duration = Duration::from_mins(10);
 /// Launches that are remembered; more in a window is more than any budget allows.
 const LAUNCHES_KEPT: usize = 10_000;
 pub(crate) const DAY_MS: i64 = 86_400_000;
@@ -20,7 +20,8 @@ pub(crate) const DAY_MS: i64 = 86_400_000;
 const LONGEST_GAP: Duration = Duration::from_hours(6);
 
 /// A bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Cap {
     Instances(u32),
     Launches(u32),
@@ -62,6 +63,18 @@ pub(crate) struct Allowance {
     per_hour: Money,
     day_spent: Money,
     month_spent: Money,
+}
+
+impl Allowance {
+    /// What the budget leaves, when so much is there and was launched and spent.
+    pub(crate) fn of(
+        budget: &Budget,
+        (instances, per_hour): (u32, Money),
+        launches: u32,
+        (day_spent, month_spent): (Money, Money),
+    ) -> Self {
+        Self { budget: *budget, instances, launches, per_hour, day_spent, month_spent }
+    }
 }
 
 impl Ledger {

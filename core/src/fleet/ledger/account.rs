@@ -1,6 +1,7 @@
 //! What the entries add up to, and what is remembered beside them. One leader writes it, together with the entries.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,17 @@ pub struct Account {
     pub breakers: BTreeMap<String, Breaker>,
     /// Machines with our tag in no entry, and since when listings show them.
     pub orphans: BTreeMap<InstanceName, Timestamp>,
+}
+
+/// Entries are looked at for so long after their end: windows and guards count them.
+const LOOKED_BACK: Duration = Duration::from_hours(1);
+
+impl Account {
+    /// Besides the open entries, a step needs those that ended since then: they are still to be charged for, or
+    /// count in a window.
+    pub fn needed_since(&self, now: Timestamp) -> Timestamp {
+        self.spend.charged_until.unwrap_or(now).min(now).before(LOOKED_BACK)
+    }
 }
 
 /// Whether a template boots.

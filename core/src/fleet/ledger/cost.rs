@@ -60,6 +60,12 @@ impl Spend {
         }
     }
 
+    /// Adds what turned out to be owed from before.
+    pub fn owe(&mut self, money: Money) {
+        self.day_spent = self.day_spent.plus(money);
+        self.month_spent = self.month_spent.plus(money);
+    }
+
     /// Begins a new day or month, if `at` is in one; answers the day.
     fn turn(&mut self, at: Timestamp) -> i64 {
         let (day, month) = calendar(at);

@@ -51,6 +51,8 @@ pub enum Leave {
     Planned { why: String },
     /// The planner takes it for dead.
     Dead { why: String },
+    /// It was to be empty by the deadline of its drain.
+    Overdue { why: String },
     /// The provider takes it back.
     Interrupted,
     /// Its worker never registered.
@@ -212,10 +214,25 @@ impl Failure {
     }
 }
 
+impl Leave {
+    /// Whether the machine is ended without knowing that it does nothing. Of such, only a few go at a time.
+    pub const fn is_blind(&self) -> bool {
+        match self {
+            Self::Dead { .. } | Self::Overdue { .. } | Self::NeverRegistered | Self::Orphan => true,
+            Self::Planned { .. }
+            | Self::Interrupted
+            | Self::DrainSwitch
+            | Self::Panic
+            | Self::OverBudget => false,
+        }
+    }
+}
+
 impl fmt::Display for Leave {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Planned { why } | Self::Dead { why } => f.write_str(why),
+            Self::Overdue { why } => write!(f, "its time to drain is over: {why}"),
             Self::Interrupted => f.write_str("the provider takes it back"),
             Self::NeverRegistered => f.write_str("its worker did not register in time"),
             Self::Orphan => {

@@ -25,6 +25,7 @@ pub enum Mode {
 
 /// The switch, who set it and why.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Switch {
     pub mode: Mode,
     /// How often it was set. What was decided under another version is not written.

@@ -1,0 +1,185 @@
+//! Launches of the plan, as far as the caps, the pools' bounds and the breaker go: all of them checked against the
+//! ledger, whatever the planner thought.
+
+use std::collections::BTreeMap;
+
+use crate::fleet::caps::{Allowance, Cap, LAUNCH_WINDOW};
+use crate::fleet::check::Offering;
+use crate::fleet::ledger::{Entry, Event, Failure, Mode, Order, State};
+use crate::fleet::plan::Step;
+use crate::ids::{MachineId, OfferingName, PoolName};
+
+use super::Site;
+use super::breaker::{Verdict, verdict};
+use super::finding::Finding;
+use super::outcomes::market;
+use super::turn::Turn;
+
+/// What the plan wants of one offering.
+struct Wish<'a> {
+    pool: &'a PoolName,
+    name: &'a OfferingName,
+    offering: &'a Offering,
+    site: &'a Site,
+    count: u32,
+    reason: String,
+}
+
+pub(super) fn follow_plan(turn: &mut Turn<'_>, fresh: &mut dyn FnMut() -> MachineId) {
+    if turn.situation.mode != Mode::Run {
+        return;
+    }
+    let wishes = wishes(turn);
+    if !wishes.is_empty() {
+        let mut allowance = allowance(turn);
+        for wish in &wishes {
+            grant(turn, wish, &mut allowance, fresh);
+        }
+    }
+    ask(turn);
+}
+
+fn wishes<'a>(turn: &mut Turn<'a>) -> Vec<Wish<'a>> {
+    let situation = turn.situation;
+    let Some(proposal) = situation.proposal else { return Vec::new() };
+    let launches = |step: &Step| matches!(step, Step::Launch { .. });
+    if !proposal.plan.steps.iter().any(launches) {
+        return Vec::new();
+    }
+    if proposal.intents != turn.account.intents {
+        turn.findings.push(Finding::OldPlan);
+        return Vec::new();
+    }
+    let mut wishes = Vec::new();
+    for step in &proposal.plan.steps {
+        let Step::Launch { pool, offering: name, count, reason } = step else { continue };
+        let known = situation.policy.pools.get(pool);
+        let offering = known.and_then(|known| known.scaling.offerings.get(name));
+        let site = situation.sites.get(pool).and_then(|sites| sites.get(name));
+        let Some((offering, site)) = offering.zip(site) else {
+            let (pool, offering) = (pool.clone(), name.clone());
+            turn.findings.push(Finding::NoSite { pool, offering });
+            continue;
+        };
+        let (count, reason) = (*count, reason.to_string());
+        wishes.push(Wish { pool, name, offering, site, count, reason });
+    }
+    wishes
+}
+
+/// What may be bought, by the ledger. Machines in no entry count as well: they cost and take up places.
+fn allowance(turn: &Turn<'_>) -> Allowance {
+    let (mut count, per_hour) = turn.running();
+    count = count.saturating_add(u32::try_from(turn.account.orphans.len()).unwrap_or(u32::MAX));
+    let lately = |entry: &&Entry| {
+        let never_asked = matches!(entry.state, State::Failed { class: Failure::CalledOff, .. });
+        !never_asked && turn.now().since(entry.times.intended) <= LAUNCH_WINDOW
+    };
+    let launches = turn.entries.values().filter(lately).count();
+    let launches = u32::try_from(launches).unwrap_or(u32::MAX);
+    let so_far = (turn.account.spend.day_spent, turn.account.spend.month_spent);
+    Allowance::of(&turn.situation.policy.budget, (count, per_hour), launches, so_far)
+}
+
+fn grant(
+    turn: &mut Turn<'_>,
+    wish: &Wish<'_>,
+    allowance: &mut Allowance,
+    fresh: &mut dyn FnMut() -> MachineId,
+) {
+    let most = most(turn, wish);
+    let mut granted = 0;
+    let mut cap: Option<Cap> = None;
+    while granted < most {
+        let (taken, forbids) = allowance.take(1, wish.offering.price.hour());
+        if taken == 0 {
+            cap = forbids;
+            break;
+        }
+        let now = turn.now();
+        let entry = Entry::intended(fresh(), turn.situation.epoch, order(wish), now);
+        market(turn, &entry.order, |market| market.launched += 1);
+        turn.account.intents += 1;
+        turn.entries.insert(entry.id, entry);
+        granted += 1;
+    }
+    if let Some(cap) = cap {
+        turn.findings.push(Finding::Capped { cap, wanted: wish.count, allowed: granted });
+    }
+}
+
+/// How many the pool's bound and the breaker let through.
+fn most(turn: &mut Turn<'_>, wish: &Wish<'_>) -> u32 {
+    let template = &wish.site.template;
+    let open = || turn.entries.values().filter(|entry| entry.state.counts());
+    let of_pool = open().filter(|entry| entry.order.pool == *wish.pool).count();
+    let boots = |entry: &&Entry| {
+        let boots = matches!(
+            entry.state,
+            State::Intended | State::Requested { .. } | State::Launched { .. }
+        );
+        boots && entry.order.template == *template
+    };
+    let boots = open().filter(boots).count();
+    let max = turn.situation.policy.pools.get(wish.pool).map_or(0, |pool| pool.scaling.max);
+    let room = max.saturating_sub(u32::try_from(of_pool).unwrap_or(u32::MAX));
+    if room < wish.count {
+        turn.findings.push(Finding::PoolFull { pool: wish.pool.clone(), max });
+    }
+    let breaker = turn.account.breakers.get(template);
+    let trips = breaker.map_or(0, |breaker| breaker.trips);
+    let let_through = match verdict(breaker, turn.now()) {
+        Verdict::Closed => u32::MAX,
+        Verdict::HalfOpen if boots == 0 => 1,
+        Verdict::HalfOpen => 0,
+        Verdict::Open { until } => {
+            let template = template.clone();
+            turn.findings.push(Finding::BootLoop { template, until, trips });
+            return 0;
+        }
+    };
+    if let_through < wish.count {
+        turn.findings.push(Finding::OneBootAtATime { template: template.clone() });
+    }
+    wish.count.min(room).min(let_through)
+}
+
+fn order(wish: &Wish<'_>) -> Order {
+    let Offering { instance_type, zone, capacity, price, .. } = wish.offering.clone();
+    let Site { provider, region, template } = wish.site.clone();
+    Order {
+        pool: wish.pool.clone(),
+        offering: wish.name.clone(),
+        provider,
+        region,
+        zone,
+        instance_type,
+        capacity,
+        price,
+        template,
+        reason: wish.reason.clone(),
+    }
+}
+
+/// Asks for what is intended, the oldest first, so many in a step and no template that does not boot.
+fn ask(turn: &mut Turn<'_>) {
+    let intended = turn.entries.values().filter(|entry| entry.state == State::Intended);
+    let mut intended: Vec<_> = intended.map(|e| (e.times.intended, e.id)).collect();
+    intended.sort_unstable();
+    let most = usize::try_from(turn.situation.rules.calls_per_step).unwrap_or(usize::MAX);
+    let paused: BTreeMap<String, bool> = turn
+        .account
+        .breakers
+        .iter()
+        .map(|(t, b)| (t.clone(), matches!(verdict(Some(b), turn.now()), Verdict::Open { .. })))
+        .collect();
+    let may = |turn: &Turn<'_>, id: &MachineId| {
+        let template = turn.entries.get(id).map(|entry| &entry.order.template);
+        template.is_some_and(|template| !paused.get(template).copied().unwrap_or(false))
+    };
+    let ids: Vec<MachineId> =
+        intended.into_iter().map(|(_, id)| id).filter(|id| may(turn, id)).take(most).collect();
+    for id in ids {
+        turn.apply(id, &Event::Asked);
+    }
+}
