@@ -14,6 +14,7 @@ mod demand;
 mod disrupt;
 pub mod execute;
 mod input;
+pub mod journal;
 mod launch;
 pub mod ledger;
 mod memory;

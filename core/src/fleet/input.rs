@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::ModelName;
 use crate::time::Timestamp;
 use crate::units::HumanDuration;
@@ -25,14 +27,16 @@ const MOST_JOBS: u64 = 100_000_000;
 const MOST_INSTANCES: usize = 100_000;
 
 /// What of a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Part {
     Queues,
     Instances,
 }
 
 /// Why a pool is left as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Hold {
     /// The snapshot does not speak of the pool.
     NotObserved,
@@ -49,7 +53,7 @@ pub enum Hold {
     },
     Absurd {
         part: Part,
-        what: &'static str,
+        what: String,
     },
     /// The clock went back.
     ClockWentBack {
@@ -123,7 +127,7 @@ pub(crate) fn read<'a>(
         input.add(queue, bulk);
     }
     if input.waiting > MOST_JOBS || input.counters.arrived == u64::MAX {
-        return Err(Hold::Absurd { part: Part::Queues, what: "too many jobs" });
+        return Err(Hold::Absurd { part: Part::Queues, what: "too many jobs".to_owned() });
     }
     Ok(input)
 }
@@ -173,7 +177,7 @@ fn current<T>(reading: &Reading<T>, part: Part, now: Timestamp) -> Result<&T, Ho
 }
 
 fn credible_instances(instances: &[Instance], now: Timestamp) -> Result<(), Hold> {
-    let absurd = |what| Err(Hold::Absurd { part: Part::Instances, what });
+    let absurd = |what: &str| Err(Hold::Absurd { part: Part::Instances, what: what.to_owned() });
     if instances.len() > MOST_INSTANCES {
         return absurd("too many of them");
     }
@@ -188,7 +192,7 @@ fn credible_instances(instances: &[Instance], now: Timestamp) -> Result<(), Hold
 }
 
 fn credible_queue(queue: &Queue) -> Result<(), Hold> {
-    let absurd = |what| Err(Hold::Absurd { part: Part::Queues, what });
+    let absurd = |what: &str| Err(Hold::Absurd { part: Part::Queues, what: what.to_owned() });
     let waiting = queue.waiting.iter().map(|w| w.jobs).fold(0, u64::saturating_add);
     if waiting > MOST_JOBS || queue.running > MOST_JOBS {
         return absurd("too many jobs");

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{InstanceName, OfferingName, PoolName};
 use crate::money::Money;
 use crate::time::Timestamp;
@@ -16,14 +18,15 @@ use super::report::{LaunchReason, PoolReport, RemoveReason, Report};
 use super::snapshot::{PoolSnapshot, Reading, Snapshot};
 
 /// What should happen, in this order.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[must_use]
 pub struct Plan {
     pub steps: Vec<Step>,
 }
 
 /// One thing that should happen, and why.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Step {
     Launch {
         pool: PoolName,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{InstanceName, OfferingName, PoolName};
 use crate::time::Timestamp;
 use crate::units::HumanDuration;
@@ -14,14 +16,15 @@ use super::input::Hold;
 use super::wait::Prediction;
 
 /// What was found and decided, per pool.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[must_use]
 pub struct Report {
     pub pools: BTreeMap<PoolName, PoolReport>,
 }
 
 /// What was found and decided for one pool.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PoolReport {
     /// Nothing is done until this is settled.
     Held(Hold),
@@ -29,7 +32,7 @@ pub enum PoolReport {
 }
 
 /// The numbers behind a pool's plan, and what was not done.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
     /// Expected load over the next minutes, in workers of speed 1, and its standard deviation.
     pub load: f64,
@@ -51,7 +54,8 @@ pub struct Findings {
 }
 
 /// Why capacity is added.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LaunchReason {
     /// Fewer workers than are wanted for the load that is expected.
     Load { wanted: u32, have: f64 },
@@ -66,7 +70,8 @@ pub enum LaunchReason {
 }
 
 /// Why an instance is taken out.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum RemoveReason {
     /// More workers than are wanted, and it is idle.
     Empty { wanted: u32, have: f64 },
@@ -89,7 +94,8 @@ pub enum RemoveReason {
 }
 
 /// Why something was not done, or what else an operator should know.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Note {
     /// As many as are wanted are there.
     Enough { wanted: u32, have: f64 },

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::demand::Outlook;
 use super::number::duration;
 
@@ -23,7 +25,7 @@ pub(crate) struct Situation {
 }
 
 /// The predicted distribution of waits over the horizon.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// Share of jobs that start in time.
     pub kept: f64,
