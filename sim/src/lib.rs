@@ -4,5 +4,6 @@
 //! `stoker-core` that the services run.
 
 pub mod fleet;
+pub mod machines;
 pub mod protocol;
 pub mod verdict;

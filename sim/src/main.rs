@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stoker_sim::fleet::cli::FleetArgs;
+use stoker_sim::machines::cli::MachinesArgs;
 use stoker_sim::protocol::cli::{ProtocolArgs, SabotageArgs};
 
 /// Simulations of Stoker's rules.
@@ -18,6 +19,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Fleet(FleetArgs),
+    Machines(MachinesArgs),
     Protocol(ProtocolArgs),
     Sabotage(SabotageArgs),
 }
@@ -25,6 +27,7 @@ enum Command {
 fn main() -> ExitCode {
     let verdict = match Arguments::parse().command {
         Command::Fleet(arguments) => arguments.run(),
+        Command::Machines(arguments) => arguments.run(),
         Command::Protocol(arguments) => arguments.run(),
         Command::Sabotage(arguments) => arguments.run(),
     };

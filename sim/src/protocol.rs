@@ -14,7 +14,7 @@ mod coordinator;
 mod faults;
 mod invariants;
 mod log;
-mod random;
+pub(crate) mod random;
 mod run;
 mod sabotage;
 mod schedule;
