@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = ["types", "jobs", "workers", "admin", "queue"];
+const FILES: [&str; 6] = ["types", "jobs", "workers", "admin", "queue", "fleet"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let include = Path::new("proto");

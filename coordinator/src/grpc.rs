@@ -4,6 +4,7 @@ mod accept;
 mod admin;
 mod calls;
 mod errors;
+mod fleet;
 mod health;
 mod jobs;
 mod page_token;

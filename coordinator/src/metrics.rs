@@ -10,13 +10,14 @@ use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use stoker_core::fleet::Class;
-use stoker_core::ids::ClassName;
+use stoker_core::fleet::ledger::{Entry, Mode, StateKind as MachineState};
+use stoker_core::ids::{ClassName, Epoch};
 use stoker_core::job::StateKind;
 use tonic::Code;
 
 use crate::readiness::Verdict;
 use crate::registry::WorkerState;
-use crate::store::{Change, Lane};
+use crate::store::{Change, Lane, LedgerPage, LedgerWritten};
 
 const TRANSITIONS: &str = "stoker_coordinator_transitions_total";
 const WAIT_SECONDS: &str = "stoker_coordinator_wait_seconds";
@@ -40,6 +41,12 @@ const COMMIT_SECONDS: &str = "stoker_coordinator_commit_seconds";
 const COMMIT_CALLS: &str = "stoker_coordinator_commit_calls";
 const FREE_DISK_BYTES: &str = "stoker_coordinator_free_disk_bytes";
 const READY: &str = "stoker_coordinator_ready";
+const MACHINES: &str = "stoker_coordinator_machines";
+const MACHINE_TRANSITIONS: &str = "stoker_coordinator_machine_transitions_total";
+const LEDGER_WRITES: &str = "stoker_coordinator_ledger_writes_total";
+const FLEET_SPENT: &str = "stoker_coordinator_fleet_spent_dollars";
+const FLEET_MODE: &str = "stoker_coordinator_fleet_mode";
+const FLEET_EPOCH: &str = "stoker_coordinator_fleet_epoch";
 
 /// Registers the descriptions; call once per process, after the recorder is installed.
 pub fn describe() {
@@ -84,6 +91,57 @@ pub fn describe() {
     describe_histogram!(COMMIT_CALLS, "Calls that shared a commit");
     describe_gauge!(FREE_DISK_BYTES, Unit::Bytes, "Free space where the store is");
     describe_gauge!(READY, "1 while a part works without which the coordinator does not, by part");
+    describe_fleet();
+}
+
+fn describe_fleet() {
+    describe_gauge!(MACHINES, "Machines in the fleet's ledger that count, by state");
+    describe_counter!(
+        MACHINE_TRANSITIONS,
+        "Machines that the ledger was told of through this coordinator, by pool and state"
+    );
+    describe_counter!(LEDGER_WRITES, "Writes to the fleet's ledger, by what became of them");
+    describe_gauge!(FLEET_SPENT, "Dollars spent on machines in the present UTC day and month");
+    describe_gauge!(FLEET_MODE, "1 for the mode that the fleet's switch is at, 0 for the others");
+    describe_gauge!(FLEET_EPOCH, "How often the fleet's leader has changed");
+}
+
+/// A write to the ledger was answered.
+pub(crate) fn ledger_written(written: &LedgerWritten, entries: &[Entry]) {
+    let outcome = match written {
+        LedgerWritten::Written => "written",
+        LedgerWritten::NotLeading => "not-leading",
+        LedgerWritten::SwitchChanged => "switch-changed",
+        LedgerWritten::Conflict { .. } => "conflict",
+        LedgerWritten::Full => "full",
+    };
+    counter!(LEDGER_WRITES, "outcome" => outcome).increment(1);
+    if *written == LedgerWritten::Written {
+        for entry in entries {
+            let (pool, state) = (entry.order.pool.to_string(), entry.state.kind().name());
+            counter!(MACHINE_TRANSITIONS, "pool" => pool, "state" => state).increment(1);
+        }
+    }
+}
+
+pub(crate) fn fleet_epoch(epoch: Epoch) {
+    gauge!(FLEET_EPOCH).set(approximate(epoch.number()));
+}
+
+/// What the ledger adds up to.
+pub(crate) fn ledger(page: &LedgerPage) {
+    for state in MachineState::ALL {
+        let machines = page.open.get(&state).copied().unwrap_or(0);
+        gauge!(MACHINES, "state" => state.name()).set(approximate(machines));
+    }
+    let spend = &page.account.spend;
+    for (window, spent) in [("day", spend.day_spent), ("month", spend.month_spent)] {
+        gauge!(FLEET_SPENT, "window" => window).set(spent.dollars());
+    }
+    for mode in Mode::ALL {
+        let is_set = f64::from(u8::from(page.switch.mode == mode));
+        gauge!(FLEET_MODE, "mode" => mode.name()).set(is_set);
+    }
 }
 
 /// Counts committed changes. `classes` are those of the fleet file.

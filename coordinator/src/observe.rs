@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::metrics;
 use crate::readiness::{Readiness, Verdict};
 use crate::registry::WorkerState;
-use crate::store::{StoreError, TenantScope};
+use crate::store::{LedgerQuery, StoreError, TenantScope};
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -75,6 +75,8 @@ async fn gauges(context: &Context) -> Result<(), StoreError> {
         metrics::workers(state, workers.iter().filter(|worker| worker.state == state).count());
     }
     metrics::outbox(context.store.outbox_len().await?);
+    let counts = LedgerQuery { ended_since: None, after: None, limit: 0, with_memory: false };
+    metrics::ledger(&context.store.ledger(counts).await?);
     if let Some(bytes) = context.store.free_disk() {
         metrics::free_disk(bytes);
     }

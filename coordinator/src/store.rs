@@ -12,6 +12,7 @@ mod error;
 mod filter;
 mod job_row;
 mod lanes;
+mod machines;
 pub mod postgres;
 mod room;
 pub mod sqlite;
@@ -21,15 +22,20 @@ mod types;
 mod verbs;
 mod waiting;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use stoker_core::fleet::ledger::{Mode, Switch};
 use stoker_core::ids::{JobId, TenantName, WorkerId};
 use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
 use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
+use uuid::Uuid;
 
 pub use counts::{Counts, StateCounts};
 pub use demand::{Demand, DemandSlot};
 pub use error::{Cause, StoreError};
+pub use machines::{LedgerPage, LedgerQuery, LedgerWrite, LedgerWritten, Reign};
 pub use types::{
     AttemptRef, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome,
     CompleteOutcome, Filter, Grant, HeartbeatOutcome, KnownWorker, Lane, LaneSet, NewJob, Origin,
@@ -190,6 +196,25 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// Leaves an order for a worker, wherever its stream is; false when no coordinator knows it.
     async fn order_worker(&self, worker: WorkerId, order: WorkerOrder) -> Result<bool, StoreError>;
+
+    /// Takes or keeps the fleet's lead for `term`, if it is free, and answers who has it. Time is the store's.
+    async fn lead_fleet(&self, holder: Uuid, term: Duration) -> Result<Reign, StoreError>;
+
+    /// Gives the fleet's lead up, if `holder` has it.
+    async fn resign_fleet(&self, holder: Uuid) -> Result<(), StoreError>;
+
+    /// A part of the fleet's ledger.
+    async fn ledger(&self, query: LedgerQuery) -> Result<LedgerPage, StoreError>;
+
+    /// Writes to the fleet's ledger, all or nothing. A call that was committed before is answered as it was.
+    async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError>;
+
+    /// Sets what autoscalers may do.
+    async fn set_switch(&self, mode: Mode, by: String, why: String) -> Result<Switch, StoreError>;
+
+    /// Forgets up to `limit` machines that ended before this time; answers how many.
+    async fn expire_machines(&self, ended_before: Timestamp, limit: u32)
+    -> Result<u64, StoreError>;
 
     /// Returns when the store can be used no more and only a new start finds out what is stored: a
     /// commit failed in a way that leaves its outcome unknown. Also after [`JobStore::close`].

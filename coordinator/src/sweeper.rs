@@ -30,6 +30,9 @@ const TICK: Duration = Duration::from_secs(1);
 const DEPTH_AGE: Duration = Duration::from_secs(5);
 /// A broker that takes longer to say it counts as one that lost everything.
 const DEPTH_LIMIT: Duration = Duration::from_millis(500);
+/// Machines are kept in the ledger for so long after their end: three months and what is open of a fourth, for
+/// reports of what they cost.
+const MACHINES_KEPT: Duration = Duration::from_hours(125 * 24);
 /// Pause between rounds of retention.
 const RETENTION_TICK: Duration = Duration::from_secs(30);
 
@@ -173,6 +176,10 @@ async fn remove_old(sweeper: &Sweeper) -> bool {
     let now = sweeper.clock.now();
     let retention = &sweeper.fleet.retention;
     let (results, jobs) = (now.before(retention.results), now.before(retention.jobs));
+    let machines = sweeper.store.expire_machines(now.before(MACHINES_KEPT), BATCH / 4);
+    if let Err(error) = machines.await {
+        tracing::debug!(%error, "machines of long ago are forgotten later");
+    }
     let expire = sweeper.store.expire_retention(results, jobs, BATCH / 4);
     match crash::around("retention", expire).await {
         Ok(removed) => removed > 0,

@@ -223,7 +223,11 @@ const fn code(reason: Reason) -> Code {
         | Reason::JobNotRetryable
         | Reason::DataRemoved
         | Reason::WorkerNotRegistered
-        | Reason::BrokerNotEmbedded => Code::FailedPrecondition,
+        | Reason::BrokerNotEmbedded
+        | Reason::NotFleetLeader
+        | Reason::SwitchChanged
+        | Reason::LedgerConflict
+        | Reason::LedgerFull => Code::FailedPrecondition,
         Reason::UnknownTenant => Code::PermissionDenied,
         Reason::DiskFull
         | Reason::FleetQueueFull

@@ -35,7 +35,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 const PACKAGE: &str = "/stoker.v1.";
 
 /// The methods of the API: labels must not come from callers.
-const METHODS: [&str; 26] = [
+const METHODS: [&str; 30] = [
     "JobService/Submit",
     "JobService/SubmitBatch",
     "JobService/Get",
@@ -62,6 +62,10 @@ const METHODS: [&str; 26] = [
     "AdminService/RedriveDeadLetters",
     "AdminService/DiscardDeadLetters",
     "QueueService/Consume",
+    "FleetService/Lead",
+    "FleetService/ReadLedger",
+    "FleetService/WriteLedger",
+    "FleetService/SetSwitch",
 ];
 
 /// Wraps the routes; see [`Calls`].

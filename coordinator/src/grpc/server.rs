@@ -10,6 +10,7 @@ use axum::routing::get;
 use stoker_proto::client::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use stoker_proto::v1;
 use stoker_proto::v1::admin_service_server::AdminServiceServer;
+use stoker_proto::v1::fleet_service_server::FleetServiceServer;
 use stoker_proto::v1::job_service_server::JobServiceServer;
 use stoker_proto::v1::queue_service_server::QueueServiceServer;
 use stoker_proto::v1::worker_service_server::WorkerServiceServer;
@@ -23,6 +24,7 @@ use tonic::transport::Server;
 use super::accept::{MAX_CONNECTIONS, connections};
 use super::admin::Admin;
 use super::calls::CallLayer;
+use super::fleet::FleetCalls;
 use super::health::{self, OwnQueue};
 use super::jobs::Jobs;
 use super::queue::Queue;
@@ -123,6 +125,7 @@ fn routes(parts: Served) -> Result<Routes, ServeError> {
     limited!(JobServiceServer, Jobs::new(Arc::clone(&context)));
     limited!(WorkerServiceServer, Workers::new(Arc::clone(&context)));
     limited!(AdminServiceServer, Admin::new(Arc::clone(&context)));
+    limited!(FleetServiceServer, FleetCalls::new(Arc::clone(&context)));
     limited!(QueueServiceServer, Queue::new(Arc::clone(&context)));
     routes
         .add_service(health)

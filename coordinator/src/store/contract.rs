@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, though another crate may run them")]
 
 mod demand;
+mod ledger;
 mod suite;
 mod world;
 
@@ -21,6 +22,11 @@ use stoker_runtime::clock::Clock as _;
 use stoker_runtime::ids;
 
 pub use self::demand::demand_is_counted_by_lane_class_and_time;
+pub use self::ledger::{
+    a_machine_is_written_version_by_version, a_repeated_write_is_answered_as_the_first,
+    nothing_is_written_under_another_switch, one_autoscaler_leads_and_the_past_writes_nothing,
+    the_ledger_is_read_in_pages_and_forgets_what_ended_long_ago,
+};
 pub use self::world::{START, World, recording_listener, submit_one};
 use self::world::{attempt_of, filter, lane, part, tenant};
 use super::{

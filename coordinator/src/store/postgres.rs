@@ -16,6 +16,7 @@ mod lanes;
 mod leaders;
 mod ledger;
 mod load;
+mod machines;
 mod needs;
 mod outcome;
 mod query;

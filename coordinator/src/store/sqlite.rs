@@ -8,6 +8,7 @@
 mod dispatch;
 pub(super) mod export;
 mod lanes;
+mod machines;
 mod query;
 mod reader;
 mod retention;
@@ -21,23 +22,27 @@ mod writer;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use stoker_core::fleet::ledger::{Mode, Switch};
 use stoker_core::ids::{JobId, TenantName, WorkerId};
 use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
 use stoker_core::policy::JobPolicy;
 use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
+use uuid::Uuid;
 
 use self::reader::Readers;
 use self::writer::Writer;
 use super::lanes::SharedLanes;
 use super::{
     AttemptRef, Cancelled, ChangeListener, Checkpoint, Claim, ClaimOutcome, CompleteOutcome,
-    Counts, Demand, Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, NewJob,
-    OutboxEntry, Page, Release, Retried, Role, SettleOutcome, StoreError, StoredPart, Submitted,
-    Swept, TenantScope, WaitingTenant, WorkerOrder, WorkerRow, data_bytes, verbs,
+    Counts, Demand, Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, LedgerPage,
+    LedgerQuery, LedgerWrite, LedgerWritten, NewJob, OutboxEntry, Page, Reign, Release, Retried,
+    Role, SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
+    WorkerOrder, WorkerRow, data_bytes, verbs,
 };
 
 /// What a store needs besides its file.
@@ -295,6 +300,36 @@ impl JobStore for SqliteStore {
 
     async fn order_worker(&self, _: WorkerId, _: WorkerOrder) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    async fn lead_fleet(&self, holder: Uuid, term: Duration) -> Result<Reign, StoreError> {
+        self.writer.call(move |write| machines::lead(write, holder, term)).await
+    }
+
+    async fn resign_fleet(&self, holder: Uuid) -> Result<(), StoreError> {
+        self.writer.call(move |write| machines::resign(write, holder)).await
+    }
+
+    async fn ledger(&self, query: LedgerQuery) -> Result<LedgerPage, StoreError> {
+        let now = self.clock.now();
+        self.readers.call(move |db| machines::read(db, query, now)).await
+    }
+
+    async fn write_ledger(&self, ledger: LedgerWrite) -> Result<LedgerWritten, StoreError> {
+        let bytes = ledger.memory.as_ref().map_or(0, bytes::Bytes::len);
+        self.writer.call_with(bytes, move |write| machines::write(write, &ledger)).await
+    }
+
+    async fn set_switch(&self, mode: Mode, by: String, why: String) -> Result<Switch, StoreError> {
+        self.writer.call(move |write| machines::set_switch(write, (mode, &by, &why))).await
+    }
+
+    async fn expire_machines(
+        &self,
+        ended_before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.writer.call(move |write| machines::expire(write, ended_before, limit)).await
     }
 
     async fn failed(&self) {

@@ -4,6 +4,7 @@
 mod admin;
 mod attempts;
 mod fixture;
+mod fleet;
 mod hostile;
 mod jobs;
 mod lifecycle;

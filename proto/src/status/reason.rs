@@ -33,6 +33,14 @@ pub enum Reason {
     BrokerNotEmbedded,
     BrokerUnavailable,
     StoreUnavailable,
+    /// Another autoscaler has led since.
+    NotFleetLeader,
+    /// An operator has set the fleet's switch since it was read.
+    SwitchChanged,
+    /// The ledger holds something else than the caller thinks.
+    LedgerConflict,
+    /// More machines are open than the ledger takes.
+    LedgerFull,
     ShuttingDown,
     /// The coordinator did not come to an answer in time.
     TimedOut,
@@ -41,7 +49,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::NotFound,
         Self::IdempotencyKeyReused,
@@ -59,6 +67,10 @@ impl Reason {
         Self::BrokerNotEmbedded,
         Self::BrokerUnavailable,
         Self::StoreUnavailable,
+        Self::NotFleetLeader,
+        Self::SwitchChanged,
+        Self::LedgerConflict,
+        Self::LedgerFull,
         Self::ShuttingDown,
         Self::TimedOut,
         Self::Internal,
@@ -84,6 +96,10 @@ impl Reason {
             Self::BrokerNotEmbedded => "BROKER_NOT_EMBEDDED",
             Self::BrokerUnavailable => "BROKER_UNAVAILABLE",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
+            Self::NotFleetLeader => "NOT_FLEET_LEADER",
+            Self::SwitchChanged => "SWITCH_CHANGED",
+            Self::LedgerConflict => "LEDGER_CONFLICT",
+            Self::LedgerFull => "LEDGER_FULL",
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::TimedOut => "TIMED_OUT",
             Self::Internal => "INTERNAL",

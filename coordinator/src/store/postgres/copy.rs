@@ -13,7 +13,9 @@ use uuid::Uuid;
 use crate::store::StoreError;
 use crate::store::job_row::JobColumns;
 use crate::store::lanes::{LaneId, SharedLanes};
-use crate::store::sqlite::export::{ExportedAttempt, ExportedKey, ExportedPart, Piece, export};
+use crate::store::sqlite::export::{
+    ExportedAttempt, ExportedFleet, ExportedKey, ExportedMachine, ExportedPart, Piece, export,
+};
 
 use super::error::database;
 use super::follow::{self, Company};
@@ -130,6 +132,11 @@ async fn write(
                 SELECT * FROM unnest($1::uuid[], $2::int8[])";
             (sql, parameters![jobs, seqs])
         }
+        Piece::Machines(machines) => machines_to(machines),
+        Piece::Fleet(rows) => match rows.into_iter().next() {
+            Some(row) => fleet_to(row),
+            None => return Ok(()),
+        },
     };
     let failed = || database("copying into the database");
     let statement = db.prepare_cached(sql).await.map_err(failed())?;
@@ -175,6 +182,24 @@ fn attempts_to(attempts: &[ExportedAttempt]) -> (&'static str, Parameters) {
         text(|attempt| &attempt.message),
     ];
     (sql, values)
+}
+
+fn machines_to(machines: Vec<ExportedMachine>) -> (&'static str, Parameters) {
+    let sql = "INSERT INTO machines (id, version, state, ended_at, body)
+        SELECT * FROM unnest($1::uuid[], $2::int8[], $3::text[], $4::int8[], $5::text[])";
+    let ids: Vec<Uuid> = machines.iter().map(|machine| Uuid::from_bytes(machine.id)).collect();
+    let versions: Vec<i64> = machines.iter().map(|machine| machine.version).collect();
+    let states: Vec<String> = machines.iter().map(|machine| machine.state.clone()).collect();
+    let ended: Vec<Option<i64>> = machines.iter().map(|machine| machine.ended_at).collect();
+    let bodies: Vec<String> = machines.into_iter().map(|machine| machine.body).collect();
+    (sql, parameters![ids, versions, states, ended, bodies])
+}
+
+fn fleet_to(row: ExportedFleet) -> (&'static str, Parameters) {
+    let sql = "WITH reign AS (UPDATE leaders SET epoch = $5 WHERE role = 'fleet')
+        UPDATE fleet SET account_version = $1, account = $2, switch = $3, memory = $4";
+    let ExportedFleet { account_version, account, switch, memory, epoch } = row;
+    (sql, parameters![account_version, account, switch, memory, epoch])
 }
 
 fn parts_to(parts: Vec<ExportedPart>) -> (&'static str, Parameters) {

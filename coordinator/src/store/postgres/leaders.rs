@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::store::machines::FLEET_ROLE;
 use crate::store::{Role, StoreError};
 
 use super::error::database;
@@ -25,7 +26,7 @@ pub(super) const TERM: Duration = Duration::from_secs(5);
 const BEAT: Duration = Duration::from_secs(1);
 
 /// A row that is mine, or that nobody holds any more.
-const CAMPAIGN: &str = "UPDATE leaders SET epoch = epoch + (holder <> $1)::int, holder = $1, \
+pub(super) const CAMPAIGN: &str = "UPDATE leaders SET epoch = epoch + (holder <> $1)::int, holder = $1, \
     expires_at = clock_timestamp() + $2 * interval '1 millisecond' \
     WHERE role = $3 AND (holder = $1 OR expires_at <= clock_timestamp()) RETURNING epoch";
 
@@ -133,6 +134,7 @@ impl Leaders {
 /// Ends the terms of whoever led before.
 pub(super) async fn vacate(pool: &Pool) -> Result<(), StoreError> {
     let db = take(pool).await?;
-    let sql = "UPDATE leaders SET expires_at = '-infinity'";
-    db.execute(sql, &[]).await.map(drop).map_err(database("vacating roles"))
+    // Of coordinators: the fleet's leader is a process of its own.
+    let sql = "UPDATE leaders SET expires_at = '-infinity' WHERE role <> $1";
+    db.execute(sql, &[&FLEET_ROLE]).await.map(drop).map_err(database("vacating roles"))
 }

@@ -12,7 +12,8 @@ pub(super) const LOCK_SPACE: i32 = 0x5374_6b72;
 const MIGRATION_LOCK: i32 = 1;
 
 /// Each brings the schema from its index to the next version. Never edit one that was released.
-const MIGRATIONS: [&str; 1] = [r"
+const MIGRATIONS: [&str; 2] = [
+    r"
     -- Tenant, class, pool and model of jobs.
     CREATE TABLE lanes (
         id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -155,7 +156,32 @@ const MIGRATIONS: [&str; 1] = [r"
         cordoned    boolean     NOT NULL DEFAULT false,
         drain       bigint
     );
-"];
+",
+    r"
+    INSERT INTO leaders VALUES ('fleet', '00000000-0000-0000-0000-000000000000', 0, '-infinity');
+
+    -- Machines that the fleet asked for, as documents.
+    CREATE TABLE machines (
+        id       uuid   PRIMARY KEY,
+        version  bigint NOT NULL,
+        state    text   NOT NULL,
+        ended_at bigint,
+        body     text   NOT NULL
+    );
+    CREATE INDEX machines_open  ON machines (id) WHERE ended_at IS NULL;
+    CREATE INDEX machines_ended ON machines (ended_at) WHERE ended_at IS NOT NULL;
+
+    -- One row: what the machines add up to, the operators' switch, and what the planner has learned.
+    CREATE TABLE fleet (
+        one             boolean PRIMARY KEY CHECK (one),
+        account_version bigint  NOT NULL,
+        account         text    NOT NULL,
+        switch          text    NOT NULL,
+        memory          bytea
+    );
+    INSERT INTO fleet (one, account_version, account, switch) VALUES (true, 0, '{}', '{}');
+",
+];
 
 /// Brings the schema up to date. Coordinators that start together wait for the first to do it.
 ///

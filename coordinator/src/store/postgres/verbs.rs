@@ -5,23 +5,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
+use stoker_core::fleet::ledger::{Mode, Switch};
 use stoker_core::ids::{JobId, TenantName, WorkerId};
 use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
 use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::store::{
     AttemptRef, Cancelled, Checkpoint, Claim, ClaimOutcome, CompleteOutcome, Counts, Demand,
-    Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, NewJob, OutboxEntry, Page,
-    Release, Retried, Role, SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope,
-    WaitingTenant, WorkerOrder, WorkerRow, data_bytes, verbs,
+    Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, LedgerPage, LedgerQuery,
+    LedgerWrite, LedgerWritten, NewJob, OutboxEntry, Page, Reign, Release, Retried, Role,
+    SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
+    WorkerOrder, WorkerRow, data_bytes, verbs,
 };
 
 use super::needs::{Due, Needs};
 use super::session::take;
 use super::unit::Unit;
-use super::{PostgresStore, demand, query, retention, workers};
+use super::{PostgresStore, demand, machines, query, retention, workers};
 
 /// How long the store's tasks may take to end.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -269,6 +272,34 @@ impl JobStore for PostgresStore {
 
     async fn order_worker(&self, worker: WorkerId, order: WorkerOrder) -> Result<bool, StoreError> {
         workers::order(&self.shared, worker, order).await
+    }
+
+    async fn lead_fleet(&self, holder: Uuid, term: Duration) -> Result<Reign, StoreError> {
+        machines::lead(&self.shared, holder, term).await
+    }
+
+    async fn resign_fleet(&self, holder: Uuid) -> Result<(), StoreError> {
+        machines::resign(&self.shared, holder).await
+    }
+
+    async fn ledger(&self, query: LedgerQuery) -> Result<LedgerPage, StoreError> {
+        machines::read(&self.reader().await?, query).await
+    }
+
+    async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
+        machines::write(&self.shared, &write).await
+    }
+
+    async fn set_switch(&self, mode: Mode, by: String, why: String) -> Result<Switch, StoreError> {
+        machines::set_switch(&self.shared, mode, by, why).await
+    }
+
+    async fn expire_machines(
+        &self,
+        ended_before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        machines::expire(&self.shared, ended_before, limit).await
     }
 
     async fn failed(&self) {

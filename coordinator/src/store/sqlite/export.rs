@@ -25,6 +25,9 @@ pub(in crate::store) enum Piece {
     Attempts(Vec<ExportedAttempt>),
     Results(Vec<ExportedPart>),
     Outbox(Vec<([u8; 16], u32)>),
+    Machines(Vec<ExportedMachine>),
+    /// Its one row.
+    Fleet(Vec<ExportedFleet>),
 }
 
 #[derive(Debug)]
@@ -61,6 +64,25 @@ pub(in crate::store) struct ExportedPart {
     pub(in crate::store) first_item: u32,
     pub(in crate::store) items: u32,
     pub(in crate::store) data: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(in crate::store) struct ExportedMachine {
+    pub(in crate::store) id: [u8; 16],
+    pub(in crate::store) version: i64,
+    pub(in crate::store) state: String,
+    pub(in crate::store) ended_at: Option<i64>,
+    pub(in crate::store) body: String,
+}
+
+#[derive(Debug)]
+pub(in crate::store) struct ExportedFleet {
+    pub(in crate::store) account_version: i64,
+    pub(in crate::store) account: String,
+    pub(in crate::store) switch: String,
+    pub(in crate::store) memory: Option<Vec<u8>>,
+    /// Of the fleet's last leader; a later one has to have a higher.
+    pub(in crate::store) epoch: i64,
 }
 
 /// Sends everything in the store of this directory; lanes and jobs come first. Blocks. Ends early when
@@ -105,7 +127,12 @@ impl Export<'_> {
         let results = "SELECT job, first_item, items, data FROM results";
         self.table(results, part, Piece::Results)?;
         let outbox = "SELECT job, seq FROM outbox";
-        self.table(outbox, |row| Ok((row.get(0)?, row.get(1)?)), Piece::Outbox)
+        self.table(outbox, |row| Ok((row.get(0)?, row.get(1)?)), Piece::Outbox)?;
+        let machines = "SELECT id, version, state, ended_at, body FROM machines";
+        self.table(machines, machine, Piece::Machines)?;
+        let fleet = "SELECT account_version, account, switch, memory,
+            (SELECT coalesce(max(epoch), 0) FROM leaders WHERE role = 'fleet') FROM fleet";
+        self.table(fleet, self::fleet, Piece::Fleet)
     }
 
     fn table<T: Weighs>(
@@ -148,6 +175,12 @@ impl Weighs for ExportedJob {}
 impl Weighs for ExportedKey {}
 impl Weighs for ExportedAttempt {}
 impl Weighs for ([u8; 16], u32) {}
+impl Weighs for ExportedMachine {
+    fn bytes(&self) -> usize {
+        self.body.len()
+    }
+}
+impl Weighs for ExportedFleet {}
 impl Weighs for ([u8; 16], Vec<u8>) {
     fn bytes(&self) -> usize {
         self.1.len()
@@ -187,6 +220,17 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<ExportedAttempt> {
         code: row.get(7)?,
         message: row.get(8)?,
     })
+}
+
+fn machine(row: &Row<'_>) -> rusqlite::Result<ExportedMachine> {
+    let (id, version, state) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    Ok(ExportedMachine { id, version, state, ended_at: row.get(3)?, body: row.get(4)? })
+}
+
+fn fleet(row: &Row<'_>) -> rusqlite::Result<ExportedFleet> {
+    let (account_version, account) = (row.get(0)?, row.get(1)?);
+    let (switch, memory, epoch) = (row.get(2)?, row.get(3)?, row.get(4)?);
+    Ok(ExportedFleet { account_version, account, switch, memory, epoch })
 }
 
 fn part(row: &Row<'_>) -> rusqlite::Result<ExportedPart> {

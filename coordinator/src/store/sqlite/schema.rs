@@ -17,7 +17,7 @@ pub(super) const PAGE_BYTES: u32 = 8192;
 pub(super) const LOG_BYTES: u64 = 64 << 20;
 
 /// Each brings the schema from its index to the next version. Never edit one that was released.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     r"
     -- Tenant, class, pool and model of jobs.
     CREATE TABLE lanes (
@@ -125,6 +125,36 @@ const MIGRATIONS: [&str; 3] = [
     // Else retention would look at each job whose results are gone, again and again.
     "CREATE INDEX jobs_with_results ON jobs (finished_at)
          WHERE has_results = 1 AND finished_at IS NOT NULL;",
+    r"
+    -- Who leads what other processes share. The epoch goes up with every change of hands.
+    CREATE TABLE leaders (
+        role       TEXT    PRIMARY KEY,
+        holder     BLOB    NOT NULL,
+        epoch      INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- Machines that the fleet asked for, as documents.
+    CREATE TABLE machines (
+        id       BLOB    PRIMARY KEY,
+        version  INTEGER NOT NULL,
+        state    TEXT    NOT NULL,
+        ended_at INTEGER,
+        body     TEXT    NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX machines_open  ON machines (id, state) WHERE ended_at IS NULL;
+    CREATE INDEX machines_ended ON machines (ended_at) WHERE ended_at IS NOT NULL;
+
+    -- One row: what the machines add up to, the operators' switch, and what the planner has learned.
+    CREATE TABLE fleet (
+        one             INTEGER PRIMARY KEY CHECK (one = 1),
+        account_version INTEGER NOT NULL,
+        account         TEXT    NOT NULL,
+        switch          TEXT    NOT NULL,
+        memory          BLOB
+    ) STRICT;
+    INSERT INTO fleet (one, account_version, account, switch) VALUES (1, 0, '{}', '{}');
+",
 ];
 
 /// Opens the file for writing: checked, and with the present schema. Nobody else may read it.

@@ -1,0 +1,133 @@
+//! The fleet's ledger over the wire.
+
+use stoker_core::fleet::CapacityType;
+use stoker_core::fleet::ledger::{Account, Entry, Order};
+use stoker_core::ids::{Epoch, OfferingName, PoolName};
+use stoker_core::money::{HourlyPrice, Money};
+use stoker_core::time::Timestamp;
+use stoker_proto::status::Reason;
+use stoker_proto::v1;
+use stoker_proto::v1::fleet_service_client::FleetServiceClient;
+use stoker_proto::well_known;
+use stoker_runtime::ids;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::fixture::{Coordinator, refused};
+
+async fn client(coordinator: &Coordinator) -> FleetServiceClient<Channel> {
+    FleetServiceClient::new(coordinator.channel().await)
+}
+
+fn seconds(seconds: i64) -> Option<well_known::Duration> {
+    Some(well_known::Duration { seconds, nanos: 0 })
+}
+
+fn entry() -> Entry {
+    let now = Timestamp::from_unix_millis(1_700_000_000_000);
+    let order = Order {
+        pool: PoolName::new("default").unwrap(),
+        offering: OfferingName::new("g5.a.spot").unwrap(),
+        provider: "memory".into(),
+        region: "r".into(),
+        zone: "a".into(),
+        instance_type: "g5".into(),
+        capacity: CapacityType::Spot,
+        price: HourlyPrice::new(Money::from_micros(1_000_000)),
+        template: "lt-1".into(),
+        reason: "load".into(),
+    };
+    Entry { version: 1, ..Entry::intended(ids::machine_id(now), Epoch::new(1), order, now) }
+}
+
+#[tokio::test]
+async fn an_autoscaler_leads_writes_and_is_stopped() {
+    let coordinator = Coordinator::start("").await;
+    let mut fleet = client(&coordinator).await;
+    let holder = ids::worker_id().to_string();
+    let ask = v1::LeadRequest { holder: holder.clone(), term: seconds(30), resign: false };
+    let lead = fleet.lead(ask.clone()).await.unwrap().into_inner();
+    assert!(lead.leads && lead.epoch == 1 && lead.leader == holder, "{lead:?}");
+    let other = v1::LeadRequest { holder: ids::worker_id().to_string(), ..ask };
+    let theirs = fleet.lead(other.clone()).await.unwrap().into_inner();
+    assert!(!theirs.leads && theirs.leader == holder, "{theirs:?}");
+
+    let entry = entry();
+    let account = Account { version: 1, intents: 1, ..Account::default() };
+    let write = v1::WriteLedgerRequest {
+        holder: holder.clone(),
+        epoch: lead.epoch,
+        switch_version: 0,
+        entries: vec![serde_json::to_vec(&entry).unwrap()],
+        account: Some(serde_json::to_vec(&account).unwrap()),
+        memory: Some(b"learned".to_vec()),
+    };
+    let stranger = v1::WriteLedgerRequest { holder: other.holder.clone(), ..write.clone() };
+    assert_eq!(refused(fleet.write_ledger(stranger).await).reason, Some(Reason::NotFleetLeader));
+    fleet.write_ledger(write.clone()).await.unwrap();
+    fleet.write_ledger(write.clone()).await.unwrap();
+    let ask = v1::ReadLedgerRequest { with_memory: true, ..v1::ReadLedgerRequest::default() };
+    let read = fleet.read_ledger(ask).await.unwrap().into_inner();
+    assert_eq!(read.memory, b"learned");
+    let stored: Entry = serde_json::from_slice(&read.entries[0]).unwrap();
+    assert_eq!((read.entries.len(), stored), (1, entry));
+    assert_eq!(serde_json::from_slice::<Account>(&read.account).unwrap(), account);
+    assert_eq!(read.switch.unwrap().mode(), v1::FleetMode::Run);
+
+    let set = v1::SetSwitchRequest {
+        mode: v1::FleetMode::Freeze.into(),
+        by: "me".into(),
+        why: "drill".into(),
+    };
+    let switch = fleet.set_switch(set).await.unwrap().into_inner().switch.unwrap();
+    assert_eq!((switch.mode(), switch.version), (v1::FleetMode::Freeze, 1));
+    let new = v1::WriteLedgerRequest { account: None, entries: vec![], ..write };
+    assert_eq!(refused(fleet.write_ledger(new).await).reason, Some(Reason::SwitchChanged));
+    coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_ledger_is_refused_with_its_field() {
+    let coordinator = Coordinator::start("").await;
+    let mut fleet = client(&coordinator).await;
+    let holder = ids::worker_id().to_string();
+    for (holder, term) in [("", seconds(9)), (holder.as_str(), None), (&holder, seconds(600))] {
+        let request = v1::LeadRequest { holder: holder.to_owned(), term, resign: false };
+        assert_eq!(refused(fleet.lead(request).await).code, Code::InvalidArgument);
+    }
+    let good = serde_json::to_vec(&entry()).unwrap();
+    let write = |entries: Vec<Vec<u8>>, account: Option<Vec<u8>>| v1::WriteLedgerRequest {
+        holder: holder.clone(),
+        epoch: 1,
+        switch_version: 0,
+        entries,
+        account,
+        memory: None,
+    };
+    let cases = [
+        (write(vec![good.clone(), b"{}".to_vec()], None), "entries[1]"),
+        (write(vec![good.clone(), good], None), "entries[1]"),
+        (write(vec![vec![b' '; 20_000]], None), "entries[0]"),
+        (write(vec![vec![]; 1_001], None), "entries"),
+        (write(vec![], Some(b"nothing".to_vec())), "account"),
+        (
+            v1::WriteLedgerRequest { memory: Some(vec![0; 5 << 20]), ..write(vec![], None) },
+            "memory",
+        ),
+    ];
+    for (request, field) in cases {
+        let explained = refused(fleet.write_ledger(request).await);
+        assert_eq!(explained.violations[0].field, field, "{explained}");
+    }
+    let set = |mode, by: &str, why: &str| v1::SetSwitchRequest {
+        mode,
+        by: by.to_owned(),
+        why: why.to_owned(),
+    };
+    for request in [set(0, "me", "x"), set(9, "me", "x"), set(1, " ", "x"), set(1, "me", "a\nb")] {
+        assert_eq!(refused(fleet.set_switch(request).await).code, Code::InvalidArgument);
+    }
+    let request = v1::ReadLedgerRequest { page_token: "x".into(), ..Default::default() };
+    assert_eq!(refused(fleet.read_ledger(request).await).violations[0].field, "page_token");
+    coordinator.stop().await;
+}
