@@ -20,6 +20,8 @@ CARGO ?= cargo
 LOCKED ?= --locked
 # Seeds of `make sim`.
 SEEDS ?= 20000
+# Virtual hours of its autoscalers.
+HOURS ?= 10000
 
 .PHONY: help build demo test sim lint fmt deny each-alone engine-cuda check-cuda test-gpu bench bench-autoscaler traces-check \
 	chaos soak model deps clean check-infra check-dashboards infra-tools
@@ -40,9 +42,11 @@ demo: ## embed a real corpus on a fleet on this machine and kill a worker (BROKE
 test: deps model ## unit, property, contract and end-to-end tests, on a private RabbitMQ and Postgres
 	@CARGO='$(CARGO)' scripts/test.sh
 
-sim: ## simulate the job protocol under faults, then seeded bugs that must be found (SEEDS=20000)
+sim: ## simulate the job protocol (SEEDS=20000) and the autoscaler (HOURS=10000) under faults, then seeded bugs that must be found
 	@$(CARGO) run $(LOCKED) -q -p stoker-sim -- protocol --seeds '$(SEEDS)'
 	@$(CARGO) run $(LOCKED) -q -p stoker-sim -- sabotage
+	@$(CARGO) run $(LOCKED) -q --release -p stoker-sim -- machines --hours '$(HOURS)'
+	@$(CARGO) run $(LOCKED) -q --release -p stoker-sim -- machines --hours 1000 --all-sabotages
 
 lint: ## formatting, clippy, documentation, spelling and dependency policy, warnings as errors
 	@CARGO='$(CARGO)' scripts/lint.sh
