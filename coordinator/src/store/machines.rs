@@ -197,7 +197,7 @@ pub(super) fn by_state(rows: impl IntoIterator<Item = (String, u64)>) -> BTreeMa
 
 /// The entries of a page and where the next starts, of up to one more than its limit.
 pub(super) fn page(
-    bodies: Vec<String>,
+    bodies: &[String],
     limit: u32,
 ) -> Result<(Vec<Entry>, Option<MachineId>), StoreError> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);

@@ -19,8 +19,8 @@ async fn client(coordinator: &Coordinator) -> FleetServiceClient<Channel> {
     FleetServiceClient::new(coordinator.channel().await)
 }
 
-fn seconds(seconds: i64) -> Option<well_known::Duration> {
-    Some(well_known::Duration { seconds, nanos: 0 })
+fn seconds(seconds: i64) -> well_known::Duration {
+    well_known::Duration { seconds, nanos: 0 }
 }
 
 fn entry() -> Entry {
@@ -45,7 +45,7 @@ async fn an_autoscaler_leads_writes_and_is_stopped() {
     let coordinator = Coordinator::start("").await;
     let mut fleet = client(&coordinator).await;
     let holder = ids::worker_id().to_string();
-    let ask = v1::LeadRequest { holder: holder.clone(), term: seconds(30), resign: false };
+    let ask = v1::LeadRequest { holder: holder.clone(), term: Some(seconds(30)), resign: false };
     let lead = fleet.lead(ask.clone()).await.unwrap().into_inner();
     assert!(lead.leads && lead.epoch == 1 && lead.leader == holder, "{lead:?}");
     let other = v1::LeadRequest { holder: ids::worker_id().to_string(), ..ask };
@@ -91,7 +91,9 @@ async fn what_is_no_ledger_is_refused_with_its_field() {
     let coordinator = Coordinator::start("").await;
     let mut fleet = client(&coordinator).await;
     let holder = ids::worker_id().to_string();
-    for (holder, term) in [("", seconds(9)), (holder.as_str(), None), (&holder, seconds(600))] {
+    for (holder, term) in
+        [("", Some(seconds(9))), (holder.as_str(), None), (&holder, Some(seconds(600)))]
+    {
         let request = v1::LeadRequest { holder: holder.to_owned(), term, resign: false };
         assert_eq!(refused(fleet.lead(request).await).code, Code::InvalidArgument);
     }

@@ -38,16 +38,16 @@ fn entry() -> Entry {
         reason: "load".into(),
     };
     let id = ids::machine_id(START);
-    next(Entry::intended(id, Epoch::new(1), order, START), &Event::Asked)
+    next(&Entry::intended(id, Epoch::new(1), order, START), &Event::Asked)
 }
 
 /// The entry after an event, as it is written next.
-fn next(entry: Entry, event: &Event) -> Entry {
-    let after = apply(&entry, event, START).unwrap();
+fn next(entry: &Entry, event: &Event) -> Entry {
+    let after = apply(entry, event, START).unwrap();
     Entry { version: entry.version + 1, ..after }
 }
 
-fn gone(entry: Entry, at: Timestamp) -> Entry {
+fn gone(entry: &Entry, at: Timestamp) -> Entry {
     let instance = InstanceName::new("i-1").unwrap();
     let entry = next(entry, &Event::Found { instance, launched_at: START });
     let after = apply(&entry, &Event::Ended { why: Ending::Elsewhere }, at).unwrap();
@@ -108,7 +108,7 @@ pub async fn one_autoscaler_leads_and_the_past_writes_nothing(world: World) {
 pub async fn a_machine_is_written_version_by_version(world: World) {
     let reign = lead(&world, holder()).await;
     let new = entry();
-    let found = gone(new.clone(), START);
+    let found = gone(&new, START);
     assert!(matches!(write(&world, reign, &[&found]).await, LedgerWritten::Conflict { .. }));
     assert_eq!(write(&world, reign, &[&new]).await, LedgerWritten::Written);
     // Another that thinks it is new, and one that left a version out.
@@ -174,7 +174,7 @@ pub async fn the_ledger_is_read_in_pages_and_forgets_what_ended_long_ago(world: 
     let all: Vec<&Entry> = new.iter().collect();
     assert_eq!(write(&world, reign, &all).await, LedgerWritten::Written);
     let end = START.after(Duration::from_mins(10));
-    let ended: Vec<Entry> = new[..2].iter().map(|entry| gone(entry.clone(), end)).collect();
+    let ended: Vec<Entry> = new[..2].iter().map(|entry| gone(entry, end)).collect();
     let all: Vec<&Entry> = ended.iter().collect();
     assert_eq!(write(&world, reign, &all).await, LedgerWritten::Written);
 

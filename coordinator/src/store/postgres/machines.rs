@@ -171,7 +171,7 @@ pub(super) async fn read(db: &Object, query: LedgerQuery) -> Result<LedgerPage, 
         let rows = db.query(&statement, &[&after, &since, &limit]).await.map_err(failed())?;
         bodies = rows.iter().map(|row| row.get(1)).collect();
     }
-    let (entries, next) = page(bodies, query.limit)?;
+    let (entries, next) = page(&bodies, query.limit)?;
     let statement = db.prepare_cached(STATUS).await.map_err(failed())?;
     let row = db.query_one(&statement, &[&query.with_memory]).await.map_err(failed())?;
     let statement = db.prepare_cached(BY_STATE).await.map_err(failed())?;

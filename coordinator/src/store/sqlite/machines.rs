@@ -137,7 +137,7 @@ pub(super) fn read(
 ) -> Result<LedgerPage, StoreError> {
     let failed = || StoreError::database("reading the ledger");
     let bodies = bodies(db, query).map_err(failed())?;
-    let (entries, next) = page(bodies, query.limit)?;
+    let (entries, next) = page(&bodies, query.limit)?;
     let (account, switch, memory) = db
         .prepare_cached("SELECT account, switch, CASE WHEN ? THEN memory END FROM fleet")
         .and_then(|mut sql| {
