@@ -261,24 +261,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<Report> {
 
 /// Waits until every accepted job has ended and the outbox is empty, as long as there is progress.
 async fn drain(stage: &Stage, history: &History) -> anyhow::Result<()> {
-    let mut least = None;
-    loop {
-        let what = "another job to end";
-        let left = poll::until(what, PROGRESS_LIMIT, || async {
-            let (status, open) = check::open_jobs(&stage.fleet).await?;
-            let left = open + status.outbox;
-            if left == 0 || least.is_none_or(|least| left < least) {
-                return Ok(Ok(left));
-            }
-            let accepted = history.accepted.len();
-            Ok(Err(format!("{open} of {accepted} jobs are open, {} messages wait", status.outbox)))
-        })
-        .await?;
-        if left == 0 {
-            return Ok(());
-        }
-        least = Some(left);
-    }
+    let accepted = history.accepted.len();
+    poll::down_to_nothing("another job to end", PROGRESS_LIMIT, || async {
+        let (status, open) = check::open_jobs(&stage.fleet).await?;
+        let outbox = status.outbox;
+        let words = format!("{open} of {accepted} jobs are open, {outbox} messages wait");
+        Ok((open + outbox, words))
+    })
+    .await
 }
 
 /// Waits until the coordinator answers.

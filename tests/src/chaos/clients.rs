@@ -28,6 +28,7 @@ use super::{CANARY, FAILS_ONCE, Mode, POISON, Settings, check};
 
 type Jobs = JobServiceClient<Channel>;
 
+/// Clients at least; each waits for its answers, also while nobody gives any.
 const CLIENTS: u64 = 8;
 const READERS: u64 = 2;
 /// One job in so many kills its engine, fails the first time, is cancelled, has a deadline, is submitted once more under its key,
@@ -153,7 +154,8 @@ impl Clients {
             addresses[turn].clone()
         };
         let mut tasks = JoinSet::new();
-        for number in 0..CLIENTS {
+        let clients = clients(settings);
+        for number in 0..clients {
             let client = Client {
                 address: address(number),
                 shared: Arc::clone(&shared),
@@ -182,9 +184,9 @@ impl Clients {
         }
         if self.verifies {
             // What nobody has looked at when the store forgets it cannot be checked any more.
-            poll::until("all jobs to be verified", GIVE_UP, || async {
+            poll::down_to_nothing("another job to be verified", GIVE_UP, || async {
                 let left = self.shared.history().accepted.len();
-                Ok(if left == 0 { Ok(()) } else { Err(format!("{left} are left")) })
+                Ok((u64::try_from(left)?, format!("{left} are left")))
             })
             .await?;
         }
@@ -197,6 +199,11 @@ impl Clients {
     }
 }
 
+/// As many as jobs in a second, so that they keep pace although each job takes some time under fire.
+fn clients(settings: &Settings) -> u64 {
+    CLIENTS.max(u64::from(settings.jobs / settings.seconds.max(1)))
+}
+
 struct Client {
     address: String,
     shared: Arc<Shared>,
@@ -207,8 +214,8 @@ struct Client {
 
 impl Client {
     async fn run(mut self, number: u64) -> anyhow::Result<()> {
-        let mine = u64::from(self.settings.jobs) / CLIENTS
-            + u64::from(number < u64::from(self.settings.jobs) % CLIENTS);
+        let (jobs, clients) = (u64::from(self.settings.jobs), clients(&self.settings));
+        let mine = jobs / clients + u64::from(number < jobs % clients);
         let span = Duration::from_secs(self.settings.seconds.into());
         let began = Instant::now();
         for job in 0..mine {
