@@ -97,6 +97,9 @@ async fn a_broker_that_drops_its_consumers_costs_no_job() {
     let after = rig.submit(&["after"]).await;
     rig.done(running).await;
     rig.done(after).await;
+    // The delivery that came back is taken, and seen to be of a job that has ended.
+    rig.nothing_waits().await;
+    rig.beats().await;
     rig.queue_is_empty().await;
     assert_eq!(rig.fake.world().job(running).completed.len(), 1);
 }

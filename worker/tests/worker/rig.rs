@@ -131,6 +131,11 @@ impl Rig {
         self.fake.broker.depth(&Fake::queue(self.model)).await.unwrap()
     }
 
+    /// Waits until every message is with a consumer.
+    pub(crate) async fn nothing_waits(&self) {
+        until("no message waits", async || self.depth().await, |depth| depth.ready == 0).await;
+    }
+
     /// Waits until every delivery was acknowledged: none is there, and none comes back.
     pub(crate) async fn queue_is_empty(&mut self) {
         self.stop().await.unwrap();
