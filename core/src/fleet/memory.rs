@@ -53,7 +53,7 @@ pub(crate) struct Counters {
 impl Counters {
     /// What happened since `before`; `None` when a total shrank or was not kept, so that nobody knows.
     pub(crate) fn since(&self, before: &Self) -> Option<Self> {
-        if before.models.is_empty() && before.arrived + before.finished > 0 {
+        if before.models.is_empty() && (before.arrived, before.finished) != (0, 0) {
             return None;
         }
         let models = self.models.iter().map(|(model, now)| {
@@ -170,6 +170,8 @@ mod tests {
         };
         let old = Counters { models: BTreeMap::new(), ..now.clone() };
         assert_eq!(now.since(&old), None);
+        let full = Counters { arrived: u64::MAX, finished: u64::MAX, ..Counters::default() };
+        assert_eq!(now.since(&full), None);
         assert_eq!(now.since(&Counters::default()), Some(now.clone()));
         assert_eq!(now.since(&now).map(|since| since.arrived), Some(0));
         assert_eq!(Counters::default().since(&now), None);
