@@ -39,8 +39,8 @@ mod want;
 
 pub use caps::Cap;
 pub use check::{
-    Budget, Class, Fleet, Limits, Model, Offering, Pool, Problem, Retention, Scaling, Source,
-    Tenant,
+    Budget, Class, Ec2Region, Fleet, Interruptions, LaunchTemplate, Limits, Local, Model, Offering,
+    Pool, Problem, Provider, Retention, Scaling, Source, Tenant,
 };
 pub use demand::quiet::BreakEven;
 pub use input::{Hold, Part, STALE_AFTER};
@@ -53,5 +53,8 @@ pub use report::{Findings, LaunchReason, Note, PoolReport, RemoveReason, Report}
 pub use snapshot::{
     Instance, InstanceState, Market, Notice, PoolSnapshot, Queue, Reading, Snapshot, Waiting,
 };
-pub use spec::{BudgetSpec, CapacityType, FleetSpec, OfferingSpec, ScalingSpec};
+pub use spec::{
+    BudgetSpec, CapacityType, Ec2RegionSpec, FleetSpec, InterruptionsSpec, LaunchTemplateSpec,
+    LocalSpec, OfferingSpec, ProviderSpec, ScalingSpec,
+};
 pub use wait::Prediction;

@@ -183,6 +183,10 @@ name!(
     OfferingName, "offering"
 );
 name!(
+    /// A part of a cloud that is asked on its own, such as `us-east-1`.
+    RegionName, "region"
+);
+name!(
     /// A machine of the fleet, by the name that its provider gave it.
     InstanceName, "instance"
 );

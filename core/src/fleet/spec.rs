@@ -1,5 +1,6 @@
 //! The file as written: every key that may stand in `fleet.toml`.
 
+mod provider;
 mod scaling;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use crate::units::{ByteSize, HumanDuration};
 
 use super::precision::Precision;
 
+pub use provider::{Ec2RegionSpec, InterruptionsSpec, LaunchTemplateSpec, LocalSpec, ProviderSpec};
 pub use scaling::{BudgetSpec, CapacityType, OfferingSpec, ScalingSpec};
 
 /// The whole of `fleet.toml`.
@@ -39,6 +41,8 @@ pub struct FleetSpec {
     /// Bounds on what the autoscaler buys.
     #[serde(default)]
     pub budget: BudgetSpec,
+    /// Where the autoscaler buys machines. Left out: nowhere.
+    pub provider: Option<ProviderSpec>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
