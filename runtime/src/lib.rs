@@ -8,6 +8,7 @@
 //! make [`tasks::Tasks`], attach [`signals`], run the service, then
 //! [`close_and_wait`](tasks::Tasks::close_and_wait) and flush.
 
+pub mod child;
 pub mod clock;
 pub mod config;
 pub mod crash;
