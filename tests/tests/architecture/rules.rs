@@ -33,6 +33,7 @@ const COORDINATOR: &str = "stoker-coordinator";
 const WORKER: &str = "stoker-worker";
 const ENGINE_API: &str = "stoker-engine-api";
 const ENGINE: &str = "stoker-engine";
+const AUTOSCALER: &str = "stoker-autoscaler";
 const CLI: &str = "stoker-cli";
 const SIM: &str = "stoker-sim";
 const TESTS: &str = "stoker-tests";
@@ -48,6 +49,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { package: WORKER, may_use: &[CORE, PROTO, BROKER, RUNTIME, ENGINE_API] },
     Layer { package: ENGINE_API, may_use: &[] },
     Layer { package: ENGINE, may_use: &[CORE, ENGINE_API] },
+    Layer { package: AUTOSCALER, may_use: &[CORE, PROTO, RUNTIME] },
     // `stoker simulate` is the simulator over a user's own traffic.
     Layer { package: CLI, may_use: &[CORE, PROTO, BROKER, RUNTIME, SIM] },
     // What is simulated is the rules, not the services around them.
