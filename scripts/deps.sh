@@ -2,7 +2,7 @@
 # Installs what a build or the tests need from the system and what is missing of it:
 #
 #   scripts/deps.sh build     a C compiler for the bundled SQLite, Python with venv to fetch the model
-#   scripts/deps.sh test      that, and RabbitMQ and Postgres for the contract and end-to-end tests
+#   scripts/deps.sh test      that, and RabbitMQ, Postgres and moto (EC2's stand-in) for the contract and end-to-end tests
 #
 # As root or with passwordless sudo it runs apt-get; otherwise it prints the command to run and fails.
 # Servers that it installs are neither started nor enabled: tests and demo run servers of their own.
@@ -33,6 +33,8 @@ missing() {
     has cc || echo gcc libc6-dev
     has_model || has_pip || has_python || echo python3 python3-venv
     [[ $1 == build ]] && return
+    # moto lives in a virtual environment.
+    has_python || echo python3 python3-venv
     has_rabbitmq || echo rabbitmq-server
     has_postgres || echo postgresql
     has openssl || echo openssl
@@ -97,15 +99,22 @@ main() {
     [[ ${1:-} == build || ${1:-} == test ]] || { sed -n '2,9s/^# \{0,1\}//p' scripts/deps.sh >&2; exit 2; }
     check_cargo
     read -ra packages <<<"$(missing "$1" | tr '\n' ' ')"
-    [[ ${#packages[@]} -gt 0 ]] || return 0
+    if [[ ${#packages[@]} -gt 0 ]]; then
+        packages_missing "${packages[@]}"
+    fi
+    [[ $1 == build ]] || scripts/moto.sh
+}
+
+# Installs packages, or says which and fails.
+packages_missing() {
     if may_install; then
-        install_packages "${packages[@]}"
+        install_packages "$@"
         return
     fi
-    say "this machine lacks: ${packages[*]}"
+    say "this machine lacks: $*"
     if has apt-get; then
         say "and they cannot be installed without a password. Run this, then try again:"
-        say "    sudo apt-get update && sudo apt-get install ${packages[*]}"
+        say "    sudo apt-get update && sudo apt-get install $*"
         say "No service needs to run: 'sudo systemctl disable --now rabbitmq-server postgresql' is fine."
     else
         say "Those are Debian's names; install the same with this system's package manager, then try again."

@@ -26,8 +26,9 @@ for script in scripts/*.sh benches/*/*.sh .ci/run infra/bin/* infra/image/provis
     bash -n "$script"
 done
 step "$CARGO" fmt --all --check
-step "$CARGO" clippy --workspace --all-targets --locked -- -D warnings
-RUSTDOCFLAGS="-D warnings" step "$CARGO" doc --workspace --no-deps --locked
+readonly FEATURES=stoker-autoscaler/contract,stoker-autoscaler/ec2
+step "$CARGO" clippy --workspace --all-targets --features "$FEATURES" --locked -- -D warnings
+RUSTDOCFLAGS="-D warnings" step "$CARGO" doc --workspace --no-deps --features "$FEATURES" --locked
 # Advisories are left to `make deny`: they change by the day, and fetching them needs a network.
 optional cargo-deny "make deny installs it" "$CARGO" deny --locked --offline check bans licenses sources
 optional shellcheck "https://www.shellcheck.net" shellcheck scripts/*.sh benches/*/*.sh .ci/run

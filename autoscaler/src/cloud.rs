@@ -1,10 +1,12 @@
 //! The clouds that machines come from: one trait, its errors, and who implements it.
 //!
 //! [`memory`] is a cloud in memory with faults, for tests and simulations; [`local`] starts workers on this
-//! machine.
+//! machine; `ec2`, behind the feature of that name, is Amazon's.
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+#[cfg(feature = "ec2")]
+pub mod ec2;
 mod error;
 pub mod local;
 mod machine;

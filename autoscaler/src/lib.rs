@@ -4,3 +4,5 @@
 //! `stoker_core::cloud`. Here are the clouds themselves, all behind [`cloud::CloudProvider`].
 
 pub mod cloud;
+#[cfg(feature = "ec2")]
+pub mod metrics;

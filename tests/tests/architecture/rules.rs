@@ -37,6 +37,7 @@ const AUTOSCALER: &str = "stoker-autoscaler";
 const CLI: &str = "stoker-cli";
 const SIM: &str = "stoker-sim";
 const TESTS: &str = "stoker-tests";
+const TEST_EC2: &str = "stoker-test-ec2";
 
 /// Every crate of the workspace. Services meet on the wire, so none of them is in another's list, and
 /// the worker meets the engine over pipes, so it knows only the engine's protocol.
@@ -49,11 +50,12 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { package: WORKER, may_use: &[CORE, PROTO, BROKER, RUNTIME, ENGINE_API] },
     Layer { package: ENGINE_API, may_use: &[] },
     Layer { package: ENGINE, may_use: &[CORE, ENGINE_API] },
-    Layer { package: AUTOSCALER, may_use: &[CORE, PROTO, RUNTIME] },
+    Layer { package: AUTOSCALER, may_use: &[CORE, PROTO, RUNTIME, TEST_EC2] },
     // `stoker simulate` is the simulator over a user's own traffic.
     Layer { package: CLI, may_use: &[CORE, PROTO, BROKER, RUNTIME, SIM] },
     // What is simulated is the rules, not the services around them.
     Layer { package: SIM, may_use: &[CORE] },
+    Layer { package: TEST_EC2, may_use: &[] },
     Layer {
         package: TESTS,
         may_use: &[CORE, PROTO, BROKER, RUNTIME, COORDINATOR, WORKER, ENGINE_API, ENGINE, CLI],
@@ -82,6 +84,7 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "nvml-wrapper", homes: &[WORKER] },
     Home { dependency: "tokenizers", homes: &[ENGINE] },
     Home { dependency: "hf-hub", homes: &[WORKER] },
+    Home { dependency: "aws-*", homes: &[AUTOSCALER] },
     Home { dependency: "clarabel", homes: &[SIM] },
     Home { dependency: "rand_chacha", homes: &[SIM, ENGINE] },
     Home { dependency: "rand_distr", homes: &[SIM] },
@@ -123,6 +126,11 @@ pub(crate) const FREE_OF: &[FreeOf] = &[
         because: "a simulation has its own time, and the same story for the same seed",
     },
     FreeOf { package: COORDINATOR, forbidden: &["aws-*", "cudarc", "candle-*"], because: NO_CLOUD },
+    FreeOf {
+        package: AUTOSCALER,
+        forbidden: &["aws-*", "cudarc", "candle-*"],
+        because: "only its feature `ec2` brings a cloud's SDK",
+    },
     FreeOf { package: CLI, forbidden: &["aws-*", "cudarc", "candle-*"], because: NO_CLOUD },
 ];
 

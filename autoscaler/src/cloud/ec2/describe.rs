@@ -1,0 +1,87 @@
+//! The fleet's machines, page by page.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateName, Reservation};
+use stoker_core::fleet::CapacityType;
+use stoker_core::ids::{FleetName, InstanceName};
+use stoker_core::time::Timestamp;
+
+use super::caller::Caller;
+use crate::cloud::error::{CloudError, ErrorClass, Verb};
+use crate::cloud::machine::{Machine, MachineState};
+use crate::cloud::owner;
+
+/// Pages after which a list is taken to have no end.
+const MOST_PAGES: usize = 1_000;
+
+/// Every machine with the fleet's tag and a pool's: its workers.
+pub(super) async fn machines(
+    caller: &Caller,
+    fleet: &FleetName,
+    page: i32,
+) -> Result<Vec<Machine>, CloudError> {
+    let fleet = Filter::builder().name(format!("tag:{}", owner::FLEET)).values(fleet.as_str());
+    let workers = Filter::builder().name("tag-key").values(owner::POOL);
+    let ours = [fleet.build(), workers.build()];
+    let mut machines = Vec::new();
+    let mut next: Option<String> = None;
+    for _ in 0..MOST_PAGES {
+        let describe = || {
+            caller
+                .client()
+                .describe_instances()
+                .set_filters(Some(ours.to_vec()))
+                .max_results(page)
+                .set_next_token(next.clone())
+                .send()
+        };
+        let answer = caller.call(Verb::List, describe).await?;
+        for instance in answer.reservations().iter().flat_map(Reservation::instances) {
+            machines.push(machine(instance)?);
+        }
+        next = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+        if next.is_none() {
+            return Ok(machines);
+        }
+    }
+    Err(unreadable("a list without an end"))
+}
+
+/// A machine as EC2 shows it. A list with one that cannot be read is not whole, so that is an error.
+fn machine(instance: &Instance) -> Result<Machine, CloudError> {
+    let id = instance.instance_id().unwrap_or_default();
+    let name = InstanceName::new(id).map_err(|error| unreadable(&error.to_string()))?;
+    let launched = instance.launch_time().and_then(|time| time.to_millis().ok());
+    let launched = launched.ok_or_else(|| unreadable(&format!("{id} has no time of launch")))?;
+    let spot = instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot);
+    let zone = instance.placement().and_then(|placement| placement.availability_zone());
+    let tag = |tag: &aws_sdk_ec2::types::Tag| {
+        Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))
+    };
+    Ok(Machine {
+        name,
+        instance_type: instance.instance_type().map_or("", |name| name.as_str()).to_owned(),
+        zone: zone.unwrap_or_default().to_owned(),
+        capacity: if spot { CapacityType::Spot } else { CapacityType::OnDemand },
+        state: state(instance.state().and_then(|state| state.name())),
+        launched_at: Timestamp::from_unix_millis(launched),
+        tags: instance.tags().iter().filter_map(tag).collect::<BTreeMap<_, _>>(),
+        price: None,
+    })
+}
+
+/// A stopped machine costs its disks, and nobody here starts it again. So does, as far as is known, one in a state that
+/// this version does not know.
+fn state(name: Option<&InstanceStateName>) -> MachineState {
+    match name {
+        Some(InstanceStateName::Pending) => MachineState::Pending,
+        Some(InstanceStateName::Running) => MachineState::Running,
+        Some(InstanceStateName::Terminated) => MachineState::Terminated,
+        _ => MachineState::Stopping,
+    }
+}
+
+fn unreadable(what: &str) -> CloudError {
+    CloudError::new(ErrorClass::Transient, Verb::List, format!("unreadable answer: {what}"))
+}
