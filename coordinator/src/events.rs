@@ -192,6 +192,7 @@ mod tests {
             pid: 1,
             device: String::new(),
             metrics_address: String::new(),
+            instance: None,
         };
         let mut stream = registry.register(registration).unwrap();
         let job = JobId::from_bytes([1; 16]);

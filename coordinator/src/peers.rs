@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stoker_core::departure::Cause;
 use stoker_core::fleet::Notice;
-use stoker_core::ids::{ModelName, PoolName};
+use stoker_core::ids::{InstanceName, ModelName, PoolName};
 use stoker_core::time::Timestamp;
 use stoker_runtime::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +100,11 @@ struct About {
     drain_cause: Option<String>,
     #[serde(default)]
     notice: Option<ToldNotice>,
+    #[serde(default)]
+    instance: Option<InstanceName>,
+    /// By no clock, as clocks differ.
+    #[serde(default)]
+    idle_for: Option<Duration>,
     registered_at: Timestamp,
 }
 
@@ -127,8 +132,18 @@ impl ToldNotice {
 }
 
 fn row(view: &WorkerView, now: Timestamp) -> Option<WorkerRow> {
-    let Registration { id, pool, models, slots, version, host, pid, device, metrics_address } =
-        view.registration.clone();
+    let Registration {
+        id,
+        pool,
+        models,
+        slots,
+        version,
+        host,
+        pid,
+        device,
+        metrics_address,
+        instance,
+    } = view.registration.clone();
     let about = About {
         pool,
         models,
@@ -144,6 +159,8 @@ fn row(view: &WorkerView, now: Timestamp) -> Option<WorkerRow> {
         resident_models: view.resident_models.clone(),
         drain_cause: view.drain_cause.map(|cause| cause.name().to_owned()),
         notice: view.notice.map(|notice| ToldNotice::tell(notice, now)),
+        instance,
+        idle_for: view.idle_since.map(|since| now.since(since)),
         registered_at: view.registered_at,
     };
     let about = serde_json::to_string(&about).ok()?;
@@ -165,6 +182,7 @@ fn view(row: &WorkerRow, now: Timestamp) -> Option<WorkerView> {
             pid: about.pid,
             device: about.device,
             metrics_address: about.metrics_address,
+            instance: about.instance,
         },
         state,
         busy_slots: about.busy_slots,
@@ -174,6 +192,7 @@ fn view(row: &WorkerRow, now: Timestamp) -> Option<WorkerView> {
             .drain_cause
             .and_then(|told| Cause::ALL.into_iter().find(|cause| cause.name() == told)),
         notice: about.notice.map(|told| told.hear(now)),
+        idle_since: about.idle_for.map(|idle| now.before(idle)),
         registered_at: about.registered_at,
         last_seen_at: now.before(row.silent_for),
     })
@@ -199,6 +218,7 @@ mod tests {
                 pid: 7,
                 device: "cpu".to_owned(),
                 metrics_address: String::new(),
+                instance: Some(InstanceName::new("i-1").unwrap()),
             },
             state: WorkerState::Ready,
             busy_slots: 2,
@@ -206,6 +226,7 @@ mod tests {
             resident_models: vec![ModelName::new("mini").unwrap()],
             drain_cause: Some(Cause::Interruption),
             notice: Some(Notice::Interruption { lost_at: now.after(Duration::from_secs(9)) }),
+            idle_since: Some(now.before(Duration::from_secs(20))),
             registered_at: Timestamp::from_unix_millis(10),
             last_seen_at: now.before(Duration::from_secs(2)),
         };

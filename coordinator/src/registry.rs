@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use stoker_core::departure::Cause;
 use stoker_core::fleet::Notice;
-use stoker_core::ids::{Attempt, JobId, ModelName, PoolName, WorkerId};
+use stoker_core::ids::{Attempt, InstanceName, JobId, ModelName, PoolName, WorkerId};
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
 use tokio::sync::{Notify, mpsc};
@@ -41,6 +41,8 @@ pub struct Registration {
     pub pid: u32,
     pub device: String,
     pub metrics_address: String,
+    /// The name that the cloud gave its machine; `None` if it runs on none.
+    pub instance: Option<InstanceName>,
 }
 
 /// What a worker says about itself in a heartbeat.
@@ -99,6 +101,8 @@ pub struct WorkerView {
     pub drain_cause: Option<Cause>,
     /// What the cloud announced about its machine.
     pub notice: Option<Notice>,
+    /// Since when it says that it holds no job. Leases in the store weigh more than this.
+    pub idle_since: Option<Timestamp>,
     pub registered_at: Timestamp,
     pub last_seen_at: Timestamp,
 }
@@ -163,7 +167,7 @@ pub struct Registry {
 impl Registry {
     /// A worker counts as lost after `lost_after` of silence.
     pub fn new(clock: Arc<dyn Clock>, lost_after: Duration) -> Arc<Self> {
-        let table = Mutex::new(Table::new(lost_after));
+        let table = Mutex::new(Table::new(lost_after, clock.now()));
         Arc::new(Self { table, clock, changed: Notify::new() })
     }
 
@@ -189,6 +193,11 @@ impl Registry {
             self.changed.notify_one();
         }
         heard
+    }
+
+    /// A worker was given the right to a job: it is idle no more, whatever it said last.
+    pub fn granted(&self, worker: WorkerId) {
+        self.table().granted(worker);
     }
 
     /// Slots of the workers that are ready for work of this queue.
@@ -231,6 +240,13 @@ impl Registry {
     pub fn list(&self) -> Vec<WorkerView> {
         let now = self.clock.now();
         self.table().list(now)
+    }
+
+    /// Since when workers are listened for without a break, here and through other coordinators. Shortly
+    /// after it, a worker that is there may be missing in the list.
+    pub fn complete_since(&self) -> Timestamp {
+        let now = self.clock.now();
+        self.table().complete_since(now)
     }
 
     /// Workers that have, or had last, their stream here.

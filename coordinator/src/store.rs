@@ -22,6 +22,7 @@ mod types;
 mod verbs;
 mod waiting;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -186,6 +187,9 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// What waits now, and, from a time on, what happened to jobs that were accepted since then.
     async fn demand(&self, since: Option<Timestamp>) -> Result<Vec<Demand>, StoreError>;
+
+    /// How many leases each worker has; those without any are left out.
+    async fn leases(&self) -> Result<BTreeMap<WorkerId, u64>, StoreError>;
 
     /// Tells the other coordinators of the workers that this one has, and learns of all; `None` when
     /// there are no others.

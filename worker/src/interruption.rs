@@ -1,4 +1,4 @@
-//! What the cloud announces about the machine: a watcher that asks, and a state that others read.
+//! What the cloud says about the machine, its name and its end: a watcher that asks, and a state that others read.
 //!
 //! The watcher decides nothing. It asks the instance metadata service, says what that said, and lives with a
 //! service that is not there, slow, broken or forgetful of its tokens.
@@ -14,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 
 use hyper::Uri;
+use stoker_core::ids::InstanceName;
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
 use stoker_runtime::tasks::Tasks;
@@ -44,25 +45,38 @@ impl Announced {
     }
 }
 
-/// Starts to watch; `None` for a service that is not to be asked. The receiver's sender is gone when nothing
-/// more can be announced.
+/// What the cloud says, as it says it. The senders are gone when there is nothing more to come.
+#[derive(Debug, Clone)]
+pub struct Cloud {
+    pub announced: watch::Receiver<Announced>,
+    /// The machine's name, once it is known. A machine that is of no cloud has none.
+    pub instance: watch::Receiver<Option<InstanceName>>,
+}
+
+/// Starts to watch. A service at `None` is not asked; a name that is given is not asked for.
 pub fn start(
     imds: Option<&Uri>,
+    name: Option<InstanceName>,
     clock: Arc<dyn Clock>,
     tasks: &Tasks,
-) -> watch::Receiver<Announced> {
-    let (announced, receiver) = watch::channel(Announced::default());
+) -> Cloud {
+    let (announced, heard) = watch::channel(Announced::default());
+    let asks_name = name.is_none();
+    let (instance, named) = watch::channel(name);
     if let Some(address) = imds {
-        let watcher = Watcher { imds: Imds::new(address.clone()), clock, announced };
+        let instance = asks_name.then_some(instance);
+        let watcher = Watcher { imds: Imds::new(address.clone()), clock, announced, instance };
         tasks.spawn("interruption", watcher.run(tasks.shutdown_token()));
     }
-    receiver
+    Cloud { announced: heard, instance: named }
 }
 
 struct Watcher {
     imds: Imds,
     clock: Arc<dyn Clock>,
     announced: watch::Sender<Announced>,
+    /// `None` once the machine's name is known.
+    instance: Option<watch::Sender<Option<InstanceName>>>,
 }
 
 impl Watcher {
@@ -75,15 +89,41 @@ impl Watcher {
             let question = if seen.is_ok() { Question::Answered } else { Question::Unanswered };
             let next = presence.after(question);
             tell(next.tell, seen.as_ref().err());
+            let answered = seen.is_ok();
             if let Ok(seen) = seen {
                 self.announce(&seen);
             }
             if self.announced.borrow().is_interrupted() {
                 return;
             }
+            if answered && stop.run_until_cancelled(self.ask_name()).await.is_none() {
+                return;
+            }
             if stop.run_until_cancelled(sleep(next.delay)).await.is_none() {
                 return;
             }
+        }
+    }
+
+    /// Until it is known: whoever scales the fleet takes a machine without a worker for one that never came up.
+    async fn ask_name(&mut self) {
+        let Some(instance) = &self.instance else { return };
+        let name = match self.imds.instance().await {
+            Ok(Some(name)) => name,
+            // A service that names no machine may do so later.
+            Ok(None) => return,
+            Err(error) => {
+                debug!(%error, "the metadata service does not tell the name of this machine; asking on");
+                return;
+            }
+        };
+        match InstanceName::new(&name) {
+            Ok(name) => {
+                info!(instance = %name, "the name of this machine is known");
+                instance.send_replace(Some(name));
+                self.instance = None;
+            }
+            Err(error) => debug!(%error, "the metadata service gives this machine no usable name"),
         }
     }
 

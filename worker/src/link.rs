@@ -14,7 +14,7 @@ use stoker_runtime::trace_context::TraceContext;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Response, Status};
 
-pub use session::{Registration, SessionNews, run as run_session};
+pub use session::{Registration, Session, SessionNews};
 
 const CLAIM_LIMIT: Duration = Duration::from_secs(10);
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use stoker_broker::{Queue, Subscriber};
 use stoker_core::departure::Cause;
-use stoker_core::ids::WorkerId;
+use stoker_core::ids::{InstanceName, WorkerId};
 use stoker_proto::v1::RegisterRequest;
 use stoker_runtime::clock::{Clock, SystemClock};
 use stoker_runtime::metrics::MetricsHandle;
@@ -27,8 +27,8 @@ use crate::engines::{self, Served};
 use crate::error::WorkerError;
 use crate::gpu::{self, Machine};
 use crate::intake::{Claimable, Claims, Intake, run_claims};
-use crate::interruption::{self, Announced};
-use crate::link::{Link, run_session};
+use crate::interruption::{self, Announced, Cloud};
+use crate::link::{Link, Session};
 use crate::report::{Finish, Report, Reporter};
 use crate::settle;
 use crate::spool::Spool;
@@ -60,8 +60,9 @@ pub async fn run(
     let tasks = Tasks::new(CancellationToken::new());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let imds = settings.machine.imds.as_ref();
-    let announced = interruption::start(imds, Arc::clone(&clock), &tasks);
-    let process = Process { metrics, shutdown, clock, announced };
+    let name = settings.machine.instance.clone();
+    let cloud = interruption::start(imds, name, Arc::clone(&clock), &tasks);
+    let process = Process { metrics, shutdown, clock, cloud };
     let ended = match Worker::start(&settings, process, &tasks).await {
         Ok(Some(worker)) => worker.run(&tasks).await.map(Some),
         Ok(None) => Ok(None),
@@ -81,7 +82,7 @@ struct Process {
     metrics: MetricsHandle,
     shutdown: CancellationToken,
     clock: Arc<dyn Clock>,
-    announced: watch::Receiver<Announced>,
+    cloud: Cloud,
 }
 
 /// Waits until the machine is announced to be lost, which may be never.
@@ -107,7 +108,7 @@ impl Worker {
         process: Process,
         tasks: &Tasks,
     ) -> Result<Option<Self>, WorkerError> {
-        let Process { metrics, shutdown, clock, announced } = process;
+        let Process { metrics, shutdown, clock, cloud } = process;
         let spool = settings.spool.as_deref().map(Spool::open).transpose()?;
         let listener = bind(settings.metrics_listen).await?;
         let address = listener.local_addr().unwrap_or(settings.metrics_listen);
@@ -121,7 +122,7 @@ impl Worker {
         let served = tokio::select! {
             served = getting => served?,
             () = shutdown.cancelled() => return Ok(None),
-            () = interrupted(announced.clone()) => return Ok(None),
+            () = interrupted(cloud.announced.clone()) => return Ok(None),
         };
         let link = Link::new(&settings.coordinator);
         let fleet = &settings.fleet.name;
@@ -139,13 +140,8 @@ impl Worker {
             let watched = gpu::watch(gpu.nvml, gpu.about, events, tasks.shutdown_token());
             tasks.spawn("gpu", watched.map_err(WorkerError::Watch)?);
         }
-        let shared = Shared {
-            readiness: readiness_tx,
-            shutdown,
-            clock,
-            announced,
-            metrics_address: address,
-        };
+        let shared =
+            Shared { readiness: readiness_tx, shutdown, clock, cloud, metrics_address: address };
         Ok(Some(start.wire(served, &subscriber, spool, shared)))
     }
 
@@ -170,7 +166,7 @@ struct Shared {
     readiness: watch::Sender<Result<(), String>>,
     shutdown: CancellationToken,
     clock: Arc<dyn Clock>,
-    announced: watch::Receiver<Announced>,
+    cloud: Cloud,
     metrics_address: SocketAddr,
 }
 
@@ -246,7 +242,8 @@ impl Start<'_> {
             spool,
         };
         let reporter = self.tasks.spawn("reporter", reporter.run(ways.reports.1, finish.clone()));
-        self.session(&served, shared.metrics_address, &again);
+        let Cloud { announced, instance } = shared.cloud;
+        self.session(&served, shared.metrics_address, instance, &again);
         let plans: Vec<ModelPlan> = served.into_iter().map(|served| served.plan).collect();
         let plan = self.plan(plans);
         let (events_tx, events) = self.events;
@@ -264,7 +261,7 @@ impl Start<'_> {
             readiness: shared.readiness,
             stop_claiming,
             shutdown: shared.shutdown,
-            announced: shared.announced,
+            announced,
             tasks: self.tasks.clone(),
         };
         Worker { agent, stop_intake, finish, reporter, stop_engines }
@@ -324,7 +321,13 @@ impl Start<'_> {
         }
     }
 
-    fn session(&self, served: &[Served], metrics_address: SocketAddr, again: &Arc<Notify>) {
+    fn session(
+        &self,
+        served: &[Served],
+        metrics_address: SocketAddr,
+        instance: watch::Receiver<Option<InstanceName>>,
+        again: &Arc<Notify>,
+    ) {
         let request = RegisterRequest {
             worker_id: self.worker.to_string(),
             pool: self.settings.pool.to_string(),
@@ -335,12 +338,13 @@ impl Start<'_> {
             pid: std::process::id(),
             device: self.device.clone(),
             metrics_address: metrics_address.to_string(),
+            // Known by now, or later; each registration has what is known then.
+            instance: String::new(),
         };
         let (link, events) = (self.link.clone(), self.events.0.clone());
+        let session = Session::new(link, request, instance, events, Arc::clone(again));
         // Ends with the group, after the last report.
-        let session =
-            run_session(link, request, events, Arc::clone(again), self.tasks.shutdown_token());
-        self.tasks.spawn("session", session);
+        self.tasks.spawn("session", session.run(self.tasks.shutdown_token()));
     }
 }
 

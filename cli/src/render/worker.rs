@@ -29,11 +29,13 @@ pub(crate) struct WorkerDocument<'a> {
     drain_cause: Option<String>,
     notice: Option<String>,
     lost_at: Option<String>,
+    instance: Option<&'a str>,
+    idle_since: Option<String>,
 }
 
 /// A worker for programs.
 pub(crate) fn document(worker: &v1::Worker) -> WorkerDocument<'_> {
-    let metrics = worker.metrics_address.as_str();
+    let (metrics, instance) = (worker.metrics_address.as_str(), worker.instance.as_str());
     WorkerDocument {
         id: &worker.id,
         state: worker_state(worker.state),
@@ -53,6 +55,8 @@ pub(crate) fn document(worker: &v1::Worker) -> WorkerDocument<'_> {
         drain_cause: drain_cause(worker.drain_cause),
         notice: cloud_notice(worker.notice),
         lost_at: rfc3339_from_wire(worker.lost_at.as_ref()),
+        instance: (!instance.is_empty()).then_some(instance),
+        idle_since: rfc3339_from_wire(worker.idle_since.as_ref()),
     }
 }
 

@@ -50,6 +50,18 @@ impl Admin {
         known.next().ok_or_else(|| status::not_found(Resource::Worker, worker))
     }
 
+    /// The workers with their leases, which must be read after the views were made: a job that is granted
+    /// in between is a lease then.
+    async fn with_leases(&self, views: Vec<WorkerView>) -> Result<Vec<v1::Worker>, Status> {
+        let leases = self.context.store.leases().await.map_err(errors::store)?;
+        let of = |view: &WorkerView| leases.get(&view.registration.id).copied().unwrap_or(0);
+        let worker = |view: WorkerView| {
+            let leases = of(&view);
+            view::worker(view, leases)
+        };
+        Ok(views.into_iter().map(worker).collect())
+    }
+
     async fn fleet_status(&self) -> Result<v1::FleetStatusResponse, Status> {
         let context = &self.context;
         let counts = context.store.counts().total();
@@ -109,8 +121,14 @@ impl AdminService for Admin {
         &self,
         _: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        let workers = self.context.registry.list().into_iter().map(view::worker).collect();
-        Ok(Response::new(v1::ListWorkersResponse { workers }))
+        let now = self.context.now();
+        let complete_since = self.context.registry.complete_since();
+        let workers = self.with_leases(self.context.registry.list()).await?;
+        Ok(Response::new(v1::ListWorkersResponse {
+            workers,
+            observed_at: Some(convert::wire_timestamp(now)),
+            complete_since: Some(convert::wire_timestamp(complete_since)),
+        }))
     }
 
     async fn cordon_worker(
@@ -127,7 +145,8 @@ impl AdminService for Admin {
         let view = self.order(worker, order, |registry| registry.cordon(worker, cordon)).await?;
         tracing::info!(%worker, cordoned, "an operator set a worker's cordon");
         self.context.events.dispatcher.notify_one();
-        Ok(Response::new(v1::CordonWorkerResponse { worker: Some(view::worker(view)) }))
+        let worker = self.with_leases(vec![view]).await?.pop();
+        Ok(Response::new(v1::CordonWorkerResponse { worker }))
     }
 
     async fn drain_worker(
@@ -143,7 +162,8 @@ impl AdminService for Admin {
         let order = WorkerOrder::Drain(within);
         let view = self.order(worker, order, |registry| registry.drain(worker, within)).await?;
         tracing::info!(%worker, ?within, "an operator drains a worker");
-        Ok(Response::new(v1::DrainWorkerResponse { worker: Some(view::worker(view)) }))
+        let worker = self.with_leases(vec![view]).await?.pop();
+        Ok(Response::new(v1::DrainWorkerResponse { worker }))
     }
 
     async fn list_dead_letters(

@@ -19,6 +19,9 @@ pub(super) struct Table {
     workers: BTreeMap<WorkerId, Entry>,
     /// Of other coordinators, as they were told last.
     others: BTreeMap<WorkerId, WorkerView>,
+    listening_since: Timestamp,
+    /// When other coordinators' workers were last told; `None` while none ever were.
+    learned_at: Option<Timestamp>,
     lost_after: Duration,
     streams: u64,
 }
@@ -32,6 +35,7 @@ struct Entry {
     draining: Option<Drain>,
     /// `None` once the stream broke.
     stream: Option<Stream>,
+    idle_since: Option<Timestamp>,
     registered_at: Timestamp,
     last_seen_at: Timestamp,
 }
@@ -48,8 +52,15 @@ struct Stream {
 }
 
 impl Table {
-    pub(super) fn new(lost_after: Duration) -> Self {
-        Self { workers: BTreeMap::new(), others: BTreeMap::new(), lost_after, streams: 0 }
+    pub(super) fn new(lost_after: Duration, now: Timestamp) -> Self {
+        Self {
+            workers: BTreeMap::new(),
+            others: BTreeMap::new(),
+            listening_since: now,
+            learned_at: None,
+            lost_after,
+            streams: 0,
+        }
     }
 
     pub(super) fn register(
@@ -79,12 +90,15 @@ impl Table {
             cordoned: false,
             draining: None,
             stream: Some(Stream { id, commands }),
+            // It may hold jobs from before: it is not idle until it says so.
+            idle_since: None,
             registered_at: now,
             last_seen_at: now,
             registration,
         };
         if let Some(before) = before {
             entry.report = before.report;
+            entry.idle_since = before.idle_since;
             entry.registered_at = before.registered_at;
             if before.cordoned {
                 entry.cordoned = true;
@@ -122,10 +136,17 @@ impl Table {
         let was_ready = entry.state(now, lost_after) == WorkerState::Ready;
         entry.last_seen_at = now;
         if let Some(report) = report {
+            entry.idle_since = (report.busy_slots == 0).then(|| entry.idle_since.unwrap_or(now));
             entry.report = report;
         }
         let is_ready = entry.state(now, lost_after) == WorkerState::Ready;
         Heard::Known { gained_capacity: is_ready && !was_ready }
+    }
+
+    pub(super) fn granted(&mut self, worker: WorkerId) {
+        if let Some(entry) = self.workers.get_mut(&worker) {
+            entry.idle_since = None;
+        }
     }
 
     pub(super) fn slots(&self, lane: &Lane, now: Timestamp) -> u32 {
@@ -178,8 +199,21 @@ impl Table {
             table.others.values().filter(ready).map(|v| u64::from(v.registration.slots)).sum()
         };
         let before = slots(self);
+        if self.is_out_of_touch(now).unwrap_or(true) {
+            self.listening_since = now;
+        }
+        self.learned_at = Some(now);
         self.others = others.into_iter().map(|view| (view.registration.id, view)).collect();
         slots(self) > before
+    }
+
+    pub(super) fn complete_since(&self, now: Timestamp) -> Timestamp {
+        if self.is_out_of_touch(now) == Some(true) { now } else { self.listening_since }
+    }
+
+    /// Whether what other coordinators told is too old to count; `None` while they told nothing.
+    fn is_out_of_touch(&self, now: Timestamp) -> Option<bool> {
+        self.learned_at.map(|learned_at| now.since(learned_at) > self.lost_after)
     }
 
     pub(super) fn obey(&mut self, worker: WorkerId, orders: WorkerOrders) {
@@ -296,6 +330,7 @@ impl Entry {
             resident_models: self.report.resident_models.clone(),
             drain_cause: self.drain_cause(),
             notice: self.report.notice,
+            idle_since: self.idle_since,
             registered_at: self.registered_at,
             last_seen_at: self.last_seen_at,
         }

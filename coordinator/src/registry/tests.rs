@@ -25,6 +25,7 @@ fn registration(number: u8, slots: u32) -> Registration {
         pid: 1,
         device: "cpu".to_owned(),
         metrics_address: String::new(),
+        instance: None,
     }
 }
 
@@ -55,7 +56,7 @@ fn stop(number: u32) -> Command {
 
 #[test]
 fn only_ready_workers_of_the_queue_have_slots() {
-    let mut table = Table::new(TTL);
+    let mut table = Table::new(TTL, at(0));
     let _one = table.register(registration(1, 4), at(0)).unwrap();
     let _two = table.register(registration(2, 8), at(0)).unwrap();
     assert_eq!(table.slots(&lane("mini"), at(0)), 0, "both are starting");
@@ -82,7 +83,7 @@ fn only_ready_workers_of_the_queue_have_slots() {
 
 #[test]
 fn silence_makes_a_worker_lost_and_a_call_brings_it_back() {
-    let mut table = Table::new(TTL);
+    let mut table = Table::new(TTL, at(0));
     let _stream = table.register(registration(1, 4), at(0)).unwrap();
     table.heard(worker(1), Some(report(WorkerState::Ready)), at(0));
     assert_eq!(state_of(&mut table, 1, at(30)), WorkerState::Ready);
@@ -95,7 +96,7 @@ fn silence_makes_a_worker_lost_and_a_call_brings_it_back() {
 
 #[test]
 fn a_broken_stream_makes_a_worker_unknown_until_it_registers_again() {
-    let mut table = Table::new(TTL);
+    let mut table = Table::new(TTL, at(0));
     let stream = table.register(registration(1, 4), at(0)).unwrap();
     table.heard(worker(1), Some(report(WorkerState::Ready)), at(0));
     assert!(table.stream_ended(worker(1), stream.id));
@@ -108,7 +109,7 @@ fn a_broken_stream_makes_a_worker_unknown_until_it_registers_again() {
 
 #[test]
 fn a_newer_stream_takes_the_place_of_the_older() {
-    let mut table = Table::new(TTL);
+    let mut table = Table::new(TTL, at(0));
     let mut old = table.register(registration(1, 4), at(0)).unwrap();
     let mut new = table.register(registration(1, 4), at(1)).unwrap();
     assert_eq!(old.commands.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
@@ -119,7 +120,7 @@ fn a_newer_stream_takes_the_place_of_the_older() {
 
 #[test]
 fn commands_outlive_the_stream_that_could_not_carry_them() {
-    let mut table = Table::new(TTL);
+    let mut table = Table::new(TTL, at(0));
     let old = table.register(registration(1, 4), at(0)).unwrap();
     for number in 1..=u32::try_from(COMMAND_BACKLOG).unwrap() + 10 {
         table.stop_attempt(worker(1), stop(number));
@@ -136,7 +137,7 @@ fn commands_outlive_the_stream_that_could_not_carry_them() {
 
 #[test]
 fn the_number_of_workers_is_bounded_and_lost_ones_make_room() {
-    let mut table = Table::new(TTL);
+    let mut table = Table::new(TTL, at(0));
     let id = |number: usize| {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&number.to_be_bytes());
@@ -162,6 +163,7 @@ fn elsewhere(number: u8, state: WorkerState, seen: Timestamp) -> WorkerView {
         resident_models: Vec::new(),
         drain_cause: None,
         notice: None,
+        idle_since: None,
         registered_at: at(0),
         last_seen_at: seen,
     }
@@ -169,7 +171,7 @@ fn elsewhere(number: u8, state: WorkerState, seen: Timestamp) -> WorkerView {
 
 #[test]
 fn workers_of_other_coordinators_count_until_they_are_silent() {
-    let mut table = Table::new(TTL);
+    let mut table = Table::new(TTL, at(0));
     let _own = table.register(registration(1, 4), at(0)).unwrap();
     table.heard(worker(1), Some(report(WorkerState::Ready)), at(1));
     assert!(table.learn(vec![elsewhere(2, WorkerState::Ready, at(1))], at(1)));
@@ -184,7 +186,7 @@ fn workers_of_other_coordinators_count_until_they_are_silent() {
 
 #[test]
 fn a_worker_counts_where_its_stream_is() {
-    let mut table = Table::new(TTL);
+    let mut table = Table::new(TTL, at(0));
     let stream = table.register(registration(1, 8), at(0)).unwrap();
     table.heard(worker(1), Some(report(WorkerState::Ready)), at(1));
     table.learn(vec![elsewhere(1, WorkerState::Ready, at(1))], at(1));
@@ -197,7 +199,7 @@ fn a_worker_counts_where_its_stream_is() {
 
 #[tokio::test]
 async fn orders_that_came_through_another_coordinator_are_passed_on_once() {
-    let mut table = Table::new(TTL);
+    let mut table = Table::new(TTL, at(0));
     let mut stream = table.register(registration(1, 8), at(0)).unwrap();
     let orders = WorkerOrders { cordoned: true, drain: Some(None) };
     table.obey(worker(1), orders);
@@ -210,7 +212,7 @@ async fn orders_that_came_through_another_coordinator_are_passed_on_once() {
 
 #[test]
 fn a_worker_that_goes_says_why_and_until_then_its_operator_does() {
-    let mut table = Table::new(TTL);
+    let mut table = Table::new(TTL, at(0));
     let _stream = table.register(registration(1, 8), at(0)).unwrap();
     let why = |table: &mut Table| {
         let view = table.own(at(1)).remove(0);
@@ -224,4 +226,38 @@ fn a_worker_that_goes_says_why_and_until_then_its_operator_does() {
     let told = Report { drain_cause, notice, ..report(WorkerState::Draining) };
     table.heard(worker(1), Some(told), at(1));
     assert_eq!(why(&mut table), (drain_cause, notice));
+}
+
+#[test]
+fn a_worker_is_idle_once_it_says_so_and_until_it_is_given_a_job() {
+    let mut table = Table::new(TTL, at(0));
+    let _stream = table.register(registration(1, 8), at(1)).unwrap();
+    let idle = |table: &mut Table| table.own(at(20)).remove(0).idle_since;
+    assert_eq!(idle(&mut table), None, "it may hold jobs from before");
+    for seconds in [2, 3] {
+        table.heard(worker(1), Some(report(WorkerState::Ready)), at(seconds));
+        assert_eq!(idle(&mut table), Some(at(2)), "since it said so first");
+    }
+    table.heard(worker(1), None, at(4));
+    let _again = table.register(registration(1, 8), at(4)).unwrap();
+    assert_eq!(idle(&mut table), Some(at(2)), "a new stream changes nothing");
+    table.granted(worker(1));
+    assert_eq!(idle(&mut table), None);
+    let busy = Report { busy_slots: 1, ..report(WorkerState::Ready) };
+    table.heard(worker(1), Some(busy), at(5));
+    assert_eq!(idle(&mut table), None);
+    table.heard(worker(1), Some(report(WorkerState::Ready)), at(6));
+    assert_eq!(idle(&mut table), Some(at(6)));
+}
+
+#[test]
+fn the_list_is_complete_since_all_were_listened_to_without_a_break() {
+    let mut table = Table::new(TTL, at(5));
+    assert_eq!(table.complete_since(at(1_000)), at(5), "there are no other coordinators");
+    table.learn(Vec::new(), at(7));
+    table.learn(Vec::new(), at(37));
+    assert_eq!(table.complete_since(at(67)), at(7));
+    assert_eq!(table.complete_since(at(68)), at(68), "the others are not heard any more");
+    table.learn(Vec::new(), at(70));
+    assert_eq!(table.complete_since(at(80)), at(70));
 }

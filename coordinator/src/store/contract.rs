@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, though another crate may run them")]
 
 mod demand;
+mod leases;
 mod ledger;
 mod suite;
 mod world;
@@ -22,6 +23,7 @@ use stoker_runtime::clock::Clock as _;
 use stoker_runtime::ids;
 
 pub use self::demand::demand_is_counted_by_lane_class_and_time;
+pub use self::leases::leases_are_counted_by_worker;
 pub use self::ledger::{
     a_machine_is_written_version_by_version, a_repeated_write_is_answered_as_the_first,
     nothing_is_written_under_another_switch, one_autoscaler_leads_and_the_past_writes_nothing,

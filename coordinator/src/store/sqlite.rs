@@ -19,6 +19,7 @@ mod tables;
 mod tests;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -289,6 +290,10 @@ impl JobStore for SqliteStore {
     async fn demand(&self, since: Option<Timestamp>) -> Result<Vec<Demand>, StoreError> {
         let lanes = self.lanes.clone();
         self.readers.call(move |db| query::demand(db, &lanes, since)).await
+    }
+
+    async fn leases(&self) -> Result<BTreeMap<WorkerId, u64>, StoreError> {
+        self.readers.call(query::leases).await
     }
 
     async fn exchange_workers(

@@ -328,5 +328,6 @@ pub(crate) fn registration(id: &str, slots: u32) -> v1::RegisterRequest {
         pid: 1,
         device: "cpu".to_owned(),
         metrics_address: String::new(),
+        instance: String::new(),
     }
 }

@@ -5,7 +5,7 @@ use stoker_proto::v1::register_response::Command;
 use stoker_runtime::ids;
 use tonic::Code;
 
-use crate::fixture::{Coordinator, Worker, fields, next, refused, registration, until};
+use crate::fixture::{Coordinator, Worker, fields, next, part, refused, registration, until};
 
 #[tokio::test]
 async fn a_registration_is_answered_with_what_the_worker_needs_to_know() {
@@ -84,4 +84,36 @@ async fn a_registered_worker_lets_work_flow_at_once() {
     for job in &jobs {
         coordinator.wait_for(job, v1::JobState::Dispatched).await;
     }
+}
+
+#[tokio::test]
+async fn a_worker_is_idle_until_it_is_granted_a_job_whatever_it_says_itself() {
+    let coordinator = Coordinator::start("").await;
+    let id = ids::worker_id().to_string();
+    let request = v1::RegisterRequest { instance: "i-0abc".to_owned(), ..registration(&id, 1) };
+    let mut calls = coordinator.workers().await;
+    let commands = calls.register(request).await.unwrap().into_inner();
+    let mut worker = Worker { id, calls, commands };
+    let listed = async || {
+        let mut admin = coordinator.admin().await;
+        let answer = admin.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner();
+        let (observed, complete) = (answer.observed_at.unwrap(), answer.complete_since.unwrap());
+        assert!((complete.seconds, complete.nanos) <= (observed.seconds, observed.nanos));
+        let worker = answer.workers.into_iter().next().unwrap();
+        assert_eq!(worker.instance, "i-0abc");
+        (worker.busy_slots, worker.idle_since)
+    };
+    assert_eq!(listed().await, (0, None), "it has not said yet that it holds nothing");
+    worker.beat(v1::WorkerState::Ready).await;
+    let (busy, idle_since) = listed().await;
+    assert!(busy == 0 && idle_since.is_some());
+    let job = coordinator.submit(&["a"]).await;
+    let held = worker.take(&coordinator, &job).await;
+    assert_eq!(listed().await, (1, None));
+    worker.beat(v1::WorkerState::Ready).await;
+    assert_eq!(listed().await, (1, None), "the heartbeat was made before the grant came");
+    worker.complete(&held.fence, vec![part(0, &["a"])]).await.unwrap();
+    worker.beat(v1::WorkerState::Ready).await;
+    let (busy, idle_again) = listed().await;
+    assert!(busy == 0 && idle_again.is_some());
 }

@@ -8,6 +8,7 @@ use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
 use stoker_core::departure::DeadMan;
+use stoker_core::ids::InstanceName;
 use stoker_runtime::config::HumanDuration;
 
 use crate::error::SettingsError;
@@ -23,6 +24,10 @@ const LEAST_DEAD_MAN: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct MachineConfig {
+    /// Name that the cloud gave this machine [default: what the metadata service says, if there is one]
+    #[arg(long, env = "STOKER_INSTANCE", value_name = "NAME")]
+    pub instance: Option<InstanceName>,
+
     /// Instance metadata service that announces spot interruptions, or `off`
     /// [default: EC2's own; a machine without one is no error]
     #[arg(long, env = "STOKER_IMDS", value_name = "URL")]
@@ -59,6 +64,8 @@ pub enum OnRebalance {
 /// Checked settings.
 #[derive(Debug, Clone)]
 pub struct MachineSettings {
+    /// None: the metadata service is asked.
+    pub instance: Option<InstanceName>,
     /// None: not asked.
     pub imds: Option<Uri>,
     pub on_rebalance: OnRebalance,
@@ -103,6 +110,7 @@ impl MachineConfig {
     pub(super) fn check(self) -> Result<MachineSettings, SettingsError> {
         let imds = self.imds.as_deref().unwrap_or(DEFAULT_IMDS);
         Ok(MachineSettings {
+            instance: self.instance,
             imds: if imds == OFF { None } else { Some(imds_address(imds)?) },
             on_rebalance: self.on_rebalance.unwrap_or_default(),
             dead_man: dead_man(self.dead_man_after, self.dead_man_command)?,

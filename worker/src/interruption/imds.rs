@@ -20,6 +20,8 @@ const TOKEN: &str = "/latest/api/token";
 const INSTANCE_ACTION: &str = "/latest/meta-data/spot/instance-action";
 const REBALANCE: &str = "/latest/meta-data/events/recommendations/rebalance";
 
+const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
+
 const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 
@@ -107,6 +109,15 @@ impl Imds {
         }
         let rebalance = self.get(REBALANCE).await?.is_some();
         Ok(Seen { interruption, rebalance })
+    }
+
+    /// Asks for the name of the machine; `None`: the service does not know it. Dropping the future does no harm.
+    ///
+    /// # Errors
+    /// When the question was not answered; the next call starts anew.
+    pub async fn instance(&mut self) -> Result<Option<String>, ImdsError> {
+        let name = self.get(INSTANCE_ID).await?;
+        Ok(name.map(|name| name.trim().to_owned()))
     }
 
     /// As if the token's time had come.

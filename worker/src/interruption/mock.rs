@@ -101,6 +101,11 @@ impl MockImds {
         self.set("/latest/meta-data/events/recommendations/rebalance", document);
     }
 
+    /// Names the machine.
+    pub fn name_machine(&self, name: &str) {
+        self.set("/latest/meta-data/instance-id", name);
+    }
+
     pub fn set_fault(&self, fault: Fault) {
         self.shared.state().fault = fault;
         self.shared.changed.notify_all();

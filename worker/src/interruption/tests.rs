@@ -89,7 +89,7 @@ async fn what_is_announced_reaches_whoever_listens_and_ends_the_watch() {
     let tasks = Tasks::new(CancellationToken::new());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let url = mock.url().parse().unwrap();
-    let mut announced = start(Some(&url), Arc::clone(&clock), &tasks);
+    let mut announced = start(Some(&url), None, Arc::clone(&clock), &tasks).announced;
     mock.recommend_rebalance();
     announced.wait_for(|announced| announced.rebalance).await.unwrap();
     mock.interrupt_in(Duration::from_mins(2));
@@ -102,7 +102,44 @@ async fn what_is_announced_reaches_whoever_listens_and_ends_the_watch() {
 #[tokio::test]
 async fn a_service_that_is_off_is_not_asked() {
     let tasks = Tasks::new(CancellationToken::new());
-    let mut announced = start(None, Arc::new(SystemClock::new()), &tasks);
-    assert!(announced.changed().await.is_err());
-    assert_eq!(*announced.borrow(), Announced::default());
+    let mut cloud = start(None, None, Arc::new(SystemClock::new()), &tasks);
+    assert!(cloud.announced.changed().await.is_err());
+    assert_eq!(*cloud.announced.borrow(), Announced::default());
+    assert!(cloud.instance.changed().await.is_err(), "nothing can name the machine");
+}
+
+#[tokio::test]
+async fn the_machines_name_is_asked_for_until_it_is_known() {
+    let mock = MockImds::start().unwrap();
+    let tasks = Tasks::new(CancellationToken::new());
+    let url = mock.url().parse().unwrap();
+    mock.name_machine("No Name");
+    let mut cloud = start(Some(&url), None, Arc::new(SystemClock::new()), &tasks);
+    while mock.asked() < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(*cloud.instance.borrow(), None, "that was no name");
+    mock.name_machine("i-0abc\n");
+    let name = cloud.instance.wait_for(Option::is_some).await.unwrap().clone();
+    assert_eq!(name, Some(InstanceName::new("i-0abc").unwrap()));
+    assert!(cloud.instance.changed().await.is_err(), "it is asked for no more");
+    mock.recommend_rebalance();
+    cloud.announced.wait_for(|announced| announced.rebalance).await.unwrap();
+    tasks.close_and_wait(Duration::from_secs(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_is_given_is_not_asked_for() {
+    let mock = MockImds::start().unwrap();
+    mock.name_machine("i-other");
+    mock.recommend_rebalance();
+    let tasks = Tasks::new(CancellationToken::new());
+    let url = mock.url().parse().unwrap();
+    let name = InstanceName::new("given").unwrap();
+    let clock = Arc::new(SystemClock::new());
+    let mut cloud = start(Some(&url), Some(name.clone()), clock, &tasks);
+    cloud.announced.wait_for(|announced| announced.rebalance).await.unwrap();
+    assert!(cloud.instance.changed().await.is_err());
+    assert_eq!(*cloud.instance.borrow(), Some(name));
+    tasks.close_and_wait(Duration::from_secs(10)).await.unwrap();
 }

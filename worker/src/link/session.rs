@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use stoker_core::ids::InstanceName;
 use stoker_proto::v1;
 use stoker_proto::v1::register_response::Command;
 use stoker_runtime::retry::Delays;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
@@ -70,47 +71,12 @@ pub enum SessionNews {
     Refused(String),
 }
 
-/// Registers, passes commands on, and registers again until `stop`. `again` asks for a new
-/// registration while the stream seems to be fine.
-pub async fn run(
+/// A worker's registration, over and over.
+#[derive(Debug)]
+pub struct Session {
     link: Link,
     request: v1::RegisterRequest,
-    events: mpsc::Sender<Event>,
-    again: Arc<Notify>,
-    stop: CancellationToken,
-) {
-    let mut session = Session { link, request, events, again, ever_registered: false };
-    let mut delays = Delays::new(FIRST_RETRY, LAST_RETRY);
-    let mut complained = false;
-    loop {
-        let ended = tokio::select! {
-            ended = session.once(&mut delays) => ended,
-            () = stop.cancelled() => return,
-        };
-        metrics::disconnected();
-        match ended {
-            Ended::AgentGone => return,
-            Ended::Again => {
-                complained = false;
-                continue;
-            }
-            Ended::Lost(error) => {
-                if !complained {
-                    let coordinator = session.link.address();
-                    warn!(%coordinator, %error, "not registered with the coordinator; trying again");
-                }
-                complained = true;
-            }
-        }
-        if !delays.wait(&stop).await {
-            return;
-        }
-    }
-}
-
-struct Session {
-    link: Link,
-    request: v1::RegisterRequest,
+    instance: watch::Receiver<Option<InstanceName>>,
     events: mpsc::Sender<Event>,
     again: Arc<Notify>,
     ever_registered: bool,
@@ -124,6 +90,48 @@ enum Ended {
 }
 
 impl Session {
+    /// `instance` is the machine's name, as soon as it is known; `again` asks for a new registration while the
+    /// stream seems to be fine.
+    pub fn new(
+        link: Link,
+        request: v1::RegisterRequest,
+        instance: watch::Receiver<Option<InstanceName>>,
+        events: mpsc::Sender<Event>,
+        again: Arc<Notify>,
+    ) -> Self {
+        Self { link, request, instance, events, again, ever_registered: false }
+    }
+
+    /// Registers, passes commands on, and registers again until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut delays = Delays::new(FIRST_RETRY, LAST_RETRY);
+        let mut complained = false;
+        loop {
+            let ended = tokio::select! {
+                ended = self.once(&mut delays) => ended,
+                () = stop.cancelled() => return,
+            };
+            metrics::disconnected();
+            match ended {
+                Ended::AgentGone => return,
+                Ended::Again => {
+                    complained = false;
+                    continue;
+                }
+                Ended::Lost(error) => {
+                    if !complained {
+                        let coordinator = self.link.address();
+                        warn!(%coordinator, %error, "not registered with the coordinator; trying again");
+                    }
+                    complained = true;
+                }
+            }
+            if !delays.wait(&stop).await {
+                return;
+            }
+        }
+    }
+
     async fn once(&mut self, delays: &mut Delays) -> Ended {
         let (mut stream, registration) = match self.open().await {
             Ok(opened) => opened,
@@ -145,8 +153,10 @@ impl Session {
         ended
     }
 
-    async fn open(&self) -> Result<(Streaming<v1::RegisterResponse>, Registration), LinkError> {
+    async fn open(&mut self) -> Result<(Streaming<v1::RegisterResponse>, Registration), LinkError> {
         let mut client = self.link.workers.clone();
+        let name = self.instance.borrow_and_update().clone();
+        self.request.instance = name.map(String::from).unwrap_or_default();
         let opening = async {
             let response = client.register(self.request.clone()).await;
             let mut stream = response.map_err(|status| LinkError::of(&status))?.into_inner();
@@ -175,12 +185,13 @@ impl Session {
         Ended::Lost(error)
     }
 
-    async fn follow(&self, stream: &mut Streaming<v1::RegisterResponse>) -> Ended {
+    async fn follow(&mut self, stream: &mut Streaming<v1::RegisterResponse>) -> Ended {
         loop {
-            // Both branches are cancel-safe.
+            // All branches are cancel-safe.
             let message = tokio::select! {
                 message = stream.message() => message,
                 () = self.again.notified() => return Ended::Again,
+                () = renamed(&mut self.instance) => return Ended::Again,
             };
             let news = match message {
                 Ok(Some(message)) => message.command.map(news),
@@ -200,6 +211,13 @@ impl Session {
 
     async fn tell(&self, news: SessionNews) -> bool {
         self.events.send(Event::Session(news)).await.is_ok()
+    }
+}
+
+/// Waits until the machine's name is another than the registration said, which may be never.
+async fn renamed(instance: &mut watch::Receiver<Option<InstanceName>>) {
+    if instance.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -99,6 +99,7 @@ async fn begin(shared: &Arc<Shared>, machine: &Machine) -> std::io::Result<Up> {
 fn plan(shared: &Shared, machine: &Machine, imds: &Imds) -> ChildPlan {
     let mut plan = shared.config.worker.clone();
     let spool = shared.config.folder.join(SPOOLS).join(machine.name.as_str());
+    plan.environment.push(("STOKER_INSTANCE", Secret::new(machine.name.as_str())));
     plan.environment.push(("STOKER_IMDS", Secret::new(imds.url())));
     plan.environment.push(("STOKER_SPOOL", Secret::new(spool.display().to_string())));
     if let Some(pool) = machine.pool() {

@@ -174,7 +174,7 @@ crate::cloud_contract!(Stage::set(FAITHFUL));
 
 #[tokio::test]
 async fn a_worker_learns_its_pool_and_hears_of_its_interruption() {
-    let script = "echo \"$STOKER_POOL $STOKER_SPOOL $STOKER_IMDS\"; exec cat";
+    let script = "echo \"$STOKER_POOL $STOKER_SPOOL $STOKER_IMDS $STOKER_INSTANCE\"; exec cat";
     let stage = Stage::set(script).await;
     let launched = stage.local.launch(&Stage::launch(1)).await.unwrap();
     let name = &launched.machines[0].name;
@@ -182,6 +182,7 @@ async fn a_worker_learns_its_pool_and_hears_of_its_interruption() {
     let words: Vec<&str> = said.split_whitespace().collect();
     let spool = stage.folder.path().join("spools").join(name.as_str());
     assert_eq!(words[..2], ["p", spool.to_str().unwrap()]);
+    assert_eq!(words[3], name.as_str());
     let imds = words[2].strip_prefix("http://").unwrap();
 
     let token =

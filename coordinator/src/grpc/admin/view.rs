@@ -13,7 +13,10 @@ pub(super) fn worker_id(text: &str) -> Result<WorkerId, Status> {
     convert::worker_id(text, "worker_id").map_err(|violation| status::invalid(&[violation]))
 }
 
-pub(super) fn worker(view: WorkerView) -> v1::Worker {
+/// A worker, and how many leases it has in the store. A job that was just granted counts, though the worker
+/// has not told of it yet: whoever ends machines that are idle relies on that.
+pub(super) fn worker(view: WorkerView, leases: u64) -> v1::Worker {
+    let leases = u32::try_from(leases).unwrap_or(u32::MAX);
     let registration = view.registration;
     let (notice, lost_at) = match view.notice {
         None => (v1::CloudNoticeKind::Unspecified, None),
@@ -28,7 +31,7 @@ pub(super) fn worker(view: WorkerView) -> v1::Worker {
         models: registration.models.iter().map(ToString::to_string).collect(),
         state: state(view.state).into(),
         slots: registration.slots,
-        busy_slots: view.busy_slots,
+        busy_slots: view.busy_slots.max(leases),
         utilization: view.utilization,
         resident_models: view.resident_models.iter().map(ToString::to_string).collect(),
         version: registration.version,
@@ -41,6 +44,8 @@ pub(super) fn worker(view: WorkerView) -> v1::Worker {
         drain_cause: convert::wire_drain_cause(view.drain_cause).into(),
         notice: notice.into(),
         lost_at,
+        instance: registration.instance.map(String::from).unwrap_or_default(),
+        idle_since: view.idle_since.filter(|_| leases == 0).map(convert::wire_timestamp),
     }
 }
 

@@ -44,6 +44,9 @@ pub(super) async fn claim(
         .collect();
     let claim = crash::around("claim", context.store.claim(worker, claims, MAX_INPUT_BYTES));
     let outcomes = claim.await.map_err(errors::store)?;
+    if outcomes.iter().any(|outcome| matches!(outcome, ClaimOutcome::Granted(_))) {
+        context.registry.granted(worker);
+    }
     let now = context.now();
     let outcomes = ids
         .into_iter()

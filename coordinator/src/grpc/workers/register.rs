@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stoker_core::fleet::{Fleet, Notice};
-use stoker_core::ids::{ModelName, PoolName};
+use stoker_core::ids::{InstanceName, ModelName, PoolName};
 use stoker_core::time::Timestamp;
 use stoker_proto::client::MAX_REQUEST_BYTES;
 use stoker_proto::convert;
@@ -147,20 +147,33 @@ fn registration(
             note(FieldViolation::new(field, problem));
         }
     }
-    match (id, pool, models) {
-        (Some(id), Some(pool), Some(models)) if violations.is_empty() => Ok(Registration {
-            id,
-            pool,
-            models,
-            slots: request.slots,
-            version: request.version,
-            host: request.host,
-            pid: request.pid,
-            device: request.device,
-            metrics_address: request.metrics_address,
-        }),
+    let instance = instance(&request.instance).map_err(&mut note).ok();
+    match (id, pool, models, instance) {
+        (Some(id), Some(pool), Some(models), Some(instance)) if violations.is_empty() => {
+            Ok(Registration {
+                id,
+                pool,
+                models,
+                slots: request.slots,
+                version: request.version,
+                host: request.host,
+                pid: request.pid,
+                device: request.device,
+                metrics_address: request.metrics_address,
+                instance,
+            })
+        }
         _ => Err(violations),
     }
+}
+
+/// Empty: it runs on no machine of a cloud.
+fn instance(text: &str) -> Result<Option<InstanceName>, FieldViolation> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let name = InstanceName::new(text);
+    name.map(Some).map_err(|error| FieldViolation::new("instance", error.to_string()))
 }
 
 fn pool(fleet: &Fleet, name: &str) -> Result<PoolName, FieldViolation> {
@@ -271,6 +284,7 @@ mod tests {
             pid: 7,
             device: "cpu".to_owned(),
             metrics_address: String::new(),
+            instance: "i-0abc".to_owned(),
         }
     }
 
@@ -279,6 +293,9 @@ mod tests {
         let registration = registration(&fleet(""), good()).unwrap();
         assert_eq!(registration.models.len(), 1);
         assert_eq!(registration.slots, 4);
+        assert_eq!(registration.instance.unwrap().as_str(), "i-0abc");
+        let nowhere = v1::RegisterRequest { instance: String::new(), ..good() };
+        assert_eq!(super::registration(&fleet(""), nowhere).unwrap().instance, None);
     }
 
     #[test]
@@ -297,6 +314,7 @@ mod tests {
             (v1::RegisterRequest { slots: u32::MAX, ..good() }, "slots", "1 to 4096"),
             (v1::RegisterRequest { host: long, ..good() }, "host", "255 bytes"),
             (v1::RegisterRequest { device: "\u{1b}[2J".into(), ..good() }, "device", "printable"),
+            (v1::RegisterRequest { instance: "i 1".into(), ..good() }, "instance", "i 1"),
         ] {
             let violations = registration(&fleet(""), bad).unwrap_err();
             assert_eq!(violations[0].field, field);

@@ -27,6 +27,7 @@ macro_rules! store_contract {
             waiting_jobs_come_by_tenant_with_least_slack_first
             the_oldest_wait_ends_with_the_first_start
             demand_is_counted_by_lane_class_and_time
+            leases_are_counted_by_worker
             messages_that_may_be_lost_are_published_again
             an_intact_queue_is_not_sent_its_messages_again
             a_deadline_is_kept_in_an_intact_queue

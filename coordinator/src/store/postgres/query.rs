@@ -1,5 +1,7 @@
 //! Reading jobs, results, attempts, and what waits.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use deadpool_postgres::Object;
 use stoker_core::ids::{Attempt, DispatchSeq, JobId, TenantName, WorkerId};
@@ -246,6 +248,19 @@ pub(super) async fn oldest_waiting(
         }
     }
     Ok(oldest)
+}
+
+/// Leases by worker.
+pub(super) async fn leases(db: &Object) -> Result<BTreeMap<WorkerId, u64>, StoreError> {
+    let failed = || database("counting leases");
+    let sql = "SELECT lease_worker, count(*) FROM jobs
+        WHERE state = 3 AND lease_worker IS NOT NULL GROUP BY lease_worker";
+    let statement = db.prepare_cached(sql).await.map_err(failed())?;
+    let rows = db.query(&statement, &[]).await.map_err(failed())?;
+    let of = |row: &Row| {
+        (WorkerId::from_bytes(uuid(row, 0)), u64::try_from(row.get::<_, i64>(1)).unwrap_or(0))
+    };
+    Ok(rows.iter().map(of).collect())
 }
 
 /// Puts the message of every dispatched job into the outbox again.

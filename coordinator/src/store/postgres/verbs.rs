@@ -1,6 +1,6 @@
 //! The store's verbs: which rows each needs, and which rule runs over them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -261,6 +261,10 @@ impl JobStore for PostgresStore {
 
     async fn demand(&self, since: Option<Timestamp>) -> Result<Vec<Demand>, StoreError> {
         demand::read(&self.reader().await?, &self.shared.ledger.lanes, since).await
+    }
+
+    async fn leases(&self) -> Result<BTreeMap<WorkerId, u64>, StoreError> {
+        query::leases(&self.reader().await?).await
     }
 
     async fn exchange_workers(

@@ -1,5 +1,6 @@
 //! Reading jobs, results and attempts.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -75,6 +76,21 @@ fn sql(filter: &Filter) -> String {
     }
     sql.push_str(" ORDER BY id DESC");
     sql
+}
+
+/// Leases by worker.
+pub(super) fn leases(db: &Connection) -> Result<BTreeMap<WorkerId, u64>, StoreError> {
+    let read = || -> rusqlite::Result<BTreeMap<WorkerId, u64>> {
+        let mut statement = db.prepare_cached(
+            "SELECT lease_worker, count(*) FROM jobs INDEXED BY jobs_leased
+             WHERE state = 3 GROUP BY lease_worker",
+        )?;
+        let rows = statement.query_map([], |row| {
+            Ok((WorkerId::from_bytes(row.get::<_, [u8; 16]>(0)?), row.get::<_, u64>(1)?))
+        })?;
+        rows.collect()
+    };
+    read().map_err(StoreError::database("counting leases"))
 }
 
 /// What waits, and what happened since then.
