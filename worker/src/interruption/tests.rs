@@ -116,7 +116,7 @@ async fn the_machines_name_is_asked_for_until_it_is_known() {
     mock.name_machine("No Name");
     let mut cloud = start(Some(&url), None, Arc::new(SystemClock::new()), &tasks);
     while mock.asked() < 3 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(*cloud.instance.borrow(), None, "that was no name");
     mock.name_machine("i-0abc\n");
