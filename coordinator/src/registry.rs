@@ -6,6 +6,7 @@
 
 mod table;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -234,6 +235,24 @@ impl Registry {
     pub fn drain(&self, worker: WorkerId, within: Option<Duration>) -> Option<WorkerView> {
         let now = self.clock.now();
         self.table().drain(worker, within, now)
+    }
+
+    /// Tells a worker to leave its machine, which is being ended; once is enough.
+    pub fn send_away(&self, worker: WorkerId) {
+        self.table().send_away(worker);
+    }
+
+    /// Whether the worker was told to go: it is given nothing new.
+    pub fn is_sent_away(&self, worker: WorkerId) -> bool {
+        self.table().is_sent_away(worker)
+    }
+
+    /// Workers on these machines, those of other coordinators included.
+    pub fn on_machines(&self, instances: &BTreeSet<InstanceName>) -> Vec<WorkerId> {
+        let on_one = |view: &WorkerView| {
+            view.registration.instance.as_ref().is_some_and(|name| instances.contains(name))
+        };
+        self.list().into_iter().filter(on_one).map(|view| view.registration.id).collect()
     }
 
     /// All workers, in the order of their ids, those of other coordinators included.

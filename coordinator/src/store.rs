@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stoker_core::fleet::ledger::{Mode, Switch};
-use stoker_core::ids::{JobId, TenantName, WorkerId};
+use stoker_core::ids::{InstanceName, JobId, TenantName, WorkerId};
 use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
 use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
@@ -36,6 +36,7 @@ use uuid::Uuid;
 pub use counts::{Counts, StateCounts};
 pub use demand::{Demand, DemandSlot};
 pub use error::{Cause, StoreError};
+pub(crate) use machines::leaving;
 pub use machines::{LedgerPage, LedgerQuery, LedgerWrite, LedgerWritten, Reign};
 pub use types::{
     AttemptRef, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome,
@@ -212,6 +213,9 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// Writes to the fleet's ledger, all or nothing. A call that was committed before is answered as it was.
     async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError>;
+
+    /// Whether the ledger says that a machine of this name is being ended, or is gone.
+    async fn is_leaving(&self, instance: InstanceName) -> Result<bool, StoreError>;
 
     /// Sets what autoscalers may do.
     async fn set_switch(&self, mode: Mode, by: String, why: String) -> Result<Switch, StoreError>;

@@ -1,12 +1,13 @@
 //! `FleetService`: what autoscalers agree by, and operators stop them with.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use stoker_core::fleet::ledger::{Account, Entry};
-use stoker_core::ids::{Epoch, MachineId};
+use stoker_core::ids::{Epoch, InstanceName, MachineId};
 use stoker_proto::convert::{self, wire_duration, wire_timestamp};
 use stoker_proto::status::{self, FieldViolation, Reason};
 use stoker_proto::v1;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::metrics;
-use crate::store::{LedgerQuery, LedgerWrite, LedgerWritten};
+use crate::store::{LedgerQuery, LedgerWrite, LedgerWritten, WorkerOrder, leaving};
 
 use super::errors;
 
@@ -40,6 +41,23 @@ pub(super) struct FleetCalls {
 impl FleetCalls {
     pub(super) fn new(context: Arc<Context>) -> Self {
         Self { context }
+    }
+
+    /// Gives no more work to machines that are being ended, wherever their workers have their streams. A worker
+    /// that registers later finds its machine in the ledger.
+    async fn clear(&self, entries: &[Entry]) -> Result<(), Status> {
+        let machines: BTreeSet<InstanceName> =
+            entries.iter().filter_map(|entry| leaving(&entry.state).cloned()).collect();
+        if machines.is_empty() {
+            return Ok(());
+        }
+        for worker in self.context.registry.on_machines(&machines) {
+            tracing::info!(%worker, "the machine of a worker is being ended");
+            self.context.registry.send_away(worker);
+            let order = WorkerOrder::Drain(None);
+            self.context.store.order_worker(worker, order).await.map_err(errors::store)?;
+        }
+        Ok(())
     }
 }
 
@@ -99,7 +117,11 @@ impl FleetService for FleetCalls {
         let written = self.context.store.write_ledger(write).await.map_err(errors::store)?;
         metrics::ledger_written(&written, &entries);
         match refusal(&written, epoch) {
-            None => Ok(Response::new(v1::WriteLedgerResponse {})),
+            // If this fails the write is there all the same: it is answered as written when it comes again.
+            None => {
+                self.clear(&entries).await?;
+                Ok(Response::new(v1::WriteLedgerResponse {}))
+            }
             Some(status) => Err(status),
         }
     }

@@ -37,7 +37,7 @@ impl WorkerService for Workers {
         &self,
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<Self::RegisterStream>, Status> {
-        register::register(&self.context, request.into_inner()).map(Response::new)
+        register::register(&self.context, request.into_inner()).await.map(Response::new)
     }
 
     async fn claim(

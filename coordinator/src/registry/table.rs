@@ -33,6 +33,8 @@ struct Entry {
     /// What operators commanded; survives a new stream of the same worker.
     cordoned: bool,
     draining: Option<Drain>,
+    /// Its machine is being ended, and it was told so.
+    sent_away: bool,
     /// `None` once the stream broke.
     stream: Option<Stream>,
     idle_since: Option<Timestamp>,
@@ -89,6 +91,7 @@ impl Table {
             },
             cordoned: false,
             draining: None,
+            sent_away: false,
             stream: Some(Stream { id, commands }),
             // It may hold jobs from before: it is not idle until it says so.
             idle_since: None,
@@ -99,6 +102,7 @@ impl Table {
         if let Some(before) = before {
             entry.report = before.report;
             entry.idle_since = before.idle_since;
+            entry.sent_away = before.sent_away;
             entry.registered_at = before.registered_at;
             if before.cordoned {
                 entry.cordoned = true;
@@ -258,6 +262,20 @@ impl Table {
         entry.draining = Some(Drain { within });
         entry.command(Command::Drain { within });
         Some(entry.view(now, self.lost_after))
+    }
+
+    pub(super) fn send_away(&mut self, worker: WorkerId) {
+        let Some(entry) = self.workers.get_mut(&worker) else { return };
+        if !entry.sent_away {
+            // Also one that has longer by an operator's word: the machine ends before.
+            entry.sent_away = true;
+            entry.draining = Some(Drain { within: None });
+            entry.command(Command::Drain { within: None });
+        }
+    }
+
+    pub(super) fn is_sent_away(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_some_and(|entry| entry.draining.is_some())
     }
 
     pub(super) fn own(&mut self, now: Timestamp) -> Vec<WorkerView> {

@@ -261,3 +261,20 @@ fn the_list_is_complete_since_all_were_listened_to_without_a_break() {
     table.learn(Vec::new(), at(70));
     assert_eq!(table.complete_since(at(80)), at(70));
 }
+
+#[test]
+fn a_worker_whose_machine_is_ended_is_told_once_and_again_on_each_new_stream() {
+    let mut table = Table::new(TTL, at(0));
+    let mut stream = table.register(registration(1, 8), at(0)).unwrap();
+    let hour = Some(Duration::from_hours(1));
+    table.drain(worker(1), hour, at(1)).unwrap();
+    table.send_away(worker(1));
+    table.send_away(worker(1));
+    table.send_away(worker(2));
+    assert_eq!(stream.commands.try_recv(), Ok(Command::Drain { within: hour }));
+    assert_eq!(stream.commands.try_recv(), Ok(Command::Drain { within: None }), "sooner");
+    assert!(stream.commands.try_recv().is_err());
+    let mut stream = table.register(registration(1, 8), at(2)).unwrap();
+    assert_eq!(stream.commands.try_recv(), Ok(Command::Drain { within: None }));
+    assert!(table.is_sent_away(worker(1)) && !table.is_sent_away(worker(2)));
+}

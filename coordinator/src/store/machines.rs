@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stoker_core::fleet::ledger::{Account, Entry, StateKind, Switch};
-use stoker_core::ids::{Epoch, MachineId};
+use stoker_core::fleet::ledger::{Account, Entry, State, StateKind, Switch};
+use stoker_core::ids::{Epoch, InstanceName, MachineId};
 use stoker_core::time::Timestamp;
 use uuid::Uuid;
 
@@ -166,6 +166,20 @@ fn row(entry: &Entry) -> Result<MachineRow, StoreError> {
         ended_at: entry.times.ended.map(Timestamp::as_unix_millis),
         body: to_json(entry)?,
     })
+}
+
+/// The machine that a worker on it has to leave: it is being ended, or is taken to be gone. The stores' column
+/// `leaving` says the same.
+pub(crate) const fn leaving(state: &State) -> Option<&InstanceName> {
+    match state {
+        State::Terminating { instance, .. } | State::Gone { instance, .. } => Some(instance),
+        State::Intended
+        | State::Requested { .. }
+        | State::Launched { .. }
+        | State::Ready { .. }
+        | State::Draining { .. }
+        | State::Failed { .. } => None,
+    }
 }
 
 /// A number for a column; the versions of a ledger are counted, so they fit.

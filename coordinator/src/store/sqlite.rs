@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stoker_core::fleet::ledger::{Mode, Switch};
-use stoker_core::ids::{JobId, TenantName, WorkerId};
+use stoker_core::ids::{InstanceName, JobId, TenantName, WorkerId};
 use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
 use stoker_core::policy::JobPolicy;
 use stoker_core::request::Idempotency;
@@ -323,6 +323,10 @@ impl JobStore for SqliteStore {
     async fn write_ledger(&self, ledger: LedgerWrite) -> Result<LedgerWritten, StoreError> {
         let bytes = ledger.memory.as_ref().map_or(0, bytes::Bytes::len);
         self.writer.call_with(bytes, move |write| machines::write(write, &ledger)).await
+    }
+
+    async fn is_leaving(&self, instance: InstanceName) -> Result<bool, StoreError> {
+        self.readers.call(move |db| machines::is_leaving(db, &instance)).await
     }
 
     async fn set_switch(&self, mode: Mode, by: String, why: String) -> Result<Switch, StoreError> {

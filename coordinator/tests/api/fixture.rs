@@ -215,8 +215,20 @@ impl Worker {
     }
 
     pub(crate) async fn register(coordinator: &Coordinator, id: String, slots: u32) -> Self {
+        Self::with(coordinator, registration(&id, slots)).await
+    }
+
+    /// Registers a worker of its own on this machine of a cloud.
+    pub(crate) async fn on(coordinator: &Coordinator, instance: &str) -> Self {
+        let registration = registration(&ids::worker_id().to_string(), 1);
+        let instance = instance.to_owned();
+        Self::with(coordinator, v1::RegisterRequest { instance, ..registration }).await
+    }
+
+    async fn with(coordinator: &Coordinator, registration: v1::RegisterRequest) -> Self {
+        let id = registration.worker_id.clone();
         let mut calls = coordinator.workers().await;
-        let mut commands = calls.register(registration(&id, slots)).await.unwrap().into_inner();
+        let mut commands = calls.register(registration).await.unwrap().into_inner();
         let first = next(&mut commands).await.command.unwrap();
         assert!(matches!(first, v1::register_response::Command::Registered(_)), "{first:?}");
         Self { id, calls, commands }

@@ -1,19 +1,22 @@
 //! The fleet's ledger over the wire.
 
+use stoker_coordinator::config::BrokerChoice;
 use stoker_core::fleet::CapacityType;
-use stoker_core::fleet::ledger::{Account, Entry, Order};
-use stoker_core::ids::{Epoch, OfferingName, PoolName};
+use stoker_core::fleet::ledger::{Account, Ending, Entry, Event, Leave, Order, apply};
+use stoker_core::ids::{Epoch, InstanceName, OfferingName, PoolName};
 use stoker_core::money::{HourlyPrice, Money};
 use stoker_core::time::Timestamp;
 use stoker_proto::status::Reason;
 use stoker_proto::v1;
+use stoker_proto::v1::claim_outcome::Outcome;
 use stoker_proto::v1::fleet_service_client::FleetServiceClient;
+use stoker_proto::v1::register_response::Command;
 use stoker_proto::well_known;
 use stoker_runtime::ids;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::fixture::{Coordinator, refused};
+use crate::fixture::{Coordinator, Worker, claim, refused};
 
 async fn client(coordinator: &Coordinator) -> FleetServiceClient<Channel> {
     FleetServiceClient::new(coordinator.channel().await)
@@ -38,6 +41,45 @@ fn entry() -> Entry {
         reason: "load".into(),
     };
     Entry { version: 1, ..Entry::intended(ids::machine_id(now), Epoch::new(1), order, now) }
+}
+
+/// An autoscaler that leads.
+struct Leader {
+    fleet: FleetServiceClient<Channel>,
+    holder: String,
+    epoch: u64,
+}
+
+impl Leader {
+    async fn of(coordinator: &Coordinator) -> Self {
+        let mut fleet = client(coordinator).await;
+        let holder = ids::worker_id().to_string();
+        let term = Some(seconds(30));
+        let ask = v1::LeadRequest { holder: holder.clone(), term, resign: false };
+        let lead = fleet.lead(ask).await.unwrap().into_inner();
+        assert!(lead.leads, "{lead:?}");
+        Self { fleet, holder, epoch: lead.epoch }
+    }
+
+    async fn write(&mut self, entry: &Entry) {
+        let write = v1::WriteLedgerRequest {
+            holder: self.holder.clone(),
+            epoch: self.epoch,
+            switch_version: 0,
+            entries: vec![serde_json::to_vec(entry).unwrap()],
+            account: None,
+            memory: None,
+        };
+        self.fleet.write_ledger(write).await.unwrap();
+    }
+
+    /// Writes what the entry becomes by an event.
+    async fn next(&mut self, entry: &Entry, event: Event) -> Entry {
+        let after = apply(entry, &event, Timestamp::from_unix_millis(1_700_000_000_000)).unwrap();
+        let after = Entry { version: entry.version + 1, ..after };
+        self.write(&after).await;
+        after
+    }
 }
 
 #[tokio::test]
@@ -132,4 +174,60 @@ async fn what_is_no_ledger_is_refused_with_its_field() {
     let request = v1::ReadLedgerRequest { page_token: "x".into(), ..Default::default() };
     assert_eq!(refused(fleet.read_ledger(request).await).violations[0].field, "page_token");
     coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_is_being_ended_gets_no_more_work() {
+    let coordinator = Coordinator::start("").await;
+    let mut leader = Leader::of(&coordinator).await;
+    let mut leaving = Worker::on(&coordinator, "i-1").await;
+    let mut staying = Worker::on(&coordinator, "i-2").await;
+    for worker in [&mut leaving, &mut staying] {
+        worker.beat(v1::WorkerState::Ready).await;
+    }
+    let new = entry();
+    leader.write(&new).await;
+    let launched_at = new.times.intended;
+    let found = Event::Found { instance: InstanceName::new("i-1").unwrap(), launched_at };
+    let launched = leader.next(&new, found).await;
+    let held_job = coordinator.submit(&["a"]).await;
+    let held = leaving.take(&coordinator, &held_job).await;
+
+    leader.next(&launched, Event::Terminate { why: Leave::Panic }).await;
+    assert_eq!(leaving.command().await, Command::Drain(v1::Drain { within: None }));
+    let job = coordinator.submit(&["b"]).await;
+    let dispatched = coordinator.wait_for(&job, v1::JobState::Dispatched).await;
+    let ask = claim(&job, dispatched.dispatches);
+    let outcomes = leaving.claim(vec![ask]).await.unwrap();
+    assert_eq!(outcomes, [Outcome::Deferred(v1::ClaimDeferred {})]);
+    let waiting = coordinator.get(&job).await;
+    assert_eq!((waiting.state(), waiting.attempts), (v1::JobState::Dispatched, 0));
+    staying.take(&coordinator, &job).await;
+    // What it holds it may still end or give back.
+    let released = leaving.release(&held.fence, v1::ReleaseReason::Draining, vec![]).await;
+    assert_eq!(released.unwrap(), v1::SettleOutcome::Recorded);
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_from_a_machine_that_is_being_ended_is_sent_away_first() {
+    let coordinator = Coordinator::start("").await;
+    let mut leader = Leader::of(&coordinator).await;
+    let new = entry();
+    leader.write(&new).await;
+    let launched_at = new.times.intended;
+    let found = Event::Found { instance: InstanceName::new("i-1").unwrap(), launched_at };
+    let launched = leader.next(&new, found).await;
+    let ending = leader.next(&launched, Event::Terminate { why: Leave::NeverRegistered }).await;
+    let mut late = Worker::on(&coordinator, "i-1").await;
+    assert_eq!(late.command().await, Command::Drain(v1::Drain { within: None }));
+    leader.next(&ending, Event::Ended { why: Ending::Vanished }).await;
+    // After a restart as well: the ledger knows.
+    let coordinator =
+        Coordinator::start_in(coordinator.stop().await, "", BrokerChoice::Embedded).await;
+    let mut later = Worker::on(&coordinator, "i-1").await;
+    assert_eq!(later.command().await, Command::Drain(v1::Drain { within: None }));
+    let mut other = Worker::on(&coordinator, "i-2").await;
+    other.beat(v1::WorkerState::Ready).await;
+    let job = coordinator.submit(&["a"]).await;
+    other.take(&coordinator, &job).await;
 }

@@ -89,11 +89,7 @@ async fn a_registered_worker_lets_work_flow_at_once() {
 #[tokio::test]
 async fn a_worker_is_idle_until_it_is_granted_a_job_whatever_it_says_itself() {
     let coordinator = Coordinator::start("").await;
-    let id = ids::worker_id().to_string();
-    let request = v1::RegisterRequest { instance: "i-0abc".to_owned(), ..registration(&id, 1) };
-    let mut calls = coordinator.workers().await;
-    let commands = calls.register(request).await.unwrap().into_inner();
-    let mut worker = Worker { id, calls, commands };
+    let mut worker = Worker::on(&coordinator, "i-0abc").await;
     let listed = async || {
         let mut admin = coordinator.admin().await;
         let answer = admin.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner();

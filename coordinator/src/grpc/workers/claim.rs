@@ -32,6 +32,12 @@ pub(super) async fn claim(
             "register (again) first, then claim with the same claim ids",
         ));
     }
+    if context.registry.is_sent_away(worker) {
+        // The worker has its deliveries still, and gives them back when it goes.
+        let deferred = || Some(Outcome::Deferred(v1::ClaimDeferred {}));
+        let outcomes = claims.iter().map(|_| v1::ClaimOutcome { outcome: deferred() }).collect();
+        return Ok(v1::ClaimResponse { outcomes });
+    }
     let ids: Vec<_> = claims.iter().map(|claim| claim.job).collect();
     let claims = claims
         .into_iter()

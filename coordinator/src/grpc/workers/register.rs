@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stoker_core::fleet::{Fleet, Notice};
-use stoker_core::ids::{InstanceName, ModelName, PoolName};
+use stoker_core::ids::{InstanceName, ModelName, PoolName, WorkerId};
 use stoker_core::time::Timestamp;
 use stoker_proto::client::MAX_REQUEST_BYTES;
 use stoker_proto::convert;
@@ -17,6 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::context::Context;
+use crate::grpc::errors;
 use crate::grpc::jobs::submit::names;
 use crate::grpc::streams::{self, Ended, Sink, Stop, StreamKind};
 use crate::registry::{
@@ -33,7 +34,7 @@ const ENVELOPE_BYTES: usize = 1 << 20;
 /// Largest total of result bytes in one call of a worker.
 const MAX_RESULT_BYTES: usize = MAX_REQUEST_BYTES - ENVELOPE_BYTES;
 
-pub(super) fn register(
+pub(super) async fn register(
     context: &Arc<Context>,
     request: v1::RegisterRequest,
 ) -> Result<ReceiverStream<Result<v1::RegisterResponse, Status>>, Status> {
@@ -42,10 +43,18 @@ pub(super) fn register(
     let slot = context.stream_slots.open(StreamKind::Register)?;
     let worker = registration.id;
     let (pool, slots) = (registration.pool.clone(), registration.slots);
+    let instance = registration.instance.clone();
     let stream = context
         .registry
         .register(registration)
         .map_err(|full| status::exhausted(Reason::TooManyStreams, full, Duration::from_secs(10)))?;
+    // Asked once the worker can be found: whoever ends its machine from now on tells it.
+    if let Some(instance) = instance
+        && let Err(error) = heed_ledger(context, worker, instance).await
+    {
+        context.registry.stream_ended(worker, stream.id);
+        return Err(error);
+    }
     tracing::info!(%worker, %pool, slots, "a worker registered");
     // Its slots may count at once: it was ready before, and its stream broke.
     context.events.dispatcher.notify_one();
@@ -73,6 +82,19 @@ pub(super) fn register(
         }
     });
     Ok(ReceiverStream::new(messages))
+}
+
+/// Sends a worker away at once whose machine is being ended, as every coordinator's ledger says.
+async fn heed_ledger(
+    context: &Context,
+    worker: WorkerId,
+    instance: InstanceName,
+) -> Result<(), Status> {
+    if context.store.is_leaving(instance.clone()).await.map_err(errors::store)? {
+        tracing::info!(%worker, %instance, "a worker came from a machine that is being ended");
+        context.registry.send_away(worker);
+    }
+    Ok(())
 }
 
 /// Passes commands on until a newer stream of the worker takes over.
@@ -268,7 +290,6 @@ fn cloud_notice(notice: &v1::CloudNotice, now: Timestamp) -> Option<Notice> {
 #[cfg(test)]
 mod tests {
     use stoker_core::departure::Cause;
-    use stoker_core::ids::WorkerId;
 
     use super::*;
     use crate::testing::fleet;

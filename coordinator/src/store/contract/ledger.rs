@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stoker_core::fleet::CapacityType;
 use stoker_core::fleet::ledger::{
-    Account, Ending, Entry, Event, Mode, Order, StateKind, Switch, apply,
+    Account, Ending, Entry, Event, Leave, Mode, Order, StateKind, Switch, apply,
 };
 use stoker_core::ids::{Epoch, InstanceName, MachineId, OfferingName, PoolName};
 use stoker_core::money::{HourlyPrice, Money};
@@ -203,4 +203,21 @@ pub async fn the_ledger_is_read_in_pages_and_forgets_what_ended_long_ago(world: 
     assert_eq!(world.store.expire_machines(after, 1).await.unwrap(), 1);
     assert_eq!(world.store.expire_machines(after, 10).await.unwrap(), 1);
     assert_eq!(read(&world).await.entries.len(), 3, "what counts is never forgotten");
+}
+
+pub async fn a_machine_is_left_from_its_end_on(world: World) {
+    let reign = lead(&world, holder()).await;
+    let name = |text| InstanceName::new(text).unwrap();
+    let leaving = async |text| world.store.is_leaving(name(text)).await.unwrap();
+    let new = entry();
+    assert_eq!(write(&world, reign, &[&new]).await, LedgerWritten::Written);
+    let launched = next(&new, &Event::Found { instance: name("i-1"), launched_at: START });
+    assert_eq!(write(&world, reign, &[&launched]).await, LedgerWritten::Written);
+    assert!(!leaving("i-1").await);
+    let ending = next(&launched, &Event::Terminate { why: Leave::Orphan });
+    assert_eq!(write(&world, reign, &[&ending]).await, LedgerWritten::Written);
+    assert!(leaving("i-1").await && !leaving("i-2").await);
+    let gone = next(&ending, &Event::Ended { why: Ending::Elsewhere });
+    assert_eq!(write(&world, reign, &[&gone]).await, LedgerWritten::Written);
+    assert!(leaving("i-1").await, "a worker that comes from there is none of the fleet's");
 }

@@ -38,6 +38,7 @@ macro_rules! store_contract {
             counts_follow_every_change
             one_autoscaler_leads_and_the_past_writes_nothing
             a_machine_is_written_version_by_version
+            a_machine_is_left_from_its_end_on
             a_repeated_write_is_answered_as_the_first
             nothing_is_written_under_another_switch
             the_ledger_is_read_in_pages_and_forgets_what_ended_long_ago

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use deadpool_postgres::Object;
 use stoker_core::fleet::ledger::{Account, Mode, Switch};
-use stoker_core::ids::{Epoch, MachineId};
+use stoker_core::ids::{Epoch, InstanceName, MachineId};
 use stoker_core::time::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -158,6 +158,14 @@ async fn put(db: &Object, change: &LedgerChange, memory: Option<&Bytes>) -> Resu
         db.execute(sql, &[&memory.as_ref()]).await.map_err(failed())?;
     }
     Ok(())
+}
+
+pub(super) async fn is_leaving(db: &Object, instance: &InstanceName) -> Result<bool, StoreError> {
+    let failed = || database("looking for a machine");
+    let sql = "SELECT EXISTS (SELECT 1 FROM machines WHERE leaving = $1)";
+    let statement = db.prepare_cached(sql).await.map_err(failed())?;
+    let row = db.query_one(&statement, &[&instance.as_str()]).await.map_err(failed())?;
+    Ok(row.get(0))
 }
 
 pub(super) async fn read(db: &Object, query: LedgerQuery) -> Result<LedgerPage, StoreError> {

@@ -12,7 +12,7 @@ pub(super) const LOCK_SPACE: i32 = 0x5374_6b72;
 const MIGRATION_LOCK: i32 = 1;
 
 /// Each brings the schema from its index to the next version. Never edit one that was released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     r"
     -- Tenant, class, pool and model of jobs.
     CREATE TABLE lanes (
@@ -180,6 +180,13 @@ const MIGRATIONS: [&str; 2] = [
         memory          bytea
     );
     INSERT INTO fleet (one, account_version, account, switch) VALUES (true, 0, '{}', '{}');
+",
+    r"
+    -- The name of a machine that is being ended or is gone: workers on it have to leave.
+    ALTER TABLE machines ADD COLUMN leaving text GENERATED ALWAYS AS (
+        coalesce(body::jsonb #>> '{state,terminating,instance}',
+                 body::jsonb #>> '{state,gone,instance}')) STORED;
+    CREATE INDEX machines_leaving ON machines (leaving) WHERE leaving IS NOT NULL;
 ",
 ];
 

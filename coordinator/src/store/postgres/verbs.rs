@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deadpool_postgres::Object;
 use stoker_core::fleet::ledger::{Mode, Switch};
-use stoker_core::ids::{JobId, TenantName, WorkerId};
+use stoker_core::ids::{InstanceName, JobId, TenantName, WorkerId};
 use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
 use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
@@ -292,6 +292,10 @@ impl JobStore for PostgresStore {
 
     async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
         machines::write(&self.shared, &write).await
+    }
+
+    async fn is_leaving(&self, instance: InstanceName) -> Result<bool, StoreError> {
+        machines::is_leaving(&self.reader().await?, &instance).await
     }
 
     async fn set_switch(&self, mode: Mode, by: String, why: String) -> Result<Switch, StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use stoker_core::fleet::ledger::{Account, Mode, Switch};
-use stoker_core::ids::{Epoch, MachineId};
+use stoker_core::ids::{Epoch, InstanceName, MachineId};
 use stoker_core::time::Timestamp;
 use uuid::Uuid;
 
@@ -128,6 +128,12 @@ fn put(db: &Connection, change: &LedgerChange, memory: Option<&Bytes>) -> rusqli
         db.prepare_cached("UPDATE fleet SET memory = ?")?.execute(params![memory.as_ref()])?;
     }
     Ok(())
+}
+
+pub(super) fn is_leaving(db: &Connection, instance: &InstanceName) -> Result<bool, StoreError> {
+    db.prepare_cached("SELECT 1 FROM machines WHERE leaving = ?")
+        .and_then(|mut sql| sql.exists([instance.as_str()]))
+        .map_err(StoreError::database("looking for a machine"))
 }
 
 pub(super) fn read(

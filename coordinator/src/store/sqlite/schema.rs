@@ -17,7 +17,7 @@ pub(super) const PAGE_BYTES: u32 = 8192;
 pub(super) const LOG_BYTES: u64 = 64 << 20;
 
 /// Each brings the schema from its index to the next version. Never edit one that was released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     r"
     -- Tenant, class, pool and model of jobs.
     CREATE TABLE lanes (
@@ -154,6 +154,13 @@ const MIGRATIONS: [&str; 4] = [
         memory          BLOB
     ) STRICT;
     INSERT INTO fleet (one, account_version, account, switch) VALUES (1, 0, '{}', '{}');
+",
+    r"
+    -- The name of a machine that is being ended or is gone: workers on it have to leave.
+    ALTER TABLE machines ADD COLUMN leaving TEXT GENERATED ALWAYS AS (
+        coalesce(json_extract(body, '$.state.terminating.instance'),
+                 json_extract(body, '$.state.gone.instance'))) VIRTUAL;
+    CREATE INDEX machines_leaving ON machines (leaving) WHERE leaving IS NOT NULL;
 ",
 ];
 
