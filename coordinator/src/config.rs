@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use stoker_broker::{BrokerError, BrokerUri};
 use stoker_core::fleet::Fleet;
 use stoker_runtime::fleet::{FleetFileError, load_fleet};
+use stoker_runtime::join::{JoinError, JoinSettings};
 use stoker_runtime::net::is_loopback;
 use stoker_runtime::secret::Secret;
 use stoker_runtime::telemetry::TelemetrySettings;
@@ -65,6 +66,9 @@ pub struct Settings {
     pub port_file: Option<PathBuf>,
 
     #[command(flatten)]
+    pub join: JoinSettings,
+
+    #[command(flatten)]
     pub telemetry: TelemetrySettings,
 }
 
@@ -101,6 +105,8 @@ pub struct Config {
     pub fleet: Fleet,
     pub store: StoreChoice,
     pub broker: BrokerChoice,
+    /// What workers have to show; `None`: nothing.
+    pub join_token: Option<Secret>,
     pub port_file: Option<PathBuf>,
 }
 
@@ -116,6 +122,8 @@ pub enum SettingsError {
     Exposed { listen: SocketAddr },
     #[error(transparent)]
     Fleet(#[from] FleetFileError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// The text never repeats the setting: it may be a URL with a password.
     #[error("the store (--store or STOKER_STORE) is neither `sqlite` nor a usable URL")]
     Store {
@@ -183,6 +191,7 @@ impl Settings {
             store: self.store()?,
             broker: broker(self.broker.as_ref())?,
             fleet: load_fleet(&self.fleet.unwrap_or_else(|| DEFAULT_FLEET.into()))?,
+            join_token: self.join.check()?,
             port_file: self.port_file,
         })
     }

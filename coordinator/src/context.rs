@@ -10,6 +10,7 @@ use stoker_runtime::tasks::Tasks;
 
 use crate::broker::Broker;
 use crate::events::Events;
+use crate::grpc::gate::Gate;
 use crate::grpc::streams::StreamSlots;
 use crate::publisher::Aside;
 use crate::registry::Registry;
@@ -33,6 +34,8 @@ pub struct Context {
     /// Runs what keeps streams going; ended before the store is closed.
     pub streams: Tasks,
     pub stream_slots: StreamSlots,
+    /// Who may call as a worker.
+    pub gate: Gate,
     pub started_at: Timestamp,
 }
 

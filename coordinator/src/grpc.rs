@@ -5,6 +5,7 @@ mod admin;
 mod calls;
 mod errors;
 mod fleet;
+pub(crate) mod gate;
 mod health;
 mod jobs;
 mod page_token;

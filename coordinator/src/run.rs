@@ -24,6 +24,7 @@ use crate::config::{BrokerChoice, Config, StoreChoice};
 use crate::context::{Context, lanes};
 use crate::dispatcher::Dispatcher;
 use crate::events::Events;
+use crate::grpc::gate::Gate;
 use crate::grpc::server::{self, ServeError, Served};
 use crate::grpc::streams::StreamSlots;
 use crate::observe::observe;
@@ -98,6 +99,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
         hub,
         events,
         broker,
+        gate: Gate::new(config.join_token.as_ref()),
         started_at: clock.now(),
         clock,
         throughput: Arc::default(),

@@ -47,14 +47,17 @@ export BOOT_HOME_REGION=us-east-1 BOOT_FLEET=test
 
 check_coordinator_secrets() {
     export BOOT_ROLE=coordinator BOOT_STORE_HOST=db.example BOOT_STORE_SECRET=store BOOT_BROKER_SECRET=broker
+    export BOOT_JOIN_SECRET=join
     export BOOT_TUNNEL_WORKER_SECRET=worker BOOT_TUNNEL_AUTOSCALER_SECRET=autoscaler BOOT_TUNNEL_OPERATOR_SECRET=operator
     # What RDS puts into a password, and what a shell, a URL or a file of settings would trip over.
     jq -n '{username: "stoker", password: "a b\"$c`d\\e#f%g&h/i@j:k?l\u0027m"}' >"$work/aws/store"
     jq -n '{uri: "amqps://stoker:pw@mq.example:5671/%2f"}' >"$work/aws/broker"
+    jq -n '{token: "token-of-the-fleet"}' >"$work/aws/join"
     local party
     for party in worker autoscaler operator; do jq -n --arg key "key-of-$party" '{$key}' >"$work/aws/$party"; done
     "$LIB/credentials" fetch
     equal broker "$(cat "$work/secrets/broker.env")" 'STOKER_BROKER_URI=amqps://stoker:pw@mq.example:5671/%2f'
+    equal 'join token' "$(cat "$work/secrets/join.env")" 'STOKER_JOIN_TOKEN=token-of-the-fleet'
     local url password
     url=$(sed 's/^STOKER_STORE=//' "$work/secrets/store.env")
     [[ $url =~ ^postgres://stoker:([A-Za-z0-9%._~-]+)@db\.example:5432/stoker\?sslmode=verify-full ]] || fail "store: $url"

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod codec;
 pub mod convert;
+pub mod join_token;
 pub mod status;
 mod text;
 

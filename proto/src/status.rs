@@ -158,6 +158,14 @@ pub fn unknown_tenant(tenant: &str, remedy: &str) -> Status {
     status(Reason::UnknownTenant, &message, details)
 }
 
+/// `UNAUTHENTICATED`: the call has not the fleet's join token; `problem` says whether it is missing or wrong.
+pub fn join_token_wrong(problem: &str) -> Status {
+    let message = format!(
+        "{problem}: give the worker the coordinator's token (--join-token-file or STOKER_JOIN_TOKEN)"
+    );
+    status(Reason::JoinTokenWrong, &message, ErrorDetails::new())
+}
+
 /// `RESOURCE_EXHAUSTED`: there is no room now; `message` says in what, and what to do.
 pub fn exhausted(reason: Reason, message: impl fmt::Display, retry_after: Duration) -> Status {
     retry_later(reason, message, retry_after)
@@ -229,6 +237,7 @@ const fn code(reason: Reason) -> Code {
         | Reason::LedgerConflict
         | Reason::LedgerFull => Code::FailedPrecondition,
         Reason::UnknownTenant => Code::PermissionDenied,
+        Reason::JoinTokenWrong => Code::Unauthenticated,
         Reason::DiskFull
         | Reason::FleetQueueFull
         | Reason::TenantQueueFull

@@ -16,6 +16,7 @@ pub mod error;
 pub mod fleet;
 pub mod fs;
 pub mod ids;
+pub mod join;
 pub mod metrics;
 pub mod net;
 pub mod retry;

@@ -14,6 +14,7 @@ use stoker_core::ids::{ModelName, PoolName};
 use stoker_proto::client::endpoint;
 use stoker_runtime::config::HumanDuration;
 use stoker_runtime::fleet::FleetFileError;
+use stoker_runtime::join::JoinSettings;
 use stoker_runtime::secret::Secret;
 use stoker_runtime::telemetry::TelemetrySettings;
 use tonic::transport::Endpoint;
@@ -113,6 +114,9 @@ pub struct Config {
     pub machine: MachineConfig,
 
     #[command(flatten)]
+    pub join: JoinSettings,
+
+    #[command(flatten)]
     pub telemetry: TelemetrySettings,
 }
 
@@ -164,6 +168,8 @@ pub struct Settings {
     pub echo_engine: PathBuf,
     pub hub: HubConfig,
     pub machine: MachineSettings,
+    /// What the coordinator wants to be shown, if it does.
+    pub join_token: Option<Secret>,
 }
 
 impl Config {
@@ -217,6 +223,7 @@ impl Config {
             echo_engine: self.echo_engine.unwrap_or_else(|| beside_executable(ECHO_ENGINE)),
             hub: self.hub,
             machine: self.machine.check()?,
+            join_token: self.join.check()?,
         })
     }
 }

@@ -8,6 +8,7 @@ use stoker_core::fleet::Problem;
 use stoker_core::ids::{FleetName, ModelName, PoolName};
 use stoker_proto::client::AddressError;
 use stoker_runtime::config::ConfigError;
+use stoker_runtime::join::JoinError;
 use stoker_runtime::net::BindError;
 
 use crate::config::ImdsAddress;
@@ -34,6 +35,8 @@ pub enum SettingsError {
     UnknownModel { model: ModelName, pool: PoolName, known: String },
     #[error(transparent)]
     Coordinator(#[from] AddressError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
     #[error("the broker is neither `embedded` nor an amqp:// or amqps:// URI")]
     Broker,
     #[error("`{setting}` is {value}, the limit is {limit}")]

@@ -1,6 +1,7 @@
 //! The coordinator as a worker sees it: one connection, a deadline on every call, and errors that
 //! say whether to try again.
 
+mod credentials;
 mod session;
 
 use std::future::Future;
@@ -10,10 +11,13 @@ use stoker_proto::client::MAX_RESPONSE_BYTES;
 use stoker_proto::v1;
 use stoker_proto::v1::worker_service_client::WorkerServiceClient;
 use stoker_runtime::crash;
+use stoker_runtime::secret::Secret;
 use stoker_runtime::trace_context::TraceContext;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Response, Status};
 
+pub use credentials::Credentials;
 pub use session::{Registration, Session, SessionNews};
 
 const CLAIM_LIMIT: Duration = Duration::from_secs(10);
@@ -69,26 +73,30 @@ impl LinkError {
     }
 }
 
+/// Where calls go in: the connection, and what each call has to show.
+pub type Calls = InterceptedService<Channel, Credentials>;
+
 /// The connection to the coordinator. Clones share it. It connects by itself, and again after a
 /// loss.
 #[derive(Debug, Clone)]
 pub struct Link {
-    workers: WorkerServiceClient<Channel>,
-    channel: Channel,
+    workers: WorkerServiceClient<Calls>,
+    calls: Calls,
     address: Uri,
 }
 
 impl Link {
     /// Must be called on a tokio runtime.
-    pub fn new(coordinator: &Endpoint) -> Self {
+    pub fn new(coordinator: &Endpoint, join_token: Option<&Secret>) -> Self {
         let channel = coordinator
             .clone()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .connect_lazy();
+        let calls = InterceptedService::new(channel, Credentials::new(join_token));
         let workers =
-            WorkerServiceClient::new(channel.clone()).max_decoding_message_size(MAX_RESPONSE_BYTES);
-        Self { workers, channel, address: coordinator.uri().clone() }
+            WorkerServiceClient::new(calls.clone()).max_decoding_message_size(MAX_RESPONSE_BYTES);
+        Self { workers, calls, address: coordinator.uri().clone() }
     }
 
     /// Where the coordinator is expected.
@@ -97,8 +105,8 @@ impl Link {
     }
 
     /// For the embedded queue, which shares the port.
-    pub fn channel(&self) -> Channel {
-        self.channel.clone()
+    pub fn calls(&self) -> Calls {
+        self.calls.clone()
     }
 
     pub async fn claim(&self, request: v1::ClaimRequest) -> Result<v1::ClaimResponse, LinkError> {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use stoker_broker::{BrokerError, BrokerUri, RabbitMqConfig, RabbitMqSubscriber, Subscriber};
 use stoker_core::ids::FleetName;
-use tonic::transport::Channel;
 
 pub use remote::RemoteSubscriber;
 
 use crate::config::BrokerChoice;
+use crate::link::Calls;
 
 /// A subscriber for the chosen broker. It connects in the background.
 ///
@@ -19,7 +19,7 @@ use crate::config::BrokerChoice;
 pub fn subscriber(
     choice: &BrokerChoice,
     fleet: &FleetName,
-    coordinator: Channel,
+    coordinator: Calls,
 ) -> Result<Arc<dyn Subscriber>, BrokerError> {
     match choice {
         BrokerChoice::Embedded => Ok(Arc::new(RemoteSubscriber::new(coordinator))),

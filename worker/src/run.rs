@@ -124,9 +124,9 @@ impl Worker {
             () = shutdown.cancelled() => return Ok(None),
             () = interrupted(cloud.announced.clone()) => return Ok(None),
         };
-        let link = Link::new(&settings.coordinator);
+        let link = Link::new(&settings.coordinator, settings.join_token.as_ref());
         let fleet = &settings.fleet.name;
-        let subscriber = crate::queue::subscriber(&settings.broker, fleet, link.channel())?;
+        let subscriber = crate::queue::subscriber(&settings.broker, fleet, link.calls())?;
         let start = Start {
             settings,
             worker: ids::worker_id(),

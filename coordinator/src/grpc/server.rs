@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 use super::accept::{MAX_CONNECTIONS, connections};
@@ -115,19 +116,20 @@ fn routes(parts: Served) -> Result<Routes, ServeError> {
     // A type cannot name a service and its limits at once, so each is written out.
     macro_rules! limited {
         ($server:ident, $service:expr) => {
-            routes.add_service(
-                $server::new($service)
-                    .max_decoding_message_size(MAX_REQUEST_BYTES)
-                    .max_encoding_message_size(MAX_RESPONSE_BYTES),
-            )
+            $server::new($service)
+                .max_decoding_message_size(MAX_REQUEST_BYTES)
+                .max_encoding_message_size(MAX_RESPONSE_BYTES)
         };
     }
-    limited!(JobServiceServer, Jobs::new(Arc::clone(&context)));
-    limited!(WorkerServiceServer, Workers::new(Arc::clone(&context)));
-    limited!(AdminServiceServer, Admin::new(Arc::clone(&context)));
-    limited!(FleetServiceServer, FleetCalls::new(Arc::clone(&context)));
-    limited!(QueueServiceServer, Queue::new(Arc::clone(&context)));
+    let workers = limited!(WorkerServiceServer, Workers::new(Arc::clone(&context)));
+    let queue = limited!(QueueServiceServer, Queue::new(Arc::clone(&context)));
     routes
+        .add_service(limited!(JobServiceServer, Jobs::new(Arc::clone(&context))))
+        .add_service(limited!(AdminServiceServer, Admin::new(Arc::clone(&context))))
+        .add_service(limited!(FleetServiceServer, FleetCalls::new(Arc::clone(&context))))
+        // Of workers only.
+        .add_service(InterceptedService::new(workers, context.gate.clone()))
+        .add_service(InterceptedService::new(queue, context.gate.clone()))
         .add_service(health)
         .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
         .add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?);

@@ -46,9 +46,14 @@ impl Coordinator {
     }
 
     pub(crate) async fn start_in(folder: TempDir, more: &str, broker: BrokerChoice) -> Self {
+        let config = config(&folder, more, broker);
+        Self::start_with(folder, config).await
+    }
+
+    pub(crate) async fn start_with(folder: TempDir, config: Config) -> Self {
         let port_file = folder.path().join("port");
         let _ = std::fs::remove_file(&port_file);
-        let config = Config { port_file: Some(port_file.clone()), ..config(&folder, more, broker) };
+        let config = Config { port_file: Some(port_file.clone()), ..config };
         let tasks = Tasks::new(CancellationToken::new());
         let group = tasks.clone();
         let handle = metrics::install().unwrap();
@@ -131,6 +136,7 @@ pub(crate) fn config(folder: &TempDir, more: &str, broker: BrokerChoice) -> Conf
         fleet: load_fleet(&path).unwrap(),
         store: StoreChoice::Sqlite(folder.path().join("data")),
         broker,
+        join_token: None,
         port_file: None,
     }
 }

@@ -7,6 +7,7 @@ mod fixture;
 mod fleet;
 mod hostile;
 mod jobs;
+mod join;
 mod lifecycle;
 mod pages;
 mod queue;

@@ -39,6 +39,31 @@ resource "aws_secretsmanager_secret_version" "tunnel" {
   }
 }
 
+# The tunnel lets workers, autoscalers and operators in; this says who of them may take work.
+data "aws_secretsmanager_random_password" "join" {
+  password_length     = 64
+  exclude_punctuation = true
+}
+
+resource "aws_secretsmanager_secret" "join" {
+  # checkov:skip=CKV2_AWS_57: coordinators and workers read a new token within five minutes of each other, so a change cuts workers off for that time; it is for a person to time
+  name_prefix             = "stoker/${var.name}/join-"
+  description             = "Token with which a worker joins the fleet"
+  kms_key_id              = var.kms_key_arn
+  recovery_window_in_days = var.deletion_protection ? 30 : 0
+  tags                    = var.tags
+}
+
+resource "aws_secretsmanager_secret_version" "join" {
+  secret_id     = aws_secretsmanager_secret.join.id
+  secret_string = jsonencode({ token = data.aws_secretsmanager_random_password.join.random_password })
+
+  # The source gives another one each time; the first stays.
+  lifecycle {
+    ignore_changes = [secret_string]
+  }
+}
+
 resource "aws_security_group" "balancer" {
   for_each = local.endpoints
 
@@ -148,9 +173,9 @@ module "host" {
   instance_type = var.instance_type
   settings = merge(var.settings, {
     for party in local.parties : "BOOT_TUNNEL_${upper(party)}_SECRET" => aws_secretsmanager_secret.tunnel[party].arn
-  })
+  }, { BOOT_JOIN_SECRET = aws_secretsmanager_secret.join.arn })
   security_group_ids    = [aws_security_group.coordinator.id]
-  secret_arns           = concat(var.secret_arns, [for secret in aws_secretsmanager_secret.tunnel : secret.arn])
+  secret_arns           = concat(var.secret_arns, [for secret in aws_secretsmanager_secret.tunnel : secret.arn], [aws_secretsmanager_secret.join.arn])
   bucket_arn            = var.bucket_arn
   decrypt_key_arns      = var.decrypt_key_arns
   metrics_workspace_arn = var.metrics_workspace_arn

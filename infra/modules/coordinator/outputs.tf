@@ -18,6 +18,11 @@ output "tunnel_secret_arns" {
   value       = { for party, secret in aws_secretsmanager_secret.tunnel : party => secret.arn }
 }
 
+output "join_secret_arn" {
+  description = "Secret with the token with which workers join the fleet."
+  value       = aws_secretsmanager_secret.join.arn
+}
+
 output "security_group_id" {
   description = "ID of the coordinators' security group."
   value       = aws_security_group.coordinator.id

@@ -21,9 +21,14 @@ locals {
     BOOT_FLEET_VERSION        = md5(var.fleet_toml)
     BOOT_TUNNEL_WORKER_SECRET = module.coordinator.tunnel_secret_arns["worker"]
     BOOT_BROKER_SECRET        = module.broker.secret_arn
+    BOOT_JOIN_SECRET          = module.coordinator.join_secret_arn
   })
 
-  worker_secrets = [module.coordinator.tunnel_secret_arns["worker"], module.broker.secret_arn]
+  worker_secrets = [
+    module.coordinator.tunnel_secret_arns["worker"],
+    module.broker.secret_arn,
+    module.coordinator.join_secret_arn,
+  ]
 
   # Workers of each region, home first.
   fleets = concat(

@@ -29,6 +29,8 @@ pub enum Reason {
     Overloaded,
     /// The fleet has no such tenant.
     UnknownTenant,
+    /// The call of a worker has not the fleet's join token.
+    JoinTokenWrong,
     /// Work was asked of the coordinator's own queue, but the fleet's broker is another.
     BrokerNotEmbedded,
     BrokerUnavailable,
@@ -49,7 +51,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidRequest,
         Self::NotFound,
         Self::IdempotencyKeyReused,
@@ -64,6 +66,7 @@ impl Reason {
         Self::TooManyStreams,
         Self::Overloaded,
         Self::UnknownTenant,
+        Self::JoinTokenWrong,
         Self::BrokerNotEmbedded,
         Self::BrokerUnavailable,
         Self::StoreUnavailable,
@@ -93,6 +96,7 @@ impl Reason {
             Self::TooManyStreams => "TOO_MANY_STREAMS",
             Self::Overloaded => "OVERLOADED",
             Self::UnknownTenant => "UNKNOWN_TENANT",
+            Self::JoinTokenWrong => "JOIN_TOKEN_WRONG",
             Self::BrokerNotEmbedded => "BROKER_NOT_EMBEDDED",
             Self::BrokerUnavailable => "BROKER_UNAVAILABLE",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",

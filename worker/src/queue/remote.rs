@@ -13,9 +13,10 @@ use stoker_proto::v1::{ConsumeRequest, ConsumeResponse, OpenConsumer, Settle};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use tracing::debug;
+
+use crate::link::Calls;
 
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
@@ -24,11 +25,11 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// Opens consumers of the coordinator's queue.
 #[derive(Debug)]
 pub struct RemoteSubscriber {
-    client: QueueServiceClient<Channel>,
+    client: QueueServiceClient<Calls>,
 }
 
 impl RemoteSubscriber {
-    pub fn new(coordinator: Channel) -> Self {
+    pub fn new(coordinator: Calls) -> Self {
         Self { client: QueueServiceClient::new(coordinator) }
     }
 }

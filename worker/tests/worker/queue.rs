@@ -10,7 +10,7 @@ use crate::rig::{Rig, until};
 
 fn subscriber(rig: &Rig) -> RemoteSubscriber {
     let coordinator = endpoint(&format!("http://{}", rig.coordinator)).unwrap();
-    RemoteSubscriber::new(Link::new(&coordinator).channel())
+    RemoteSubscriber::new(Link::new(&coordinator, None).calls())
 }
 
 async fn consumer(rig: &Rig, prefetch: u16) -> Box<dyn Consumer> {
