@@ -222,7 +222,10 @@ impl Stage {
 pub async fn run(settings: Settings) -> anyhow::Result<Report> {
     let mut stage = Stage::set(settings.clone()).await?;
     let began = Instant::now();
-    let clients = clients::Clients::start(&stage.addresses(), &settings);
+    let clients = {
+        let record = stage.fleet.folder().join("calls.jsonl");
+        clients::Clients::start(&stage.addresses(), &settings, &record)?
+    };
     let watch = (settings.mode == Mode::Soak).then(|| resources::watch(&mut stage));
     let faults = nemesis::torment(&mut stage).await;
     let resources = match watch {

@@ -126,6 +126,23 @@ impl PostgresServer {
         Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
+    /// Checks every index of the databases of tests, and that it names every row of its table.
+    ///
+    /// # Errors
+    /// With what `amcheck` found.
+    pub fn check_indices(&self) -> anyhow::Result<()> {
+        let databases =
+            self.sql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'test%'")?;
+        for database in databases.lines() {
+            self.sql(database, "CREATE EXTENSION IF NOT EXISTS amcheck")?;
+            let check = "SELECT count(bt_index_check(c.oid, true)) FROM pg_index i \
+                         JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam \
+                         WHERE a.amname = 'btree' AND c.relpersistence = 'p' AND i.indisvalid";
+            self.sql(database, check).with_context(|| format!("the indices of {database}"))?;
+        }
+        Ok(())
+    }
+
     /// Kills all of the server's processes without notice. Its data stays.
     pub fn kill9(&self) {
         let mut server = self.server();

@@ -1,6 +1,7 @@
 //! Gathers what clients, engines, logs and the fleet say at the end of a run, and has it judged.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::SystemTime;
@@ -20,7 +21,7 @@ use tonic::transport::Channel;
 
 use crate::fleet::Fleet;
 
-use super::clients::{History, results};
+use super::clients::{History, Outcome, Tries, count, results};
 use super::verdict::{self, Executions, Failures, Fenced, Findings, Totals};
 use super::{CANARY, Faults, PASSWORD, Resources, Settings, Stage};
 
@@ -31,6 +32,9 @@ const FENCED: &str = "reports of attempts that are over changed nothing";
 
 /// What a worker logs when it reports an attempt as failed.
 const FAILED: &str = "attempt failed";
+
+/// What a worker logs with the address of its metrics.
+const METRICS_SERVED: &str = "metrics are served";
 
 /// How a run went.
 #[derive(Debug, Clone, Serialize)]
@@ -43,8 +47,8 @@ pub struct Report {
     pub cancelled: usize,
     pub expired: usize,
     pub dead_letters: usize,
-    /// Calls without an answer.
-    pub unknown_answers: u64,
+    /// How often clients tried each call, and how that went.
+    pub tries: Tries,
     pub totals: Totals,
     /// Items that were run more than once.
     pub items_run_again: u64,
@@ -101,7 +105,13 @@ pub(super) async fn judge(
     let fenced = secrets(stage, history, &mut findings).await?;
     store(stage, &mut findings).await?;
     let seconds_to_recover = verdict::recovery(&jobs, healed_at, &mut findings);
-    verdict::bitten(settings, faults, &totals, (history.unknown, &fenced), &mut findings);
+    verdict::bitten(
+        settings,
+        faults,
+        &totals,
+        (count(&history.tries, Outcome::Unknown), &fenced),
+        &mut findings,
+    );
     let of_state = |state| jobs.values().filter(|job| job.state() == state).count();
     Ok(Report {
         settings: settings.clone(),
@@ -111,7 +121,7 @@ pub(super) async fn judge(
         cancelled: of_state(JobState::Cancelled),
         expired: of_state(JobState::Expired),
         dead_letters: of_state(JobState::Failed),
-        unknown_answers: history.unknown,
+        tries: history.tries.clone(),
         totals,
         items_run_again: executions.run_again(),
         fenced,
@@ -186,9 +196,17 @@ async fn secrets(
     let mut fenced = Fenced::new();
     let mut said = vec![
         ("a refusal".to_owned(), history.refusals.iter().cloned().collect::<Vec<_>>().join("\n")),
-        ("the coordinator's metrics".to_owned(), metrics(stage).await?),
+        ("the coordinator's metrics".to_owned(), metrics(stage.fleet.socket()).await?),
     ];
+    let mut workers = 0;
     for (name, text) in logs(stage)? {
+        // Of those that live.
+        if let Some(address) = metrics_address(&text)
+            && let Ok(metrics) = metrics(address).await
+        {
+            workers += 1;
+            said.push((format!("the metrics of {name}"), metrics));
+        }
         findings.require("no panic", !text.contains("panicked at"), || name.clone());
         for line in text.lines().filter(|line| line.contains(FENCED)) {
             let line: serde_json::Value = serde_json::from_str(line).context(FENCED)?;
@@ -197,6 +215,9 @@ async fn secrets(
         }
         said.push((name, text));
     }
+    findings.require("I18", workers >= stage.settings.workers, || {
+        format!("metrics of {workers} workers could be read")
+    });
     for (who, text) in said {
         for (secret, what) in [(CANARY, "an input"), (PASSWORD, "a password")] {
             findings.require("I18", !text.contains(secret), || format!("{what} stands in {who}"));
@@ -235,28 +256,29 @@ fn logs(stage: &Stage) -> anyhow::Result<Vec<(String, String)>> {
     Ok(logs)
 }
 
-async fn metrics(stage: &Stage) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(stage.fleet.socket()).await?;
+/// Where a worker serves its metrics, by its log.
+fn metrics_address(log: &str) -> Option<SocketAddr> {
+    let line = log.lines().rfind(|line| line.contains(METRICS_SERVED))?;
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    line["address"].as_str()?.parse().ok()
+}
+
+async fn metrics(address: SocketAddr) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: stoker\r\nConnection: close\r\n\r\n").await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
-    ensure!(text.starts_with("HTTP/1.1 200"), "the coordinator's metrics: {text:.200}");
+    ensure!(text.starts_with("HTTP/1.1 200"), "metrics: {text:.200}");
     Ok(text)
 }
 
 /// A coordinator checks its file when it starts, and refuses a damaged one; Postgres checks its indices
 /// when it is asked to.
 async fn store(stage: &mut Stage, findings: &mut Findings) -> anyhow::Result<()> {
-    if let Some((server, _)) = &stage.database {
-        let name =
-            server.sql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'test%'")?;
-        server.sql(&name, "CREATE EXTENSION IF NOT EXISTS amcheck")?;
-        let check = "SELECT count(bt_index_check(c.oid, true)) FROM pg_index i \
-                     JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam \
-                     WHERE a.amname = 'btree' AND c.relpersistence = 'p' AND i.indisvalid";
-        if let Err(error) = server.sql(&name, check) {
-            findings.add("I20", format!("{error:#}"));
-        }
+    if let Some((server, _)) = &stage.database
+        && let Err(error) = server.check_indices()
+    {
+        findings.add("I20", format!("{error:#}"));
     }
     stage.fleet.coordinator().kill9();
     if let Err(error) = stage.fleet.start_coordinator().await {

@@ -1,8 +1,13 @@
 //! The clients: they submit until they have an answer, cancel some, read what they can, and remember
 //! everything.
 
+mod calls;
+mod readers;
+mod watchers;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,10 +17,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
 use stoker_proto::client;
 use stoker_proto::v1::job_service_client::JobServiceClient;
-use stoker_proto::v1::result_part::Output;
-use stoker_proto::v1::{
-    CancelRequest, GetRequest, Job, JobSpec, JobState, ResultsRequest, SubmitRequest,
-};
+use stoker_proto::v1::{CancelRequest, Job, JobSpec, JobState, SubmitRequest};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
@@ -23,14 +25,19 @@ use tonic::transport::Channel;
 use crate::fleet::echo_job;
 use crate::poll;
 
-use super::verdict::{self, Findings};
-use super::{CANARY, FAILS_ONCE, Mode, POISON, Settings, check};
+use super::verdict::Findings;
+use super::{CANARY, FAILS_ONCE, Mode, POISON, Settings};
+
+use calls::{Calls, Try};
+pub(super) use calls::{Outcome, Tries, count};
+pub(super) use readers::results;
 
 type Jobs = JobServiceClient<Channel>;
 
 /// Clients at least; each waits for its answers, also while nobody gives any.
 const CLIENTS: u64 = 8;
 const READERS: u64 = 2;
+const WATCHERS: u64 = 2;
 /// One job in so many kills its engine, fails the first time, is cancelled, has a deadline, is submitted once more under its key,
 /// is submitted once more under its key with another input.
 const POISONED: u32 = 100;
@@ -44,7 +51,6 @@ const REFUSALS: usize = 1_000;
 const MAX_ITEMS: u32 = 24;
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
-const VERIFY_PAUSE: Duration = Duration::from_millis(500);
 /// A client that gets no answer for so long gives up, which is a finding.
 const GIVE_UP: Duration = Duration::from_mins(3);
 
@@ -97,9 +103,11 @@ pub struct History {
     /// The results that somebody read first, by job; and those that differed later.
     pub read: BTreeMap<String, Vec<String>>,
     pub changed: Vec<String>,
-    /// Tries without an answer: a call among them may or may not have taken effect.
-    pub unknown: u64,
-    pub refused: u64,
+    /// Jobs that have ended, as somebody who watched them was told first.
+    #[serde(skip)]
+    pub ended: BTreeMap<String, Job>,
+    /// How often each call was tried, and how that went.
+    pub tries: Tries,
     /// Keys that were taken for a second request with another input.
     pub confused: Vec<String>,
     /// What refusals said.
@@ -109,11 +117,18 @@ pub struct History {
     pub findings: Findings,
 }
 
+impl History {
+    /// One of the jobs that are accepted and not verified yet.
+    fn any(&self, random: &mut StdRng) -> Option<String> {
+        let count = self.accepted.len().max(1);
+        self.accepted.keys().nth(random.random_range(0..count)).cloned()
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     history: Mutex<History>,
-    unknown: AtomicU64,
-    refused: AtomicU64,
+    calls: Calls,
     done: AtomicBool,
 }
 
@@ -142,11 +157,17 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Clients take turns with the coordinators' addresses.
-    pub(super) fn start(addresses: &[String], settings: &Settings) -> Self {
+    ///
+    /// # Errors
+    /// When the record of their calls cannot be created.
+    pub(super) fn start(
+        addresses: &[String],
+        settings: &Settings,
+        record: &Path,
+    ) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
             history: Mutex::default(),
-            unknown: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            calls: Calls::create(record)?,
             done: AtomicBool::new(false),
         });
         let address = |number: u64| {
@@ -157,24 +178,29 @@ impl Clients {
         let clients = clients(settings);
         for number in 0..clients {
             let client = Client {
+                number,
                 address: address(number),
                 shared: Arc::clone(&shared),
                 random: StdRng::seed_from_u64(settings.seed.wrapping_add(number)),
                 settings: settings.clone(),
                 jobs: None,
             };
-            tasks.spawn(client.run(number));
+            tasks.spawn(client.run());
         }
         let mut readers = JoinSet::new();
         for number in 0..READERS {
             let seed = settings.seed.wrapping_add(number);
-            readers.spawn(read(address(number), Arc::clone(&shared), seed));
+            readers.spawn(readers::read(address(number), Arc::clone(&shared), seed));
+        }
+        for number in 0..WATCHERS {
+            let seed = settings.seed.wrapping_add(READERS + number);
+            readers.spawn(watchers::watch(address(number), Arc::clone(&shared), seed));
         }
         let verifies = settings.mode == Mode::Soak;
         if verifies {
-            readers.spawn(verify(address(0), Arc::clone(&shared)));
+            readers.spawn(readers::verify(address(0), Arc::clone(&shared)));
         }
-        Self { shared, tasks, readers, verifies }
+        Ok(Self { shared, tasks, readers, verifies })
     }
 
     /// Waits until each has submitted all of its jobs.
@@ -193,8 +219,7 @@ impl Clients {
         self.shared.done.store(true, Ordering::Relaxed);
         while self.readers.join_next().await.is_some() {}
         let mut history = std::mem::take(&mut *self.shared.history());
-        history.unknown = self.shared.unknown.load(Ordering::Relaxed);
-        history.refused = self.shared.refused.load(Ordering::Relaxed);
+        history.tries = self.shared.calls.finish()?;
         Ok(history)
     }
 }
@@ -205,6 +230,7 @@ fn clients(settings: &Settings) -> u64 {
 }
 
 struct Client {
+    number: u64,
     address: String,
     shared: Arc<Shared>,
     random: StdRng,
@@ -213,23 +239,23 @@ struct Client {
 }
 
 impl Client {
-    async fn run(mut self, number: u64) -> anyhow::Result<()> {
+    async fn run(mut self) -> anyhow::Result<()> {
         let (jobs, clients) = (u64::from(self.settings.jobs), clients(&self.settings));
-        let mine = jobs / clients + u64::from(number < jobs % clients);
+        let mine = jobs / clients + u64::from(self.number < jobs % clients);
         let span = Duration::from_secs(self.settings.seconds.into());
         let began = Instant::now();
         for job in 0..mine {
             // Evenly over the time, however long each takes. The clients take turns, so that a coordinator
             // that is away for a moment is missed by some of them.
-            let due = span.mul_f64(ratio(job * clients + number, jobs));
+            let due = span.mul_f64(ratio(job * clients + self.number, jobs));
             tokio::time::sleep_until(began + due).await;
-            self.one_job(number, job).await;
+            self.one_job(job).await;
         }
         Ok(())
     }
 
-    async fn one_job(&mut self, client: u64, job: u64) {
-        let key = format!("chaos-{}-{client}-{job}", self.settings.seed);
+    async fn one_job(&mut self, job: u64) {
+        let key = format!("chaos-{}-{}-{job}", self.settings.seed, self.number);
         let nature = if self.random.random_ratio(1, POISONED) {
             Nature::Poison
         } else if self.random.random_ratio(1, FAILING) {
@@ -281,9 +307,10 @@ impl Client {
         let request = CancelRequest { job_id: id.clone() };
         let cancel = move |mut jobs: Jobs| {
             let request = request.clone();
-            async move { Ok(jobs.cancel(request).await?.into_inner().job) }
+            async move { jobs.cancel(request).await?.into_inner().job.ok_or_else(no_job) }
         };
-        let answered = self.call(cancel).await.flatten();
+        let said = |job: &Job| job.state().as_str_name().to_owned();
+        let answered = self.call("cancel", &id, cancel, said).await;
         if answered.is_some_and(|job| job.state() == JobState::Cancelled)
             && let Some(expected) = self.shared.history().accepted.get_mut(&id)
         {
@@ -297,41 +324,51 @@ impl Client {
             let request = request.clone();
             async move { Ok(jobs.submit(request).await?.into_inner().job_id) }
         };
-        self.call(submit).await
+        self.call("submit", &spec.idempotency_key, submit, String::clone).await
     }
 
     /// Repeats a call until it has an answer; `None` after a refusal, or after a long time.
-    async fn call<T, Answer>(&mut self, call: impl Fn(Jobs) -> Answer) -> Option<T>
+    async fn call<T, Answer>(
+        &mut self,
+        call: &'static str,
+        about: &str,
+        make: impl Fn(Jobs) -> Answer,
+        said: impl Fn(&T) -> String,
+    ) -> Option<T>
     where
         Answer: Future<Output = Result<T, tonic::Status>>,
     {
+        let client = self.number;
         let give_up = Instant::now() + GIVE_UP;
         while Instant::now() < give_up {
+            let begun = std::time::Instant::now();
+            let record = |outcome, said: &str| {
+                self.shared.calls.record(begun, &Try { client, call, about, outcome, said });
+            };
             if self.jobs.is_none() {
                 self.jobs = connect(&self.address).await;
             }
             let Some(jobs) = &self.jobs else {
-                self.shared.unknown.fetch_add(1, Ordering::Relaxed);
+                record(Outcome::Unknown, "no connection");
                 sleep(PAUSE).await;
                 continue;
             };
-            match timeout(CALL_LIMIT, call(jobs.clone())).await {
-                Ok(Ok(answer)) => return Some(answer),
-                Ok(Err(status)) if stoker_proto::status::is_retryable(&status) => {
-                    self.shared.heard(&status);
-                    self.shared.unknown.fetch_add(1, Ordering::Relaxed);
-                    self.jobs = None;
+            match timeout(CALL_LIMIT, make(jobs.clone())).await {
+                Ok(Ok(answer)) => {
+                    record(Outcome::Ok, &said(&answer));
+                    return Some(answer);
                 }
                 Ok(Err(status)) => {
                     self.shared.heard(&status);
-                    self.shared.refused.fetch_add(1, Ordering::Relaxed);
-                    return None;
+                    if !stoker_proto::status::is_retryable(&status) {
+                        record(Outcome::Failed, status.message());
+                        return None;
+                    }
+                    record(Outcome::Unknown, status.message());
                 }
-                Err(_) => {
-                    self.shared.unknown.fetch_add(1, Ordering::Relaxed);
-                    self.jobs = None;
-                }
+                Err(_) => record(Outcome::Unknown, "no answer in time"),
             }
+            self.jobs = None;
             sleep(PAUSE).await;
         }
         None
@@ -343,119 +380,8 @@ async fn connect(address: &str) -> Option<Jobs> {
     Some(JobServiceClient::new(channel).max_decoding_message_size(client::MAX_RESPONSE_BYTES))
 }
 
-/// Reads results at random, again and again: they must never change.
-async fn read(address: String, shared: Arc<Shared>, seed: u64) {
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut jobs = None;
-    while !shared.done.load(Ordering::Relaxed) {
-        sleep(PAUSE).await;
-        if jobs.is_none() {
-            jobs = connect(&address).await;
-        }
-        let Some(client) = &jobs else { continue };
-        let id = {
-            let history = shared.history();
-            let count = history.accepted.len().max(1);
-            history.accepted.keys().nth(random.random_range(0..count)).cloned()
-        };
-        let Some(id) = id else { continue };
-        match timeout(CALL_LIMIT, result_so_far(client, &id)).await {
-            Ok(Ok(Some(texts))) => note(&mut shared.history(), id, texts),
-            Ok(Ok(None)) => {}
-            Ok(Err(_)) | Err(_) => jobs = None,
-        }
-    }
-}
-
-/// Checks each job as soon as it has ended.
-async fn verify(address: String, shared: Arc<Shared>) {
-    let mut jobs = None;
-    while !shared.done.load(Ordering::Relaxed) {
-        sleep(VERIFY_PAUSE).await;
-        if jobs.is_none() {
-            jobs = connect(&address).await;
-        }
-        let Some(client) = &jobs else { continue };
-        let open: Vec<String> = shared.history().accepted.keys().cloned().collect();
-        for id in open {
-            match timeout(CALL_LIMIT, verify_one(client, &id, &shared)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) if is_refusal(&error) => {
-                    let mut history = shared.history();
-                    history.accepted.remove(&id);
-                    history.findings.add("I1", format!("{id} cannot be checked: {error:#}"));
-                    history.verified.insert(id);
-                }
-                Ok(Err(_)) | Err(_) => {
-                    jobs = None;
-                    break;
-                }
-            }
-        }
-    }
-}
-
-/// Whether asking again is of no use.
-fn is_refusal(error: &anyhow::Error) -> bool {
-    let status = error.downcast_ref::<tonic::Status>();
-    status.is_some_and(|status| !stoker_proto::status::is_retryable(status))
-}
-
-async fn verify_one(client: &Jobs, id: &str, shared: &Shared) -> anyhow::Result<()> {
-    let job = get(client, id).await?;
-    if !verdict::is_terminal(job.state()) {
-        return Ok(());
-    }
-    let (expected, read) = {
-        let history = shared.history();
-        (history.accepted.get(id).cloned(), history.read.get(id).cloned())
-    };
-    let Some(expected) = expected else { return Ok(()) };
-    let stored = check::stored(client, &job).await?;
-    let mut findings = Findings::default();
-    verdict::one_job(&job, &expected, stored.as_deref(), read.as_deref(), &mut findings);
-    let mut history = shared.history();
-    history.accepted.remove(id);
-    history.read.remove(id);
-    history.verified.insert(id.to_owned());
-    history.findings.extend(findings);
-    Ok(())
-}
-
-fn note(history: &mut History, id: String, texts: Vec<String>) {
-    match history.read.get(&id) {
-        Some(before) if *before != texts => history.changed.push(id),
-        Some(_) => {}
-        None => {
-            history.read.insert(id, texts);
-        }
-    }
-}
-
-async fn get(jobs: &Jobs, id: &str) -> anyhow::Result<Job> {
-    let request = GetRequest { job_id: id.to_owned() };
-    jobs.clone().get(request).await?.into_inner().job.context("an answer without a job")
-}
-
-/// The result of a job; `None` while it has none.
-async fn result_so_far(jobs: &Jobs, id: &str) -> anyhow::Result<Option<Vec<String>>> {
-    if get(jobs, id).await?.state() != JobState::Succeeded {
-        return Ok(None);
-    }
-    results(jobs, id).await.map(Some)
-}
-
-/// The result of a job that has one.
-pub(super) async fn results(jobs: &Jobs, id: &str) -> anyhow::Result<Vec<String>> {
-    let request = ResultsRequest { job_id: id.to_owned(), first_item: 0 };
-    let mut stream = jobs.clone().results(request).await?.into_inner();
-    let mut texts = Vec::new();
-    while let Some(message) = stream.message().await? {
-        if let Some(Output::Texts(part)) = message.part.and_then(|part| part.output) {
-            texts.extend(part.texts);
-        }
-    }
-    Ok(texts)
+fn no_job() -> tonic::Status {
+    tonic::Status::internal("an answer without a job")
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -356,9 +357,10 @@ impl Surroundings {
                 let server = Arc::clone(server);
                 let kill = move || {
                     server.kill9();
-                    server.restart()
+                    server.restart()?;
+                    server.check_indices()
                 };
-                tokio::task::spawn_blocking(kill).await??;
+                tokio::task::spawn_blocking(kill).await?.context("I20")?;
             }
             (fault, Some((node, _)), _) => {
                 let node = Arc::clone(node);

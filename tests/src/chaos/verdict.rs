@@ -96,6 +96,26 @@ pub(super) fn clients_saw(
     for id in &history.changed {
         findings.add("I3", format!("its result changed: {id}"));
     }
+    for (id, told) in &history.ended {
+        if let Some(job) = jobs.get(id) {
+            same_end(told, job, findings);
+        }
+    }
+}
+
+/// A job that has ended never changes again. `told` is what somebody heard of its end.
+pub(super) fn same_end(told: &Job, now: &Job, findings: &mut Findings) {
+    let end = |job: &Job| (job.state, job.failure.clone(), job.attempts, job.finished_at);
+    findings.require("I5", end(told) == end(now), || format!("it ended as {told:?}, then {now:?}"));
+}
+
+/// What a stream says of a job never goes back.
+pub(super) fn went_on(before: &Job, after: &Job, findings: &mut Findings) {
+    let begun = |job: &Job| (job.dispatches, job.attempts);
+    let (was, is) = (begun(before), begun(after));
+    findings.require("I6", was.0 <= is.0 && was.1 <= is.1, || {
+        format!("a stream went back from {before:?} to {after:?}")
+    });
 }
 
 /// Holds a job that has ended against what it had to answer. `stored` is its result, `read` what somebody

@@ -60,6 +60,28 @@ fn each_bad_end_is_found() {
     assert_eq!(of_job(&dead, &poison, None), ["I13"]);
 }
 
+#[test]
+fn an_end_that_changes_is_found() {
+    let told = job(JobState::Cancelled);
+    let end = |now: &Job| found(|findings| same_end(&told, now, findings));
+    assert!(end(&told).is_empty());
+    assert_eq!(end(&job(JobState::Succeeded)), ["I5"]);
+    assert_eq!(end(&Job { attempts: 2, ..told.clone() }), ["I5"]);
+    let history = History { ended: [("j".to_owned(), told.clone())].into(), ..History::default() };
+    let jobs = BTreeMap::from([("j".to_owned(), job(JobState::Succeeded))]);
+    assert!(found(|findings| clients_saw(&history, &jobs, findings)).contains(&"I5"));
+}
+
+#[test]
+fn a_stream_that_goes_back_is_found() {
+    let at = |dispatches, attempts| Job { dispatches, attempts, ..job(JobState::Queued) };
+    let went = |before: Job, after: Job| found(|findings| went_on(&before, &after, findings));
+    assert!(went(at(1, 1), at(1, 1)).is_empty());
+    assert!(went(at(1, 1), at(2, 1)).is_empty());
+    assert_eq!(went(at(2, 1), at(1, 1)), ["I6"]);
+    assert_eq!(went(at(2, 2), at(2, 1)), ["I6"]);
+}
+
 fn fails_once() -> Expected {
     Expected { nature: Nature::FailsOnce, ..Expected::of(vec!["f".to_owned()]) }
 }
