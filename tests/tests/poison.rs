@@ -8,6 +8,9 @@ use stoker_tests::chaos::{POISON, unstamped};
 use stoker_tests::fleet::{Fleet, Options, texts};
 use stoker_tests::programs::program;
 
+/// Pauses that grew with each crash would last for minutes after so many.
+const POISONS: usize = 10;
+
 const NEIGHBORS: usize = 6;
 const ITEMS: usize = 40;
 
@@ -53,5 +56,28 @@ async fn a_poison_job_ends_as_a_dead_letter_and_its_neighbors_end_well() -> anyh
     assert_eq!(admin.discard_dead_letters(request).await?.into_inner().discarded, 1);
     let left = admin.list_dead_letters(ListDeadLettersRequest::default()).await?.into_inner();
     assert!(left.jobs.is_empty(), "{left:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_poison_jobs_do_not_keep_the_others_waiting() -> anyhow::Result<()> {
+    let mut fleet = Fleet::start(Options::echo("poisons", "5ms")).await?;
+    let engine = program("stoker-engine-drill")?.display().to_string();
+    let log = fleet.folder().join("executions.log").display().to_string();
+    fleet.add_worker_with(&[("STOKER_ECHO_ENGINE", &engine), ("DRILL_LOG", &log)])?;
+    fleet.ready(1).await?;
+    let mut poisons = Vec::new();
+    let mut neighbors = Vec::new();
+    for number in 0..POISONS {
+        poisons.push(fleet.submit(vec![format!("{POISON} {number}")]).await?);
+        neighbors.extend(fleet.submit_many(NEIGHBORS, ITEMS).await?);
+    }
+    for id in &neighbors {
+        fleet.wait_for(id, &[JobState::Succeeded]).await?;
+    }
+    for id in &poisons {
+        let dead = fleet.wait_for(id, &[JobState::Failed]).await?;
+        assert_eq!(dead.crashes, 3, "{dead:?}");
+    }
     Ok(())
 }

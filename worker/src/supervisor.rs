@@ -34,7 +34,7 @@ const MESSAGES: usize = 4_096;
 const FIRST_RESTART: Duration = Duration::from_millis(200);
 const LAST_RESTART: Duration = Duration::from_secs(30);
 
-/// An engine that ran this long has proved itself: the next restart is quick again.
+/// An engine that ran this long has proved itself, also if it had nothing to do: the next restart is quick again.
 const PROVED_AFTER: Duration = Duration::from_mins(1);
 
 /// How long an engine may take to end by itself when asked.
@@ -136,8 +136,15 @@ pub fn start(
     tasks: &Tasks,
     stop: CancellationToken,
 ) {
-    let supervisor =
-        Supervisor { index, spec, events, stop, tasks: tasks.clone(), ever_ready: false };
+    let supervisor = Supervisor {
+        index,
+        spec,
+        events,
+        stop,
+        tasks: tasks.clone(),
+        ever_ready: false,
+        worked: false,
+    };
     tasks.spawn("engine-supervisor", supervisor.run());
 }
 
@@ -148,6 +155,8 @@ struct Supervisor {
     stop: CancellationToken,
     tasks: Tasks,
     ever_ready: bool,
+    /// The process that runs, or ran last, has finished a batch.
+    worked: bool,
 }
 
 impl Supervisor {
@@ -157,6 +166,7 @@ impl Supervisor {
         loop {
             generation += 1;
             let started = Instant::now();
+            self.worked = false;
             let exit = self.run_once(generation).await;
             if self.stop.is_cancelled() {
                 return;
@@ -171,7 +181,8 @@ impl Supervisor {
             if !self.tell(generation, what).await {
                 return;
             }
-            if started.elapsed() >= PROVED_AFTER {
+            // One that worked until some job killed it is as good as any: others wait behind that job.
+            if self.worked || started.elapsed() >= PROVED_AFTER {
                 delays.reset();
             }
             if !delays.wait(&self.stop).await {
@@ -210,7 +221,7 @@ impl Supervisor {
         self.serve(generation, child, engine).await
     }
 
-    async fn serve(&self, generation: u64, mut child: Child, engine: EngineInfo) -> Exit {
+    async fn serve(&mut self, generation: u64, mut child: Child, engine: EngineInfo) -> Exit {
         let (messages_tx, messages) = mpsc::channel(MESSAGES);
         let kill = CancellationToken::new();
         let watchdog = Arc::new(Watchdog::new(self.spec.stall_limit, engine.lanes));
@@ -247,7 +258,7 @@ impl Supervisor {
     }
 
     async fn pass_on(
-        &self,
+        &mut self,
         generation: u64,
         message: FromEngine,
         watchdog: &Watchdog,
@@ -256,6 +267,7 @@ impl Supervisor {
         let what = match message {
             FromEngine::Prepared { items } => EngineNews::Prepared { items },
             FromEngine::Done { batch, outputs, busy_micros } => {
+                self.worked = true;
                 EngineNews::Done { batch, outputs, busy: Duration::from_micros(busy_micros) }
             }
             FromEngine::Failed { batch, error } => EngineNews::Failed { batch, error },
