@@ -1,6 +1,5 @@
 //! What `stoker plan` asks the planner: a snapshot of the running fleet, and the past that its memory is made from.
 
-mod demand;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -10,7 +9,7 @@ use stoker_core::fleet::{
 };
 use stoker_core::ids::{OfferingName, PoolName};
 use stoker_core::time::Timestamp;
-use stoker_proto::v1;
+use stoker_proto::{convert, v1};
 
 /// What was read of the fleet: the answers, or why there is none.
 #[derive(Debug)]
@@ -55,14 +54,16 @@ pub(crate) fn outcome(
                 workers::reading(&of_pool, offering, observed.now)
             }
         };
-        let slots = observed.workers.as_ref().map_or(1.0, |answer| workers::slots(answer, name));
+        let slots =
+            observed.workers.as_ref().ok().and_then(|answer| convert::mean_slots(answer, name));
+        let slots = slots.unwrap_or(1.0);
         let queues = match &observed.demand {
             Err(why) => Reading::Unknown { why: why.clone() },
             Ok(answer) => {
-                let slots_of = demand::past(answer, name, slots);
+                let slots_of = convert::past_slots(answer, name, slots);
                 learned.insert(name.clone(), slots_of.iter().map(|slot| slot.arrived).sum());
                 past.insert(name.clone(), slots_of);
-                demand::queues(answer, name, pool, observed.now)
+                convert::queues(answer, name, pool, observed.now)
             }
         };
         if slots > 1.0 {

@@ -5,6 +5,7 @@
 //! that need the fleet (is the model known, does it do this task?) are the coordinator's.
 
 mod attempt;
+mod demand;
 mod enums;
 mod fleet;
 mod id;
@@ -16,6 +17,7 @@ mod time;
 mod violations;
 
 pub use attempt::{Claim, Fence, MAX_CLAIMS, attempt_error, claims, fence, wire_fence};
+pub use demand::{mean_slots, past_slots, queues};
 pub use enums::{
     claim_refusal, drain_cause, failure_kind, failure_reason, known_task, release_reason, state,
     state_filter, state_kind, task, wire_drain_cause, wire_failure_reason,

@@ -17,14 +17,6 @@ pub(super) fn of_pool<'a>(
     answer.workers.iter().filter(|worker| worker.pool == pool.as_str()).collect()
 }
 
-/// Jobs that a worker of the pool runs at a time, on average; 1 where there is none.
-pub(super) fn slots(answer: &v1::ListWorkersResponse, pool: &PoolName) -> f64 {
-    let workers = of_pool(answer, pool);
-    let of = workers.iter().map(|worker| f64::from(worker.slots.max(1)));
-    let number = u32::try_from(workers.len()).unwrap_or(u32::MAX);
-    if workers.is_empty() { 1.0 } else { of.sum::<f64>() / f64::from(number) }
-}
-
 /// Which offering the pool's workers are of: as was said, or the only one. Otherwise the names of those that
 /// it may be.
 pub(super) fn offering(
