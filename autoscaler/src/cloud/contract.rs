@@ -59,6 +59,8 @@ pub trait Harness: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {
     Done,
+    /// As far as somebody else's order goes: it looks like that, and not like the cloud's own doing.
+    ByHand,
     /// The implementation cannot get into this situation.
     Impossible,
 }

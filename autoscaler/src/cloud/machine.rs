@@ -20,6 +20,9 @@ pub struct Machine {
     pub capacity: CapacityType,
     pub state: MachineState,
     pub launched_at: Timestamp,
+    /// The cloud took it back, or is about to: it is not somebody's order that it ends.
+    #[serde(default)]
+    pub taken_back: bool,
     pub tags: BTreeMap<String, String>,
     /// What it costs; `None` where the cloud does not say.
     pub price: Option<HourlyPrice>,
@@ -86,6 +89,7 @@ mod tests {
             capacity: CapacityType::Spot,
             state: MachineState::Running,
             launched_at: Timestamp::default(),
+            taken_back: false,
             tags: BTreeMap::new(),
             price: None,
         };

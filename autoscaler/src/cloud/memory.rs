@@ -92,7 +92,7 @@ impl MemoryCloud {
     /// Takes a machine back; false if there is none to be taken.
     pub fn interrupt(&self, name: &InstanceName) -> bool {
         let now = self.clock.now();
-        self.world().end(name, now)
+        self.world().take_back(name, now)
     }
 
     /// Every machine of every fleet as it really is.

@@ -220,7 +220,7 @@ impl Harness for Stage {
         let (moto, name) = (self.moto, name.to_string());
         let end = move || moto.ask(EAST, "TerminateInstances", &[("InstanceId.1", &name)]);
         tokio::task::spawn_blocking(end).await.expect("no panic").expect("moto ends it");
-        Support::Done
+        Support::ByHand
     }
 
     async fn pass(&self) {

@@ -46,11 +46,19 @@ pub async fn an_interrupted_machine_ends(harness: &dyn Harness) {
     let launch = spot(harness, 2);
     let answer = launched(harness, &launch).await;
     live_of(harness, &launch, 2).await;
-    if harness.interrupt(&answer.machines[0].name).await == Support::Impossible {
+    let support = harness.interrupt(&answer.machines[0].name).await;
+    if support == Support::Impossible {
         return;
     }
     let left = live_of(harness, &launch, 1).await;
     assert_eq!(left[0].name, answer.machines[1].name);
+    assert!(!left[0].taken_back, "nobody takes this one back");
+    until(harness, "the one that was taken back", |machines| {
+        let gone = machines.iter().find(|machine| machine.name == answer.machines[0].name)?;
+        assert_eq!(gone.taken_back, support == Support::Done, "who ended it");
+        Some(())
+    })
+    .await;
     never_more_than(harness, &launch, 1).await;
 }
 

@@ -66,9 +66,19 @@ fn machine(instance: &Instance) -> Result<Machine, CloudError> {
         capacity: if spot { CapacityType::Spot } else { CapacityType::OnDemand },
         state: state(instance.state().and_then(|state| state.name())),
         launched_at: Timestamp::from_unix_millis(launched),
+        taken_back: instance
+            .state_reason()
+            .and_then(|reason| reason.code())
+            .is_some_and(takes_back),
         tags: instance.tags().iter().filter_map(tag).collect::<BTreeMap<_, _>>(),
         price: None,
     })
+}
+
+/// Whether a code of a state's reason says that EC2 took a spot machine back; see the user guide's table of spot
+/// instance states and `StateReason` in the API reference.
+fn takes_back(code: &str) -> bool {
+    matches!(code, "Server.SpotInstanceTermination" | "Server.SpotInstanceShutdown")
 }
 
 /// A stopped machine costs its disks, and nobody here starts it again. So does, as far as is known, one in a state that
@@ -84,4 +94,31 @@ fn state(name: Option<&InstanceStateName>) -> MachineState {
 
 fn unreadable(what: &str) -> CloudError {
     CloudError::new(ErrorClass::Transient, Verb::List, format!("unreadable answer: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::primitives::DateTime;
+    use aws_sdk_ec2::types::{InstanceState, StateReason};
+
+    use super::*;
+
+    #[test]
+    fn a_machine_says_who_ended_it() {
+        let ended = |code: &str| {
+            let state = InstanceState::builder().name(InstanceStateName::Terminated).build();
+            let instance = Instance::builder()
+                .instance_id("i-1")
+                .launch_time(DateTime::from_secs(1_700_000_000))
+                .state(state)
+                .state_reason(StateReason::builder().code(code).build())
+                .build();
+            machine(&instance).map(|machine| (machine.state, machine.taken_back))
+        };
+        for code in ["Server.SpotInstanceTermination", "Server.SpotInstanceShutdown"] {
+            assert_eq!(ended(code), Ok((MachineState::Terminated, true)), "{code}");
+        }
+        let ours = ended("Client.UserInitiatedShutdown");
+        assert_eq!(ours, Ok((MachineState::Terminated, false)));
+    }
 }

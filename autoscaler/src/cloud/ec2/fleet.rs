@@ -134,6 +134,7 @@ impl Order<'_> {
             capacity: self.capacity,
             state: MachineState::Pending,
             launched_at: self.now,
+            taken_back: false,
             tags: self.tags.clone(),
             price: None,
         };

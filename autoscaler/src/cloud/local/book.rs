@@ -202,6 +202,11 @@ impl Pages {
         })
     }
 
+    /// The cloud takes a machine back.
+    pub(super) fn taken_back(&mut self, name: &InstanceName) {
+        self.change(name, |record| record.machine.taken_back = true);
+    }
+
     pub(super) fn ended(&mut self, name: &InstanceName, now: Timestamp) {
         self.change(name, |record| {
             record.machine.state = MachineState::Terminated;
@@ -270,6 +275,7 @@ fn record(
         capacity: offering.capacity,
         state: MachineState::Pending,
         launched_at: now,
+        taken_back: false,
         tags: tags.clone(),
         price: Some(offering.price),
     };

@@ -52,7 +52,12 @@ pub(super) async fn live(shared: Arc<Shared>, machine: Machine, mut orders: mpsc
     let booted = tokio::select! {
         () = sleep(shared.config.settings.boot) => true,
         // Whatever it is, there is nothing to hand over yet.
-        _ = orders.recv() => false,
+        order = orders.recv() => {
+            if let Some(order) = order {
+                note(order, &machine, &shared).await;
+            }
+            false
+        }
         () = stop.cancelled() => false,
     };
     if booted {
@@ -136,7 +141,10 @@ async fn work(
                 }
                 return;
             }
-            Some(order) = orders.recv() => up.obey(order, shared),
+            Some(order) = orders.recv() => {
+                note(order, machine, shared).await;
+                up.obey(order, shared);
+            }
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 up.obey(Order::Terminate, shared);
@@ -145,9 +153,20 @@ async fn work(
             () = at(fated) => {
                 let notice = fate.take().and_then(|(_, notice)| notice);
                 info!(name = %machine.name, ?notice, "a local machine is taken back");
-                up.obey(Order::Interrupt { notice }, shared);
+                let order = Order::Interrupt { notice };
+                note(order, machine, shared).await;
+                up.obey(order, shared);
             }
         }
+    }
+}
+
+/// That a machine is taken back has to be known when it is gone.
+async fn note(order: Order, machine: &Machine, shared: &Shared) {
+    let Order::Interrupt { .. } = order else { return };
+    let name = machine.name.clone();
+    if let Err(error) = shared.book.with(move |pages| pages.taken_back(&name)).await {
+        warn!(%error, "cannot note that a local machine is taken back");
     }
 }
 

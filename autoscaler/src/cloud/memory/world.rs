@@ -127,6 +127,7 @@ impl World {
             capacity: offering.capacity,
             state: MachineState::Pending,
             launched_at: now,
+            taken_back: false,
             tags: tags.clone(),
             price: Some(price),
         };
@@ -173,6 +174,15 @@ impl World {
     pub(super) fn end(&mut self, name: &InstanceName, now: Timestamp) -> bool {
         let life = self.machines.get_mut(name).filter(|life| life.ended_at.is_none());
         life.is_some_and(|life| life.ended_at.replace(now).is_none())
+    }
+
+    /// Ends a machine at once, by the cloud's own hand.
+    pub(super) fn take_back(&mut self, name: &InstanceName, now: Timestamp) -> bool {
+        let taken = self.end(name, now);
+        if let Some(life) = self.machines.get_mut(name).filter(|_| taken) {
+            life.machine.taken_back = true;
+        }
+        taken
     }
 
     pub(super) fn machines_at(&self, now: Timestamp) -> Vec<Machine> {
@@ -249,7 +259,8 @@ impl Life {
             None if time < launched_at.after(config.boot) => MachineState::Pending,
             None => MachineState::Running,
         };
-        Some(Machine { state, ..self.machine.clone() })
+        let taken_back = self.machine.taken_back && !state.is_up();
+        Some(Machine { state, taken_back, ..self.machine.clone() })
     }
 }
 
