@@ -15,6 +15,6 @@ pub(crate) use builtin::BuiltIn;
 pub(crate) use local::LocalFleet;
 pub(crate) use logs::LogTarget;
 pub(crate) use notice::Notice;
-pub(crate) use plan::{Broker, Plan};
+pub(crate) use plan::{Broker, Plan, Staff};
 pub(crate) use programs::Programs;
 pub(crate) use ready::{Slow, wait_until_ready};

@@ -14,7 +14,9 @@ use super::dev::{cores, free_address, make_folder};
 use crate::client::{Client, Settings};
 use crate::context::Context;
 use crate::demo::{Story, Told, summary};
-use crate::dev::{Broker, LocalFleet, LogTarget, Plan, Programs, Slow, plan, wait_until_ready};
+use crate::dev::{
+    Broker, LocalFleet, LogTarget, Plan, Programs, Slow, Staff, plan, wait_until_ready,
+};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file;
@@ -85,7 +87,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         items_per_job: args.job_items.get(),
         key: ids::idempotency_key(),
     };
-    let programs = Programs::find(&fleet)?;
+    let programs = Programs::find(&fleet, Staff::Workers(args.workers))?;
     let data = args.data.clone().unwrap_or_else(|| Path::new(DATA).join(&story.key));
     let plan = make_plan(&args, programs, &fleet, data.clone()).await?;
     make_folder(&data)?;
@@ -141,7 +143,7 @@ async fn make_plan(
         listen: free_address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?,
         data,
         broker: Broker::parse(&args.broker)?,
-        workers_per_pool: args.workers,
+        staff: Staff::Workers(args.workers),
         slots: SLOTS,
         lanes: plan::lanes(cores(), workers),
         log_format: "human",

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use stoker_core::fleet::Fleet;
+use stoker_core::fleet::{Fleet, Provider};
 use stoker_core::ids::ModelName;
 use stoker_core::request::Task;
 use stoker_runtime::error::chain;
@@ -14,7 +14,8 @@ use stoker_runtime::secret::Secret;
 
 use crate::context::Context;
 use crate::dev::{
-    Broker, BuiltIn, LocalFleet, LogTarget, Notice, Plan, Programs, Slow, plan, wait_until_ready,
+    Broker, BuiltIn, LocalFleet, LogTarget, Notice, Plan, Programs, Slow, Staff, plan,
+    wait_until_ready,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -38,8 +39,15 @@ pub(crate) struct Args {
     fleet: Option<PathBuf>,
 
     /// Workers to start for each pool of the fleet
-    #[arg(long, value_name = "N", default_value = "2")]
+    #[arg(long, value_name = "N", default_value = "2", conflicts_with = "autoscale")]
     workers: NonZeroU32,
+
+    /// Start no workers but the autoscaler, which starts and ends them as the load needs
+    ///
+    /// The fleet file says with [provider.local] and the pools' offerings what its machines are like;
+    /// those of the built-in fleet boot in 5s, and spot ones are taken back every few minutes.
+    #[arg(long)]
+    autoscale: bool,
 
     /// Jobs that a worker takes at once
     #[arg(long, value_name = "N", default_value = "4")]
@@ -69,12 +77,14 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     let mut signals = StopSignals::new()?;
     let broker = Broker::parse(&args.broker)?;
     let listen = free_address(args.listen).await?;
-    let built_in = BuiltIn::new();
+    let staff = if args.autoscale { Staff::Autoscaled } else { Staff::Workers(args.workers) };
+    let built_in = BuiltIn::new(staff);
     let fleet = match &args.fleet {
         Some(path) => fleet_file::load(path, Exit::Usage)?,
         None => built_in.fleet(),
     };
-    let programs = Programs::find(&fleet)?;
+    check(&fleet, staff)?;
+    let programs = Programs::find(&fleet, staff)?;
     make_folder(&args.data)?;
     let workers = args.workers.get() as usize * fleet.pools.len();
     let plan = Plan {
@@ -84,7 +94,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         listen,
         data: args.data,
         broker,
-        workers_per_pool: args.workers,
+        staff,
         slots: args.slots,
         lanes: plan::lanes(cores(), workers),
         log_format: if context.terminal.err_is_terminal() { "human" } else { "json" },
@@ -104,6 +114,17 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         return Err(failure);
     }
     attend(&mut local, &mut signals).await
+}
+
+/// An autoscaler needs to know where workers of this machine are bought.
+fn check(fleet: &Fleet, staff: Staff) -> Result<(), Failure> {
+    if staff == Staff::Autoscaled && !matches!(fleet.provider, Some(Provider::Local(_))) {
+        return Err(Failure::usage(
+            "--autoscale needs a fleet whose machines are this one's workers",
+        )
+        .hint("add [provider.local] and [[pools.NAME.offerings]] to the fleet file"));
+    }
+    Ok(())
 }
 
 fn say(notice: &Notice) {
@@ -153,10 +174,13 @@ fn announce(plan: &Plan, fleet: &Fleet, context: &mut Context) -> Result<(), Fai
         best.or_else(|| fleet.models.iter().next()).map_or("echo", |(name, _)| name.as_str());
     let usual = plan.listen.to_string() == USUAL_ADDRESS;
     let option = if usual { String::new() } else { format!("--server {server} ") };
+    let staff = match plan.staff {
+        Staff::Workers(_) => format!("{} workers", plan.workers()),
+        Staff::Autoscaled => "an autoscaler that starts workers as they are needed".to_owned(),
+    };
     context.terminal.line(&format!(
-        "Stoker is ready at {server} with {} workers. Try: stoker {option}submit --model {model} \
-         --results \"hello, fleet\"",
-        plan.workers()
+        "Stoker is ready at {server} with {staff}. Try: stoker {option}submit --model {model} \
+         --results \"hello, fleet\""
     ))?;
     context.terminal.flush()
 }

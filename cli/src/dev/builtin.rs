@@ -7,12 +7,37 @@ use std::path::{Path, PathBuf};
 use stoker_core::fleet::{Fleet, FleetSpec};
 use stoker_runtime::config;
 
+use super::plan::Staff;
 use crate::failure::Failure;
 
 const MODEL: &str = "all-minilm-l6-v2";
 const MODEL_FOLDER: &str = ".cache/models/all-minilm-l6-v2";
 /// The folder is complete when this is there.
 const WEIGHTS: &str = "model.safetensors";
+
+/// This machine as a cloud: small enough for a laptop, and quick enough to watch. Spot workers cost less than a third, and
+/// are taken back now and again.
+const MACHINES: &str = r#"
+[pools.default.scaling]
+max = 4
+boot = "8s"
+
+[[pools.default.offerings]]
+instance-type = "small"
+zone = "local"
+capacity = "spot"
+price = 0.30
+
+[[pools.default.offerings]]
+instance-type = "small"
+zone = "local"
+price = 1.00
+
+[provider.local]
+boot = "5s"
+capacity = 4
+interruptions = { every = "3m", notice = "20s", silent = 0.1 }
+"#;
 
 /// A fleet file that is made, not found.
 #[derive(Debug)]
@@ -22,10 +47,14 @@ pub(crate) struct BuiltIn {
 
 impl BuiltIn {
     /// With the model, if it is in this folder's cache.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(staff: Staff) -> Self {
         let model = fs::canonicalize(MODEL_FOLDER).ok();
         let model = model.filter(|folder| folder.join(WEIGHTS).is_file());
-        Self { text: text(model.as_deref()) }
+        let mut text = text(model.as_deref());
+        if staff == Staff::Autoscaled {
+            text.push_str(MACHINES);
+        }
+        Self { text }
     }
 
     /// What the file says.
@@ -73,6 +102,8 @@ mod tests {
     #[test]
     fn it_is_valid_with_and_without_the_model() {
         for (model, models) in [(None, 1), (Some(Path::new("/a \"b\"\\c")), 2)] {
+            let fleet = BuiltIn { text: text(model) + MACHINES }.fleet();
+            assert!(fleet.provider.is_some());
             let fleet = BuiltIn { text: text(model) }.fleet();
             assert_eq!(fleet.models.len(), models);
             if let Some(path) = model {

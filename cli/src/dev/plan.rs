@@ -40,6 +40,15 @@ impl Broker {
     }
 }
 
+/// Who starts workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Staff {
+    /// So many are started for each pool, and kept.
+    Workers(NonZeroU32),
+    /// The autoscaler starts as many as the load needs.
+    Autoscaled,
+}
+
 /// All that is needed to write the command lines.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -49,7 +58,7 @@ pub(crate) struct Plan {
     pub(crate) listen: SocketAddr,
     pub(crate) data: PathBuf,
     pub(crate) broker: Broker,
-    pub(crate) workers_per_pool: NonZeroU32,
+    pub(crate) staff: Staff,
     /// Jobs that a worker takes at once.
     pub(crate) slots: NonZeroU32,
     /// Threads of a worker's engine.
@@ -84,8 +93,12 @@ impl Plan {
         format!("http://{}", self.listen)
     }
 
+    /// Workers that are there from the start.
     pub(crate) fn workers(&self) -> usize {
-        self.pools.len() * self.workers_per_pool.get() as usize
+        match self.staff {
+            Staff::Workers(per_pool) => self.pools.len() * per_pool.get() as usize,
+            Staff::Autoscaled => 0,
+        }
     }
 
     pub(super) fn coordinator(&self) -> ChildPlan {
@@ -100,12 +113,20 @@ impl Plan {
         }
     }
 
-    pub(super) fn worker_plans(&self) -> Vec<ChildPlan> {
+    /// What does the work: workers, or who starts them.
+    pub(super) fn staff_plans(&self) -> Vec<ChildPlan> {
+        match self.staff {
+            Staff::Workers(per_pool) => self.worker_plans(per_pool),
+            Staff::Autoscaled => vec![self.autoscaler()],
+        }
+    }
+
+    fn worker_plans(&self, per_pool: NonZeroU32) -> Vec<ChildPlan> {
         let several = self.pools.len() > 1;
         let numbered = self
             .pools
             .iter()
-            .flat_map(|pool| (1..=self.workers_per_pool.get()).map(move |number| (pool, number)));
+            .flat_map(|pool| (1..=per_pool.get()).map(move |number| (pool, number)));
         numbered
             .map(|(pool, number)| {
                 let name =
@@ -131,12 +152,33 @@ impl Plan {
         }
     }
 
+    fn autoscaler(&self) -> ChildPlan {
+        let mut arguments = self.arguments();
+        arguments.extend(["--coordinator".into(), self.server().into()]);
+        for (option, folder) in [("--journal", "journal"), ("--machines", "machines")] {
+            arguments.extend([option.into(), self.data.join(folder).into_os_string()]);
+        }
+        arguments.extend(["--worker".into(), self.programs.worker.clone().into_os_string()]);
+        ChildPlan {
+            name: "autoscaler".to_owned(),
+            program: self.programs.autoscaler.clone(),
+            arguments,
+            environment: self.environment(),
+        }
+    }
+
     fn shared_arguments(&self) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> =
-            vec!["--fleet".into(), self.fleet.clone().into_os_string()];
+        let mut arguments = self.arguments();
         if self.broker == Broker::Embedded {
             arguments.extend(["--broker".into(), "embedded".into()]);
         }
+        arguments
+    }
+
+    /// What every program takes.
+    fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> =
+            vec!["--fleet".into(), self.fleet.clone().into_os_string()];
         arguments.extend(["--log-format".into(), self.log_format.into()]);
         // This process holds the other end of their standard input: however it ends, so do they.
         arguments.push("--exit-on-stdin-eof".into());
@@ -157,13 +199,17 @@ mod tests {
 
     fn plan(broker: Broker, pools: &[&str]) -> Plan {
         Plan {
-            programs: Programs { coordinator: "/b/c".into(), worker: "/b/w".into() },
+            programs: Programs {
+                coordinator: "/b/c".into(),
+                worker: "/b/w".into(),
+                autoscaler: "/b/a".into(),
+            },
             fleet: "fleet.toml".into(),
             pools: pools.iter().map(|pool| PoolName::new(pool).unwrap()).collect(),
             listen: "127.0.0.1:7070".parse().unwrap(),
             data: "data".into(),
             broker,
-            workers_per_pool: NonZeroU32::new(2).unwrap(),
+            staff: Staff::Workers(NonZeroU32::new(2).unwrap()),
             slots: NonZeroU32::new(4).unwrap(),
             lanes: 3,
             log_format: "human",
@@ -181,14 +227,14 @@ mod tests {
         let plan = plan(Broker::Embedded, &["default"]);
         assert_eq!(
             line(&plan.coordinator()),
-            "coordinator: --fleet fleet.toml --broker embedded --log-format human \
-             --exit-on-stdin-eof --listen 127.0.0.1:7070 --data data"
+            "coordinator: --fleet fleet.toml --log-format human --exit-on-stdin-eof \
+             --broker embedded --listen 127.0.0.1:7070 --data data"
         );
-        let workers = plan.worker_plans();
+        let workers = plan.staff_plans();
         assert_eq!(
             line(&workers[1]),
-            "worker-2: --fleet fleet.toml --broker embedded --log-format human \
-             --exit-on-stdin-eof --coordinator http://127.0.0.1:7070 --pool default --slots 4 \
+            "worker-2: --fleet fleet.toml --log-format human --exit-on-stdin-eof \
+             --broker embedded --coordinator http://127.0.0.1:7070 --pool default --slots 4 \
              --lanes 3 --spool data/spool/worker-2"
         );
         assert!(workers[0].environment.is_empty());
@@ -198,7 +244,7 @@ mod tests {
     fn a_broker_uri_is_in_the_environment_and_nowhere_else() {
         let uri = "amqp://user:hunter2@host:5672/%2f";
         let plan = plan(Broker::parse(&Secret::new(uri)).unwrap(), &["default"]);
-        for child in [plan.coordinator()].iter().chain(&plan.worker_plans()) {
+        for child in [plan.coordinator()].iter().chain(&plan.staff_plans()) {
             assert!(!line(child).contains("hunter2"));
             assert!(!line(child).contains("--broker"));
             assert!(!format!("{child:?}").contains("hunter2"));
@@ -216,9 +262,23 @@ mod tests {
     #[test]
     fn every_pool_gets_workers() {
         let plan = plan(Broker::Embedded, &["a", "b"]);
-        let names: Vec<_> = plan.worker_plans().into_iter().map(|child| child.name).collect();
+        let names: Vec<_> = plan.staff_plans().into_iter().map(|child| child.name).collect();
         assert_eq!(names, ["a-1", "a-2", "b-1", "b-2"]);
         assert_eq!(plan.workers(), 4);
+    }
+
+    #[test]
+    fn an_autoscaler_stands_for_all_workers() {
+        let plan = Plan { staff: Staff::Autoscaled, ..plan(Broker::Embedded, &["a", "b"]) };
+        let lines: Vec<_> = plan.staff_plans().iter().map(line).collect();
+        assert_eq!(
+            lines,
+            [
+                "autoscaler: --fleet fleet.toml --log-format human --exit-on-stdin-eof --coordinator \
+              http://127.0.0.1:7070 --journal data/journal --machines data/machines --worker /b/w"
+            ]
+        );
+        assert_eq!(plan.workers(), 0);
     }
 
     #[test]

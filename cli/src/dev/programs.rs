@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use stoker_core::fleet::Fleet;
 
+use super::plan::Staff;
 use crate::failure::Failure;
 
 const COORDINATOR: Program = Program { file: "stoker-coordinator", package: "stoker-coordinator" };
 const WORKER: Program = Program { file: "stoker-worker", package: "stoker-worker" };
+const AUTOSCALER: Program = Program { file: "stoker-autoscaler", package: "stoker-autoscaler" };
 const ENGINE: Program = Program { file: "stoker-engine", package: "stoker-engine" };
 const ECHO_ENGINE: Program = Program { file: "stoker-engine-echo", package: "stoker-engine-api" };
 
@@ -23,15 +25,17 @@ struct Program {
 pub(crate) struct Programs {
     pub(crate) coordinator: PathBuf,
     pub(crate) worker: PathBuf,
+    /// Checked for only where it is needed.
+    pub(crate) autoscaler: PathBuf,
 }
 
 impl Programs {
     /// Finds what `fleet` needs in the folder of this very program.
-    pub(crate) fn find(fleet: &Fleet) -> Result<Self, Failure> {
+    pub(crate) fn find(fleet: &Fleet, staff: Staff) -> Result<Self, Failure> {
         let own = std::env::current_exe()
             .map_err(|error| Failure::failed(format!("cannot find this program: {error}")))?;
         let folder = own.parent().unwrap_or_else(|| Path::new("."));
-        let missing: Vec<Program> = needed(fleet)
+        let missing: Vec<Program> = needed(fleet, staff)
             .into_iter()
             .filter(|program| !folder.join(program.file).is_file())
             .collect();
@@ -39,14 +43,18 @@ impl Programs {
             return Ok(Self {
                 coordinator: folder.join(COORDINATOR.file),
                 worker: folder.join(WORKER.file),
+                autoscaler: folder.join(AUTOSCALER.file),
             });
         }
         Err(not_found(folder, &missing))
     }
 }
 
-fn needed(fleet: &Fleet) -> Vec<Program> {
+fn needed(fleet: &Fleet, staff: Staff) -> Vec<Program> {
     let mut programs = vec![COORDINATOR, WORKER];
+    if staff == Staff::Autoscaled {
+        programs.push(AUTOSCALER);
+    }
     for model in fleet.models.values() {
         let engine = if model.task.is_builtin() { ECHO_ENGINE } else { ENGINE };
         if !programs.contains(&engine) {

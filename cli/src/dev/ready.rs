@@ -24,7 +24,7 @@ pub(crate) enum Slow {
     Wait,
 }
 
-/// Waits until `workers` are ready.
+/// Waits until the coordinator answers and `workers` are ready.
 ///
 /// `notice` is told what happens meanwhile.
 pub(crate) async fn wait_until_ready(
@@ -36,12 +36,12 @@ pub(crate) async fn wait_until_ready(
     let settings = Settings { server: server.to_owned(), tenant: None, timeout: PROBE_LIMIT };
     let client = Client::new(settings)?;
     let mut deadline = Instant::now() + LIMIT;
-    let mut ready = 0;
-    while ready < workers {
+    let mut ready = None;
+    while ready.is_none_or(|ready| ready < workers) {
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {
                 if let Some(status) = client.probe().await {
-                    ready = status.workers_ready as usize;
+                    ready = Some(status.workers_ready as usize);
                 }
             }
             told = fleet.notice() => match told {
@@ -51,9 +51,10 @@ pub(crate) async fn wait_until_ready(
             () = tokio::time::sleep_until(deadline) => match slow {
                 Slow::Wait => {
                     deadline += LIMIT;
-                    notice(&Notice::Slow { ready, workers });
+                    notice(&Notice::Slow { ready: ready.unwrap_or(0), workers });
                 }
                 Slow::Fail => {
+                    let ready = ready.unwrap_or(0);
                     return Err(Failure::new(
                         Exit::TimedOut,
                         format!("{ready} of {workers} workers were ready after {}", span(LIMIT)),

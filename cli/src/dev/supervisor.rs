@@ -82,7 +82,7 @@ impl Supervisor {
         outlets: Outlets,
     ) -> Result<Self, Failure> {
         let (ended_sender, ended) = mpsc::channel(CHANNEL);
-        let plans = std::iter::once(plan.coordinator()).chain(plan.worker_plans());
+        let plans = std::iter::once(plan.coordinator()).chain(plan.staff_plans());
         let children = plans
             .enumerate()
             .map(|(index, plan)| {
