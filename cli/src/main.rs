@@ -13,6 +13,7 @@ mod exit;
 mod failure;
 mod fleet_file;
 mod input;
+mod journal;
 mod output;
 mod planning;
 mod render;

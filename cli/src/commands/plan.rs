@@ -1,10 +1,13 @@
 //! `stoker plan`: what the autoscaler would do now, and why.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+use stoker_core::fleet::journal::{Line, Record, moment as moment_of};
 use stoker_core::fleet::{Fleet, Policy};
 use stoker_core::ids::{OfferingName, PoolName};
+use stoker_core::time::Timestamp;
 use stoker_core::units::HumanDuration;
 use stoker_proto::v1;
 use stoker_runtime::clock::Clock as _;
@@ -13,19 +16,25 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file;
+use crate::journal;
 use crate::planning::{Observed, outcome};
-use crate::render::plan::{Page, document, page};
-use crate::render::time::{duration_to_wire, from_wire};
+use crate::render::plan::{Basis, Page, document, followed, followed_document, page};
+use crate::render::time::{duration_to_wire, from_wire, rfc3339};
 use crate::terminal::note;
+
+/// A journal that says nothing for longer belongs to an autoscaler that did not run.
+const LONGEST_QUIET: Duration = Duration::from_hours(24);
 
 /// Show what the autoscaler would do now, and why.
 ///
 /// Reads what waits and runs from the coordinator, lives through its recent past to learn the load,
 /// and plans with the offerings of the fleet file. Nothing is done. What is not known is said; a
-/// pool about which something essential is not known is held.
+/// pool about which something essential is not known is held. With --at, the autoscaler's journal says
+/// what was planned then, why, and what was done about it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   stoker plan
+  stoker plan --at 2026-11-26T03:12:00Z --journal /var/lib/stoker/journal
   stoker plan --history 7d --workers-are default=g5.xlarge.us-east-1a.on-demand -o json")]
 pub(crate) struct Args {
     /// Fleet file with the offerings
@@ -36,9 +45,35 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "24h")]
     history: HumanDuration,
 
+    /// What was planned at this time and what was done about it, by the autoscaler's journal:
+    /// `2026-11-26T10:15:00Z`, or `10m` for ten minutes ago
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with_all = ["history", "workers_are"])]
+    at: Option<At>,
+
+    /// Folder of the journal
+    #[arg(long, value_name = "DIR", default_value = journal::FOLDER, requires = "at")]
+    journal: PathBuf,
+
     /// Offering that the present workers of a pool are of, where it has several; may be repeated
     #[arg(long, value_name = "POOL=OFFERING", value_parser = pair)]
     workers_are: Vec<(PoolName, OfferingName)>,
+}
+
+/// A time that is named, or a span from now back.
+#[derive(Debug, Clone, Copy)]
+enum At {
+    Time(Timestamp),
+    Ago(Duration),
+}
+
+fn moment(text: &str) -> Result<At, String> {
+    if let Ok(ago) = text.parse::<HumanDuration>() {
+        return Ok(At::Ago(ago.get()));
+    }
+    let time = humantime::parse_rfc3339_weak(text)
+        .map_err(|_| "write it as 2026-11-26T10:15:00Z, or as a span such as 10m")?;
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| "it is before 1970")?;
+    Ok(At::Time(Timestamp::from_unix_millis(0).after(since)))
 }
 
 fn pair(text: &str) -> Result<(PoolName, OfferingName), String> {
@@ -48,6 +83,9 @@ fn pair(text: &str) -> Result<(PoolName, OfferingName), String> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
+    if let Some(at) = args.at {
+        return explain(&args.journal, at, context);
+    }
     let fleet = fleet_file::load(&args.fleet, Exit::Usage)?;
     let workers_are = checked(&args, &fleet)?;
     let history = Some(duration_to_wire(args.history.get()));
@@ -69,16 +107,55 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     };
     let outcome = outcome(&fleet, &observed, &workers_are);
     let page_of = Page {
-        server: context.client.server(),
+        heading: &format!(
+            "What the autoscaler would do now at {}; nothing is done.",
+            context.client.server()
+        ),
         broker_problem: &status.broker_problem,
-        history: args.history.get(),
         now: observed.now,
-        outcome: &outcome,
+        plan: &outcome.planned.plan,
+        report: &outcome.planned.report,
+        basis: Some(Basis { history: args.history.get(), outcome: &outcome }),
     };
     if context.terminal.is_json() {
         return context.terminal.json(&document(&page_of));
     }
     context.terminal.block(&page(&page_of))
+}
+
+/// What the journal says of a time.
+fn explain(folder: &Path, at: At, context: &mut Context) -> Result<(), Failure> {
+    let at = match at {
+        At::Time(at) => at,
+        At::Ago(ago) => context.clock.now().before(ago),
+    };
+    let date = |at: Timestamp| rfc3339(at).and_then(|text| Some(text.get(..10)?.to_owned()));
+    let (first, last) = (date(at.before(LONGEST_QUIET)), date(at));
+    let wanted = |day: &str| Some(day) >= first.as_deref() && Some(day) <= last.as_deref();
+    let read = journal::read(folder, wanted)?;
+    let moment = moment_of(read.lines, at);
+    let shown = rfc3339(at).unwrap_or_default();
+    let Some(Line { at: planned_at, record: Record::Planned { plan, report, .. }, .. }) =
+        &moment.planned
+    else {
+        return Err(Failure::failed(format!(
+            "the journal {} has no plan before {shown}",
+            folder.display()
+        ))
+        .hint("it may begin later, or lie in another folder: see --journal"));
+    };
+    let heading = format!(
+        "What the autoscaler planned at {}, the last time before {shown}.",
+        rfc3339(*planned_at).unwrap_or_default()
+    );
+    let page_of =
+        Page { heading: &heading, broker_problem: "", now: *planned_at, plan, report, basis: None };
+    if context.terminal.is_json() {
+        let mut document = document(&page_of);
+        document["followed"] = followed_document(&moment.since);
+        return context.terminal.json(&document);
+    }
+    context.terminal.block(&(page(&page_of) + &followed(*planned_at, &moment.since)))
 }
 
 fn checked(args: &Args, fleet: &Fleet) -> Result<BTreeMap<PoolName, OfferingName>, Failure> {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use stoker_core::time::Timestamp;
 use stoker_core::units::HumanDuration;
 use stoker_runtime::clock::Clock as _;
 use stoker_sim::fleet::catalog::PolicyName;
@@ -17,9 +18,12 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file;
 use crate::input::read_bytes;
+use crate::journal;
 use crate::output::sink::NewFile;
+use crate::render::text::count;
+use crate::render::time::rfc3339;
 use crate::render::ways::{Simulation, document, page};
-use crate::simulation::{Arrivals, Made, Part, Pool, fetch, parse, without_file};
+use crate::simulation::{Arrivals, Made, Part, Pool, fetch, journaled, parse, without_file};
 use crate::terminal::note;
 
 /// Simulate scaling on your own traffic, and what it would cost.
@@ -32,6 +36,7 @@ use crate::terminal::note;
 #[command(after_help = "Examples:
   stoker simulate --since 7d --fleet fleet.toml --plot week.svg
   stoker simulate arrivals.csv --price 1.006 --spot-price 0.43 --serverless-price 0.00031
+  stoker simulate --journal .stoker/journal --since 1d --fleet fleet.toml --wait 30s
   stoker list --all -o json > jobs.json; stoker simulate jobs.json --wait 5m --boot 60s
 FILE is CSV with t_s,service_s (a row per job, also with class) or t_s,count (a row per interval),
 JSON lines like {\"t_s\": 12.5, \"service_s\": 3.1}, or the output of `stoker list --all -o json`.")]
@@ -43,6 +48,10 @@ pub(crate) struct Args {
     /// Without FILE: how far back to look
     #[arg(long, value_name = "TIME", default_value = "7d", conflicts_with = "file")]
     since: HumanDuration,
+
+    /// Without FILE: what the autoscaler's journal in this folder counted since then
+    #[arg(long, value_name = "DIR", conflicts_with = "file")]
+    journal: Option<PathBuf>,
 
     /// Fleet file with classes, offerings and bounds [default: one on-demand offering]
     #[arg(long, value_name = "FILE")]
@@ -215,6 +224,9 @@ async fn arrivals(args: &Args, context: &Context) -> Result<Arrivals, Failure> {
         return parse(&name, &bytes).map_err(Failure::usage);
     }
     let since = context.clock.now().before(args.since.get());
+    if let Some(folder) = &args.journal {
+        return journal_of(folder, since);
+    }
     let arrivals = fetch(&context.client, since).await?;
     if matches!(&arrivals, Arrivals::Jobs { jobs, .. } if jobs.is_empty()) {
         let time = args.since;
@@ -223,6 +235,24 @@ async fn arrivals(args: &Args, context: &Context) -> Result<Arrivals, Failure> {
             context.client.server()
         ))
         .hint("look further back with --since, or name a FILE with arrivals"));
+    }
+    Ok(arrivals)
+}
+
+fn journal_of(folder: &Path, since: Timestamp) -> Result<Arrivals, Failure> {
+    let first = rfc3339(since).unwrap_or_default();
+    let mut read = journal::read(folder, |date| date >= first.get(..10).unwrap_or_default())?;
+    read.lines.retain(|line| line.at >= since);
+    if read.unreadable > 0 {
+        note(&format!(
+            "{} of the journal cannot be read and count for nothing",
+            count(read.unreadable, "line")
+        ));
+    }
+    let arrivals = journaled(&read.lines);
+    if matches!(&arrivals, Arrivals::Jobs { jobs, .. } if jobs.is_empty()) {
+        let message = format!("the journal {} has no jobs of that time", folder.display());
+        return Err(Failure::failed(message).hint("look further back with --since"));
     }
     Ok(arrivals)
 }

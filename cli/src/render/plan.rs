@@ -1,12 +1,13 @@
 //! A plan: what would happen and why, what would not, and what is not known.
 
+mod past;
 mod reason;
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stoker_core::fleet::{Findings, PoolReport, Step};
+use stoker_core::fleet::{Findings, Plan, PoolReport, Report, Step};
 use stoker_core::ids::PoolName;
 use stoker_core::time::Timestamp;
 
@@ -15,15 +16,27 @@ use super::text::{count, grouped};
 use super::time::{rfc3339, span};
 use crate::planning::Outcome;
 
+pub(crate) use past::{followed, followed_document};
+
 /// What is shown.
 #[derive(Debug)]
 pub(crate) struct Page<'a> {
-    pub(crate) server: &'a str,
+    /// The first line, without its end.
+    pub(crate) heading: &'a str,
     /// Empty when there is none.
     pub(crate) broker_problem: &'a str,
+    pub(crate) now: Timestamp,
+    pub(crate) plan: &'a Plan,
+    pub(crate) report: &'a Report,
+    /// What it was made from, if that is known.
+    pub(crate) basis: Option<Basis<'a>>,
+}
+
+/// What a plan was made from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Basis<'a> {
     /// How much of the past was asked for.
     pub(crate) history: Duration,
-    pub(crate) now: Timestamp,
     pub(crate) outcome: &'a Outcome,
 }
 
@@ -31,8 +44,7 @@ const COLUMNS: [Column; 3] = [left("ACTION"), left("WHAT"), left("WHY")];
 
 /// For people.
 pub(crate) fn page(page: &Page<'_>) -> String {
-    let mut text =
-        format!("What the autoscaler would do now at {}; nothing is done.\n", page.server);
+    let mut text = format!("{}\n", page.heading);
     if !page.broker_problem.is_empty() {
         let _ = writeln!(
             text,
@@ -40,7 +52,7 @@ pub(crate) fn page(page: &Page<'_>) -> String {
             page.broker_problem
         );
     }
-    for (name, report) in &page.outcome.planned.report.pools {
+    for (name, report) in &page.report.pools {
         text.push('\n');
         match report {
             PoolReport::Held(hold) => {
@@ -52,8 +64,8 @@ pub(crate) fn page(page: &Page<'_>) -> String {
             PoolReport::Planned(findings) => pool(&mut text, page, (name, findings)),
         }
     }
-    for (title, lines) in [("Assumed", &page.outcome.assumed), ("Not known", &page.outcome.unknown)]
-    {
+    let Some(Basis { outcome, .. }) = page.basis else { return text };
+    for (title, lines) in [("Assumed", &outcome.assumed), ("Not known", &outcome.unknown)] {
         if !lines.is_empty() {
             let _ = write!(text, "\n{title}:\n");
         }
@@ -90,7 +102,7 @@ fn facts(page: &Page<'_>, name: &PoolName, findings: &Findings) -> String {
         (
             "load",
             format!(
-                "{:.2} workers expected, give or take {:.2}; {}",
+                "{:.2} workers expected, give or take {:.2}{}",
                 findings.load,
                 findings.deviation,
                 learned(page, name)
@@ -129,17 +141,18 @@ fn wait(time: Duration) -> String {
 }
 
 fn learned(page: &Page<'_>, name: &PoolName) -> String {
-    let history = span(page.history);
-    match page.outcome.learned.get(name) {
+    let Some(Basis { history, outcome }) = page.basis else { return String::new() };
+    let history = span(history);
+    match outcome.learned.get(name) {
         None | Some(0) => {
-            format!("no job was accepted in the last {history}, so nothing is learned")
+            format!("; no job was accepted in the last {history}, so nothing is learned")
         }
-        Some(jobs) => format!("learned from {} of the last {history}", count(*jobs, "job")),
+        Some(jobs) => format!("; learned from {} of the last {history}", count(*jobs, "job")),
     }
 }
 
 fn steps<'a>(page: &'a Page<'_>, name: &'a PoolName) -> impl Iterator<Item = &'a Step> {
-    page.outcome.planned.plan.steps.iter().filter(move |step| match step {
+    page.plan.steps.iter().filter(move |step| match step {
         Step::Launch { pool, .. } | Step::Drain { pool, .. } | Step::Terminate { pool, .. } => {
             pool == name
         }
@@ -167,8 +180,6 @@ fn row(step: &Step, now: Timestamp) -> Vec<String> {
 /// For programs. Fields are only ever added.
 pub(crate) fn document(page: &Page<'_>) -> Value {
     let pools: Vec<Value> = page
-        .outcome
-        .planned
         .report
         .pools
         .iter()
@@ -181,18 +192,23 @@ pub(crate) fn document(page: &Page<'_>) -> Value {
                 steps(page, name).map(|step| action(step, page.now)).collect();
             pool["pool"] = json!(name.as_str());
             pool["actions"] = json!(actions);
-            pool["jobs_learned_from"] = json!(page.outcome.learned.get(name));
+            if let Some(Basis { outcome, .. }) = page.basis {
+                pool["jobs_learned_from"] = json!(outcome.learned.get(name));
+            }
             pool
         })
         .collect();
-    json!({
+    let mut document = json!({
         "observed_at": rfc3339(page.now),
-        "history_seconds": page.history.as_secs(),
         "broker_problem": (!page.broker_problem.is_empty()).then_some(page.broker_problem),
         "pools": pools,
-        "assumed": page.outcome.assumed,
-        "not_known": page.outcome.unknown,
-    })
+    });
+    if let Some(Basis { history, outcome }) = page.basis {
+        document["history_seconds"] = json!(history.as_secs());
+        document["assumed"] = json!(outcome.assumed);
+        document["not_known"] = json!(outcome.unknown);
+    }
+    document
 }
 
 fn planned(findings: &Findings, now: Timestamp) -> Value {
