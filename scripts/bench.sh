@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 readonly CARGO=${CARGO:-cargo} RESULTS=.stoker/bench MODEL=.cache/models/all-minilm-l6-v2
 readonly names=(fsync-before raw-publish celery submit submit-postgres submit-postgres-2 end-to-end
-    end-to-end-rabbitmq end-to-end-postgres end-to-end-postgres-2 queued recovery sentence-transformers
+    end-to-end-rabbitmq end-to-end-postgres end-to-end-postgres-2 queued recovery scaling sentence-transformers
     embedding embedding-fleet fsync-after)
 readonly vectors=$RESULTS/expected.f32
 
@@ -58,6 +58,7 @@ measure() {
     end-to-end-postgres-2) bench --store postgres --coordinators 2 end-to-end "$uri" ;;
     queued) bench queued ;;
     recovery) bench recovery ;;
+    scaling) bench scaling ;;
     sentence-transformers) sentence_transformers ;;
     embedding) embedding ;;
     embedding-fleet) bench embedding "$MODEL" demo/corpus/austen.txt ;;
@@ -67,7 +68,7 @@ measure() {
 scripts/deps.sh test
 scripts/fetch-model.sh
 # The programs without what tests have built into them, then what measures them.
-"$CARGO" build --release --locked -p stoker-cli -p stoker-coordinator -p stoker-worker -p stoker-engine-api -p stoker-engine
+"$CARGO" build --release --locked -p stoker-cli -p stoker-coordinator -p stoker-worker -p stoker-engine-api -p stoker-engine -p stoker-autoscaler
 "$CARGO" build --release --locked -p stoker-tests --bins
 target=$("$CARGO" metadata --format-version 1 --no-deps --locked |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')

@@ -9,4 +9,5 @@ pub mod queued;
 pub mod raw_publish;
 pub mod recovery;
 pub mod sample;
+pub mod scaling;
 pub mod submit;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use stoker_tests::bench::{
-    cpu, disk, embedding, end_to_end, queued, raw_publish, recovery, sample, submit,
+    cpu, disk, embedding, end_to_end, queued, raw_publish, recovery, sample, scaling, submit,
 };
 use stoker_tests::fleet::{Fleet, Options};
 use stoker_tests::postgres::PostgresServer;
 
 const USAGE: &str = "usage: stoker-bench [--store sqlite|postgres] [--coordinators N] \
                      raw-publish AMQP_URI | submit | end-to-end [AMQP_URI] | queued [JOBS] | \
-                     recovery | embedding MODEL_DIRECTORY CORPUS";
+                     recovery | scaling | embedding MODEL_DIRECTORY CORPUS";
 const CLIENTS: usize = 64;
 const BYTES: usize = 1024;
 const MEASURED: Duration = Duration::from_secs(10);
@@ -40,6 +40,7 @@ async fn main() -> anyhow::Result<()> {
             embedding::run(model.as_ref(), corpus.as_ref(), u32::try_from(cores)?).await?
         }
         ["recovery"] => recovery::run(20).await?,
+        ["scaling"] => scaling::run(10).await?,
         ["queued"] => deep(1_000_000).await?,
         ["queued", jobs] => deep(jobs.parse().context(USAGE)?).await?,
         _ => bail!(USAGE),
