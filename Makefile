@@ -31,7 +31,7 @@ help: ## list the targets
 		printf '  make %-16s %s\n' "$$name" "$$what"; done
 
 # Built by themselves: with the tests' crate beside them they would get its features, crash points above all.
-PROGRAMS := -p stoker-cli -p stoker-coordinator -p stoker-worker -p stoker-engine-api -p stoker-engine
+PROGRAMS := -p stoker-cli -p stoker-coordinator -p stoker-worker -p stoker-engine-api -p stoker-engine -p stoker-autoscaler
 
 build: ## the programs, optimized, in target/release
 	$(CARGO) build --release $(LOCKED) $(PROGRAMS)

@@ -19,6 +19,7 @@ use tonic::transport::Channel;
 use crate::poll;
 use crate::programs::{self, Program};
 
+mod autoscaler;
 mod echo;
 
 pub use echo::{LEASE, echo_fleet, echo_job, texts};

@@ -21,6 +21,17 @@ pub struct Memory {
     pub(crate) ledger: Ledger,
 }
 
+impl Memory {
+    /// What another process learned. Its totals count from its own start and mean nothing to this one.
+    #[must_use]
+    pub fn taken_over(mut self) -> Self {
+        for pool in self.pools.values_mut() {
+            pool.counters = None;
+        }
+        self
+    }
+}
+
 /// What one pool has taught.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct PoolMemory {

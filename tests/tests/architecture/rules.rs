@@ -58,7 +58,18 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { package: TEST_EC2, may_use: &[] },
     Layer {
         package: TESTS,
-        may_use: &[CORE, PROTO, BROKER, RUNTIME, COORDINATOR, WORKER, ENGINE_API, ENGINE, CLI],
+        may_use: &[
+            CORE,
+            PROTO,
+            BROKER,
+            RUNTIME,
+            COORDINATOR,
+            WORKER,
+            ENGINE_API,
+            ENGINE,
+            CLI,
+            TEST_EC2,
+        ],
     },
 ];
 

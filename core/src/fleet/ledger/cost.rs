@@ -46,8 +46,7 @@ impl Spend {
         let mut from = last.max(now.before(LONGEST_GAP));
         while from < now {
             let day = self.turn(from);
-            let midnight = Timestamp::from_unix_millis((day + 1).saturating_mul(DAY_MS));
-            let until = now.min(midnight.max(from.after(Duration::from_millis(1))));
+            let until = now.min(midnight(day + 1).max(from.after(Duration::from_millis(1))));
             let spent: Money =
                 entries.values().map(|entry| between(entry, (from, until), now)).sum();
             self.day_spent = self.day_spent.plus(spent);
@@ -66,6 +65,23 @@ impl Spend {
         self.month_spent = self.month_spent.plus(money);
     }
 
+    /// What this month will have cost at its end, if it goes on as it did so far.
+    pub fn forecast(&self, now: Timestamp) -> Money {
+        let (day, month) = calendar(now);
+        let of_month = |day: i64| calendar(midnight(day)).1 == month;
+        let first = (0..31).map(|back| day - back).take_while(|day| of_month(*day)).last();
+        let first = midnight(first.unwrap_or(day));
+        let after = (1..32).map(|on| day + on).find(|day| !of_month(*day)).unwrap_or(day + 1);
+        let (gone, all) = (now.since(first), midnight(after).since(first));
+        // Less says nothing about a month.
+        let gone = gone.max(Duration::from_hours(1));
+        let micros = i128::from(self.month_spent.micros())
+            .saturating_mul(all.as_millis().cast_signed())
+            / gone.as_millis().cast_signed();
+        let forecast = Money::from_micros(i64::try_from(micros).unwrap_or(i64::MAX));
+        forecast.max(self.month_spent)
+    }
+
     /// Begins a new day or month, if `at` is in one; answers the day.
     fn turn(&mut self, at: Timestamp) -> i64 {
         let (day, month) = calendar(at);
@@ -77,6 +93,10 @@ impl Spend {
         }
         day
     }
+}
+
+fn midnight(day: i64) -> Timestamp {
+    Timestamp::from_unix_millis(day.saturating_mul(DAY_MS))
 }
 
 /// What a machine has cost up to `now`.
@@ -94,4 +114,26 @@ fn between(entry: &Entry, (from, until): (Timestamp, Timestamp), now: Timestamp)
         (Some(ended), Some(launched)) => ended.max(launched.after(LEAST_BILL)),
     };
     entry.order.price.of(end.min(until).since(begin.max(from)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_goes_on_as_it_did() {
+        let spent = |dollars: i64| Spend {
+            month_spent: Money::from_micros(dollars * 1_000_000),
+            ..Spend::default()
+        };
+        // 2026-11-26 00:00 UTC: 25 of 30 days.
+        let now = Timestamp::from_unix_millis(1_795_651_200_000);
+        assert_eq!(spent(100).forecast(now), Money::from_micros(120_000_000));
+        // The first hour is not taken for the whole.
+        let first = Timestamp::from_unix_millis(1_793_491_200_000);
+        assert_eq!(spent(1).forecast(first), Money::from_micros(720_000_000));
+        let last = Timestamp::from_unix_millis(1_796_083_199_999);
+        assert_eq!(spent(300).forecast(last), Money::from_micros(300_000_000));
+        assert_eq!(spent(0).forecast(now), Money::ZERO);
+    }
 }

@@ -1,0 +1,380 @@
+//! One autoscaler: leads, looks, plans, writes, calls. What it knows besides the ledger may be lost at any time.
+
+mod snapshot;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stoker_core::fleet::execute::{Executed, Outcome, Proposal, Rules, Sites, Situation, step};
+use stoker_core::fleet::journal::{Line, Record};
+use stoker_core::fleet::ledger::{Mode, WorkerList};
+use stoker_core::fleet::{self, Fleet, INTERVAL, Memory, Plan, Planned, Policy, Reading, Snapshot};
+use stoker_core::ids::{Epoch, PoolName};
+use stoker_core::time::Timestamp;
+use stoker_proto::{convert, v1};
+use stoker_runtime::clock::Clock;
+use stoker_runtime::{crash, ids};
+
+use crate::cloud::CloudProvider;
+use crate::coordinator::{Ask, CallError, Coordinator, Read, Reign, Written};
+use crate::hands::Hands;
+use crate::journal::Journal;
+use crate::market::Market;
+use crate::metrics;
+use crate::totals::Totals;
+use crate::workers::{self, Seen};
+use snapshot::{News, snapshot};
+
+/// What happened to jobs that were accepted so lately is asked for: long enough to hear of most of their ends.
+const PAST: Duration = Duration::from_mins(30);
+/// The longest that is lived through when nothing was learned yet.
+const WHOLE_PAST: Duration = Duration::from_hours(8 * 24 - 1);
+/// What was learned is written this often.
+const REMEMBER_EVERY: Duration = Duration::from_mins(1);
+/// The coordinator may spend a twentieth of its time on telling what waits.
+const DEMAND_SHARE: u32 = 20;
+/// Calls under way are waited for at the end.
+const LAST_CALLS: Duration = Duration::from_mins(1);
+
+/// The parts of an autoscaler.
+#[derive(Debug)]
+pub struct Parts {
+    pub fleet: Arc<Fleet>,
+    pub sites: Sites,
+    pub rules: Rules,
+    pub coordinator: Coordinator,
+    pub cloud: Arc<dyn CloudProvider>,
+    pub clock: Arc<dyn Clock>,
+    pub journal: Journal,
+    /// How long the lead is kept without a word.
+    pub term: Duration,
+    /// How often the cloud's machines are listed.
+    pub list_every: Duration,
+}
+
+/// An autoscaler between two rounds.
+#[derive(Debug)]
+pub struct Autoscaler {
+    policy: Policy,
+    sites: Sites,
+    rules: Rules,
+    coordinator: Coordinator,
+    clock: Arc<dyn Clock>,
+    journal: Journal,
+    market: Market,
+    hands: Hands,
+    /// While it leads.
+    head: Option<Head>,
+    demand: Demand,
+    term: Duration,
+}
+
+/// What the leader has in mind.
+#[derive(Debug)]
+struct Head {
+    memory: Memory,
+    remembered: Instant,
+    totals: Totals,
+    planned: Option<Instant>,
+    /// What a plan was last made for.
+    news: News,
+    /// Jobs that a worker runs at a time, by pool, as last known.
+    slots: BTreeMap<PoolName, f64>,
+    outcomes: Vec<Outcome>,
+    charged: Timestamp,
+}
+
+/// What is asked for less often than once a round.
+#[derive(Debug, Default)]
+struct Demand {
+    answer: Option<Result<(Timestamp, v1::ObserveDemandResponse), String>>,
+    next: Option<Instant>,
+}
+
+/// What a round came to.
+#[derive(Debug)]
+struct Round {
+    reign: Reign,
+    now: Timestamp,
+    executed: Executed,
+    lines: Vec<Line>,
+}
+
+/// What a round is based on.
+#[derive(Debug)]
+struct Look {
+    read: Read,
+    read_at: Timestamp,
+    workers: Reading<WorkerList>,
+    seen: Seen,
+}
+
+impl Autoscaler {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { fleet, sites, rules, coordinator, cloud, clock, journal, term, list_every } =
+            parts;
+        let policy = Policy::of(&fleet);
+        metrics::budget(&policy.budget);
+        Self {
+            market: Market::new(Arc::clone(&cloud), Arc::clone(&clock), list_every),
+            hands: Hands::new(cloud, coordinator.clone(), Arc::clone(&clock)),
+            policy,
+            sites,
+            rules,
+            coordinator,
+            clock,
+            journal,
+            head: None,
+            demand: Demand::default(),
+            term,
+        }
+    }
+
+    /// One round, of at most some seconds. True while this autoscaler leads.
+    ///
+    /// # Errors
+    /// When the coordinator cannot be asked or told. Nothing was decided then, and what was under way goes on.
+    pub async fn round(&mut self) -> Result<bool, CallError> {
+        let led = self.coordinator.lead(self.term).await;
+        let Ok(Some(reign)) = led else {
+            metrics::leads(0);
+            // What it asked for is another's to find out, and what it knows grows old.
+            self.head = None;
+            self.hands.outcomes();
+            return led.map(|_| false);
+        };
+        metrics::leads(1);
+        self.market.refresh(&self.policy);
+        let look = self.look().await?;
+        self.ask_demand().await;
+        if self.head.is_none() {
+            self.head = Some(self.begin(&look).await?);
+            tracing::info!(epoch = reign.epoch.number(), "leads the fleet");
+        }
+        self.decide(reign, look).await?;
+        Ok(true)
+    }
+
+    /// Waits for the calls under way and gives the lead up.
+    pub async fn end(mut self) {
+        self.hands.finish(LAST_CALLS).await;
+        if self.head.is_some()
+            && let Err(error) = self.coordinator.resign().await
+        {
+            tracing::warn!(%error, "the lead could not be given up; it ends by itself");
+        }
+    }
+
+    async fn look(&self) -> Result<Look, CallError> {
+        let read_at = self.clock.now();
+        let lately = read_at.before(Duration::from_hours(1));
+        let (read, workers) = tokio::join!(
+            self.coordinator
+                .ledger(lately, if self.head.is_none() { Ask::All } else { Ask::Ledger }),
+            self.coordinator.workers(),
+        );
+        let mut read = read?;
+        let needed = read.ledger.account.needed_since(read_at);
+        if needed < lately {
+            // After a long absence what ended in it is still to be charged.
+            read.ledger = self.coordinator.ledger(needed, Ask::Ledger).await?.ledger;
+        }
+        let now = self.clock.now();
+        let seen = workers.map_err(|error| error.to_string());
+        let seen = seen.and_then(|answer| Ok((workers::read(&answer, now)?, answer)));
+        let (workers, seen) = match seen {
+            Ok((mut seen, answer)) => {
+                workers::mark_outdated(&mut seen.list, &read.ledger, &self.sites);
+                (Reading::Known { at: now, value: seen.list.clone() }, (seen, Some(answer)))
+            }
+            Err(why) => (Reading::Unknown { why }, (Seen::default(), None)),
+        };
+        let (mut seen, answer) = seen;
+        if let Some(answer) = answer {
+            let pools = self.policy.pools.keys();
+            seen.slots = pools
+                .filter_map(|pool| Some((pool.clone(), convert::mean_slots(&answer, pool)?)))
+                .collect();
+        }
+        Ok(Look { read, read_at, workers, seen })
+    }
+
+    /// What waits, as often as it costs the coordinator little.
+    async fn ask_demand(&mut self) {
+        let begun = Instant::now();
+        if self.demand.next.is_some_and(|next| begun < next) {
+            return;
+        }
+        let answer = self.coordinator.demand(PAST).await;
+        let now = self.clock.now();
+        self.demand.answer =
+            Some(answer.map(|answer| (now, answer)).map_err(|error| error.to_string()));
+        self.demand.next = Some(Instant::now() + begun.elapsed() * DEMAND_SHARE);
+    }
+
+    /// What was learned by whoever led before, or what can be learned from the records.
+    async fn begin(&self, look: &Look) -> Result<Head, CallError> {
+        let now = self.clock.now();
+        let memory = match &look.read.memory {
+            Some(memory) => memory.clone().taken_over(),
+            None => self.recall(&look.seen, now).await,
+        };
+        Ok(Head {
+            memory,
+            remembered: Instant::now(),
+            totals: Totals::default(),
+            planned: None,
+            news: News::default(),
+            slots: BTreeMap::new(),
+            outcomes: Vec::new(),
+            charged: now,
+        })
+    }
+
+    async fn recall(&self, seen: &Seen, now: Timestamp) -> Memory {
+        let answer = match self.coordinator.demand(WHOLE_PAST).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::warn!(%error, "the past cannot be read; the load is learned anew");
+                return Memory::default();
+            }
+        };
+        let past = self.policy.pools.keys().map(|pool| {
+            let slots = seen.slots.get(pool).copied().unwrap_or(1.0);
+            (pool.clone(), convert::past_slots(&answer, pool, slots))
+        });
+        fleet::recall(&self.policy, &past.collect(), Memory::default(), now)
+    }
+
+    async fn decide(&mut self, reign: Reign, look: Look) -> Result<(), CallError> {
+        let Some(head) = &mut self.head else { return Ok(()) };
+        let now = self.clock.now();
+        let Look { read, read_at, workers, seen } = look;
+        let policy = self.market.priced(&self.policy);
+        head.slots.extend(seen.slots.clone());
+        let snapshot = snapshot(&policy, &read.ledger, &workers, &self.demand, head);
+        let news = News::of(&snapshot, &read.switch);
+        let due = head.planned.is_none_or(|planned| planned.elapsed() >= INTERVAL)
+            || news.is_urgent_after(&head.news);
+        let mut lines = Vec::new();
+        let proposal = due.then(|| {
+            let (plan, line) = head.plan(&policy, &snapshot, reign.epoch, now);
+            lines.push(line);
+            Proposal { plan, intents: read.ledger.account.intents }
+        });
+        head.news = news;
+        head.outcomes.extend(self.hands.outcomes());
+        if !head.outcomes.is_empty() {
+            let outcomes = head.outcomes.clone();
+            lines.push(Line { at: now, epoch: reign.epoch, record: Record::Outcomes { outcomes } });
+        }
+        let situation = Situation {
+            policy: &policy,
+            sites: &self.sites,
+            rules: &self.rules,
+            epoch: reign.epoch,
+            mode: read.switch.mode,
+            read_at,
+            listings: &self.market.listings(),
+            workers: &workers,
+            outcomes: &head.outcomes,
+            proposal: proposal.as_ref(),
+            now,
+        };
+        let mut fresh = || ids::machine_id(now);
+        let executed = step(&read.ledger, &situation, &mut fresh);
+        let mut round = Round { reign, now, executed, lines };
+        let committed = self.write(&read, &mut round).await;
+        self.journal.write(&round.lines);
+        if !committed? {
+            tracing::info!("somebody else wrote or spoke meanwhile; looking again");
+            return Ok(());
+        }
+        let mut after = read.ledger.clone();
+        round.executed.writes.apply_to(&mut after);
+        let commands = round.executed.commands;
+        self.hands.start(commands, &after.entries, &seen.of_machine, reign.until);
+        if let Some(head) = &mut self.head {
+            let elapsed = now.since(head.charged);
+            head.charged = now;
+            metrics::ledger(&read.ledger, &seen.list, elapsed, now);
+        }
+        Ok(())
+    }
+
+    /// Writes what was decided, and what was learned now and again. False: somebody else was faster, so nothing of it
+    /// holds.
+    async fn write(&mut self, read: &Read, round: &mut Round) -> Result<bool, CallError> {
+        let Some(head) = &mut self.head else { return Ok(false) };
+        let writes = &round.executed.writes;
+        let remembers = head.remembered.elapsed() >= REMEMBER_EVERY;
+        let mut written = Ok(Written::Committed);
+        if !writes.is_empty() || remembers {
+            let memory = remembers.then_some(&head.memory);
+            let write = self.coordinator.write(round.reign.epoch, &read.switch, writes, memory);
+            // Cut off here, the writes may be committed and the calls not made: they are in doubt, and asked after.
+            written = crash::around("ledger", write).await;
+        }
+        let committed = matches!(written, Ok(Written::Committed));
+        if committed {
+            // What came of calls stands in the ledger now.
+            head.outcomes.clear();
+            metrics::written(&writes.entries);
+            if remembers {
+                head.remembered = Instant::now();
+            }
+        }
+        round.report(read.switch.mode, &written);
+        written.map(|_| committed)
+    }
+}
+
+impl Head {
+    /// Asks the planner. Answers also the line of the journal.
+    fn plan(
+        &mut self,
+        policy: &Policy,
+        snapshot: &Snapshot,
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> (Plan, Line) {
+        let memory = std::mem::take(&mut self.memory);
+        let planned = fleet::plan(policy, snapshot, memory, now);
+        metrics::planned(&planned.plan, &planned.report);
+        let line = Line::planned(now, epoch, snapshot, &planned);
+        let Planned { plan, memory, .. } = planned;
+        self.memory = memory;
+        self.planned = Some(Instant::now());
+        (plan, line)
+    }
+}
+
+impl Round {
+    /// Notes a step that did or found something, for the journal and the log.
+    fn report(&mut self, mode: Mode, written: &Result<Written, CallError>) {
+        let committed = matches!(written, Ok(Written::Committed));
+        let executed = &self.executed;
+        for entry in &executed.writes.entries {
+            tracing::info!(
+                machine = %entry.id,
+                offering = %entry.order.offering,
+                state = entry.state.kind().name(),
+                committed,
+                "a machine"
+            );
+        }
+        for finding in &executed.findings {
+            tracing::debug!(%finding, "found");
+        }
+        let nothing = executed.writes.entries.is_empty()
+            && executed.commands.is_empty()
+            && executed.findings.is_empty();
+        if nothing {
+            return;
+        }
+        let executed = Box::new(executed.clone());
+        let record = Record::Executed { mode, executed, committed };
+        self.lines.push(Line { at: self.now, epoch: self.reign.epoch, record });
+    }
+}

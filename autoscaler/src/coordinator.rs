@@ -1,0 +1,224 @@
+//! The coordinator as the autoscaler calls it: the lead, the ledger, what waits, and who works.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use stoker_core::fleet::Memory;
+use stoker_core::fleet::execute::Writes;
+use stoker_core::fleet::ledger::{Account, Entry, Ledger, Switch};
+use stoker_core::ids::{Epoch, WorkerId};
+use stoker_core::time::Timestamp;
+use stoker_proto::client::{self, AddressError};
+use stoker_proto::status::{Reason, explain};
+use stoker_proto::v1::admin_service_client::AdminServiceClient;
+use stoker_proto::v1::fleet_service_client::FleetServiceClient;
+use stoker_proto::{convert, v1};
+use stoker_runtime::ids;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// For every call: a coordinator that is slower is as good as away.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+const PAGE: u32 = 1_000;
+
+/// Calls to one coordinator, under the name of one run of the autoscaler.
+#[derive(Debug, Clone)]
+pub struct Coordinator {
+    fleet: FleetServiceClient<Channel>,
+    admin: AdminServiceClient<Channel>,
+    holder: String,
+}
+
+/// Why a call brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("the coordinator: {0}")]
+    Refused(String),
+    #[error("the coordinator's answer cannot be used: {0}")]
+    Unreadable(String),
+}
+
+/// The right to write and to call the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reign {
+    pub epoch: Epoch,
+    /// By this machine's own clock, counted from before the call: never longer than the coordinator allows.
+    pub until: Instant,
+}
+
+/// The ledger as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Read {
+    pub ledger: Ledger,
+    pub switch: Switch,
+    /// If it was asked for and is there.
+    pub memory: Option<Memory>,
+}
+
+/// How much of the ledger is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    Ledger,
+    /// Also what the planner has learned.
+    All,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Committed,
+    /// Somebody else leads or wrote, or the switch was set: the next round sees it.
+    Outrun,
+}
+
+impl Coordinator {
+    /// Does not connect yet.
+    pub fn new(address: &str) -> Result<Self, AddressError> {
+        let channel = client::endpoint(address)?.timeout(CALL_LIMIT).connect_lazy();
+        let limit = client::MAX_RESPONSE_BYTES;
+        Ok(Self {
+            fleet: FleetServiceClient::new(channel.clone()).max_decoding_message_size(limit),
+            admin: AdminServiceClient::new(channel).max_decoding_message_size(limit),
+            holder: ids::event_id().as_uuid().to_string(),
+        })
+    }
+
+    /// Takes or keeps the lead; `None` while another has it.
+    pub async fn lead(&self, term: Duration) -> Result<Option<Reign>, CallError> {
+        let asked = Instant::now();
+        let request = v1::LeadRequest {
+            holder: self.holder.clone(),
+            term: Some(convert::wire_duration(term)),
+            resign: false,
+        };
+        let answer =
+            self.fleet.clone().lead(request).await.map_err(|status| refused(&status))?.into_inner();
+        if !answer.leads {
+            return Ok(None);
+        }
+        let remaining = convert::required(answer.remaining.as_ref(), "remaining")
+            .and_then(|wire| convert::duration(wire, "remaining"));
+        let until = asked + remaining.map_err(unreadable)?;
+        Ok(Some(Reign { epoch: Epoch::new(answer.epoch), until }))
+    }
+
+    /// Gives the lead up, so that a successor need not wait for its end.
+    pub async fn resign(&self) -> Result<(), CallError> {
+        let request = v1::LeadRequest { holder: self.holder.clone(), term: None, resign: true };
+        self.fleet.clone().lead(request).await.map_err(|status| refused(&status))?;
+        Ok(())
+    }
+
+    /// Reads open entries, and those that ended since a time.
+    pub async fn ledger(&self, since: Timestamp, ask: Ask) -> Result<Read, CallError> {
+        let mut request = v1::ReadLedgerRequest {
+            ended_since: Some(convert::wire_timestamp(since)),
+            page_size: PAGE,
+            page_token: String::new(),
+            with_memory: ask == Ask::All,
+        };
+        let (mut entries, mut first) = (BTreeMap::new(), None);
+        loop {
+            let answer = self.fleet.clone().read_ledger(request.clone()).await;
+            let answer = answer.map_err(|status| refused(&status))?.into_inner();
+            for document in &answer.entries {
+                let entry: Entry = serde_json::from_slice(document).map_err(unreadable)?;
+                entries.insert(entry.id, entry);
+            }
+            let next = answer.next_page_token.clone();
+            first.get_or_insert(answer);
+            if next.is_empty() {
+                break;
+            }
+            request = v1::ReadLedgerRequest { page_token: next, with_memory: false, ..request };
+        }
+        let first = first.unwrap_or_default();
+        let account: Account = serde_json::from_slice(&first.account).map_err(unreadable)?;
+        let switch = convert::required(first.switch.as_ref(), "switch")
+            .and_then(convert::fleet_switch)
+            .map_err(unreadable)?;
+        let memory = (!first.memory.is_empty())
+            .then(|| serde_json::from_slice(&first.memory))
+            .transpose()
+            .map_err(unreadable)?;
+        Ok(Read { ledger: Ledger { entries, account }, switch, memory })
+    }
+
+    /// Writes all or nothing. After an error it is not known whether it was written.
+    pub async fn write(
+        &self,
+        epoch: Epoch,
+        switch: &Switch,
+        writes: &Writes,
+        memory: Option<&Memory>,
+    ) -> Result<Written, CallError> {
+        let document = |value: Result<Vec<u8>, _>| value.map_err(unreadable);
+        let entries = writes.entries.iter().map(|entry| document(serde_json::to_vec(entry)));
+        let account = writes.account.as_ref().map(|account| document(serde_json::to_vec(account)));
+        let memory = memory.map(|memory| document(serde_json::to_vec(memory)));
+        let request = v1::WriteLedgerRequest {
+            holder: self.holder.clone(),
+            epoch: epoch.number(),
+            switch_version: switch.version,
+            entries: entries.collect::<Result<_, _>>()?,
+            account: account.transpose()?,
+            memory: memory.transpose()?,
+        };
+        match self.fleet.clone().write_ledger(request).await {
+            Ok(_) => Ok(Written::Committed),
+            Err(status) if is_outrun(&status) => Ok(Written::Outrun),
+            Err(status) => Err(refused(&status)),
+        }
+    }
+
+    /// What waits, and what happened to jobs that were accepted so lately.
+    pub async fn demand(&self, past: Duration) -> Result<v1::ObserveDemandResponse, CallError> {
+        let request = v1::ObserveDemandRequest { history: Some(convert::wire_duration(past)) };
+        let answer = self.admin.clone().observe_demand(request).await;
+        Ok(answer.map_err(|status| refused(&status))?.into_inner())
+    }
+
+    pub async fn workers(&self) -> Result<v1::ListWorkersResponse, CallError> {
+        let answer = self.admin.clone().list_workers(v1::ListWorkersRequest {}).await;
+        Ok(answer.map_err(|status| refused(&status))?.into_inner())
+    }
+
+    /// Tells a worker to take no more work, and to be done in time.
+    pub async fn drain(&self, worker: WorkerId, within: Duration) -> Result<(), CallError> {
+        let within = Some(convert::wire_duration(within));
+        let request = v1::DrainWorkerRequest { worker_id: worker.to_string(), within };
+        self.admin.clone().drain_worker(request).await.map_err(|status| refused(&status))?;
+        Ok(())
+    }
+
+    pub async fn status(&self) -> Result<v1::FleetStatusResponse, CallError> {
+        let answer = self.admin.clone().fleet_status(v1::FleetStatusRequest {}).await;
+        Ok(answer.map_err(|status| refused(&status))?.into_inner())
+    }
+
+    /// Orders the end of every machine.
+    pub async fn panic(&self, by: &str, why: &str) -> Result<(), CallError> {
+        let mode = v1::FleetMode::Panic.into();
+        let request = v1::SetSwitchRequest { mode, by: by.to_owned(), why: why.to_owned() };
+        self.fleet.clone().set_switch(request).await.map_err(|status| refused(&status))?;
+        Ok(())
+    }
+}
+
+/// Whether a write was refused because of what somebody else did meanwhile.
+fn is_outrun(status: &Status) -> bool {
+    let outrun = [Reason::NotFleetLeader, Reason::LedgerConflict, Reason::SwitchChanged];
+    explain(status).reason.is_some_and(|reason| outrun.contains(&reason))
+}
+
+fn refused(status: &Status) -> CallError {
+    let message = status.message();
+    CallError::Refused(match status.code() {
+        Code::Unavailable if message.is_empty() => "it cannot be reached".to_owned(),
+        _ => message.to_owned(),
+    })
+}
+
+fn unreadable(error: impl std::fmt::Display) -> CallError {
+    CallError::Unreadable(error.to_string())
+}

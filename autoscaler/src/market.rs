@@ -1,0 +1,191 @@
+//! What the cloud shows: machines of each region, and spot prices. Read in the background, so that a slow region
+//! holds up no decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stoker_core::fleet::execute::{EndedBy, Listings, Machine, MachineState};
+use stoker_core::fleet::{CapacityType, Policy, Reading};
+use stoker_core::ids::{MachineId, RegionName};
+use stoker_core::money::HourlyPrice;
+use stoker_core::time::Timestamp;
+use stoker_runtime::clock::Clock;
+use tokio::task::JoinSet;
+
+use crate::cloud::{self, CloudError, CloudProvider, SpotPrice};
+
+/// Prices change every few minutes at the most.
+const PRICES_EVERY: Duration = Duration::from_mins(5);
+/// Spot prices of so far back are asked for; that in force comes with them.
+const PRICES_PAST: Duration = Duration::from_hours(1);
+
+/// The cloud as it was seen last.
+#[derive(Debug)]
+pub(crate) struct Market {
+    cloud: Arc<dyn CloudProvider>,
+    clock: Arc<dyn Clock>,
+    list_every: Duration,
+    looks: JoinSet<Look>,
+    lists: BTreeMap<RegionName, Shelf>,
+    prices: BTreeMap<RegionName, Vec<SpotPrice>>,
+    priced: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    reading: Reading<Vec<Machine>>,
+    /// When the last look began; `None` while one is under way.
+    looked: Option<Instant>,
+}
+
+/// What a look brought.
+#[derive(Debug)]
+enum Look {
+    Machines { region: RegionName, at: Timestamp, found: Result<Vec<cloud::Machine>, CloudError> },
+    Prices { region: RegionName, found: Result<Vec<SpotPrice>, CloudError> },
+}
+
+impl Market {
+    pub(crate) fn new(
+        cloud: Arc<dyn CloudProvider>,
+        clock: Arc<dyn Clock>,
+        list_every: Duration,
+    ) -> Self {
+        Self {
+            cloud,
+            clock,
+            list_every,
+            looks: JoinSet::new(),
+            lists: BTreeMap::new(),
+            prices: BTreeMap::new(),
+            priced: None,
+        }
+    }
+
+    /// Takes in what has been seen, and looks again where it is time to.
+    pub(crate) fn refresh(&mut self, policy: &Policy) {
+        while let Some(look) = self.looks.try_join_next() {
+            if let Ok(look) = look {
+                self.take(look);
+            }
+        }
+        for region in self.cloud.regions() {
+            let seen = self.lists.entry(region.clone()).or_insert_with(|| Shelf {
+                reading: Reading::Unknown { why: "it has not been listed yet".to_owned() },
+                looked: Instant::now().checked_sub(self.list_every),
+            });
+            let due = seen.looked.is_some_and(|looked| looked.elapsed() >= self.list_every);
+            if !due {
+                continue;
+            }
+            seen.looked = None;
+            let (cloud, at) = (Arc::clone(&self.cloud), self.clock.now());
+            self.looks.spawn(async move {
+                let found = cloud.list(&region).await;
+                Look::Machines { region, at, found }
+            });
+        }
+        if self.priced.is_none_or(|asked| asked.elapsed() >= PRICES_EVERY) {
+            self.priced = Some(Instant::now());
+            self.ask_prices(policy);
+        }
+    }
+
+    fn take(&mut self, look: Look) {
+        match look {
+            Look::Machines { region, at, found } => {
+                let reading = match found {
+                    Ok(machines) => {
+                        Reading::Known { at, value: machines.into_iter().map(machine).collect() }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%region, %error, "machines cannot be listed");
+                        match self.lists.remove(&region).map(|shelf| shelf.reading) {
+                            // What was seen stays good for as long as it is fresh.
+                            Some(known @ Reading::Known { .. }) => known,
+                            _ => Reading::Unknown { why: error.to_string() },
+                        }
+                    }
+                };
+                self.lists.insert(region, Shelf { reading, looked: Some(Instant::now()) });
+            }
+            Look::Prices { region, found: Ok(found) } => {
+                self.prices.insert(region, found);
+            }
+            Look::Prices { region, found: Err(error) } => {
+                tracing::warn!(%region, %error, "spot prices cannot be read; the last ones stay");
+            }
+        }
+    }
+
+    fn ask_prices(&mut self, policy: &Policy) {
+        let mut types: BTreeMap<RegionName, BTreeSet<String>> = BTreeMap::new();
+        let offerings = policy.pools.values().flat_map(|pool| pool.scaling.offerings.values());
+        for offering in offerings.filter(|offering| offering.capacity == CapacityType::Spot) {
+            if let Some(region) = self.cloud.region_of(&offering.zone) {
+                types.entry(region).or_default().insert(offering.instance_type.clone());
+            }
+        }
+        let since = self.clock.now().before(PRICES_PAST);
+        for (region, types) in types {
+            let cloud = Arc::clone(&self.cloud);
+            self.looks.spawn(async move {
+                let found = cloud.prices(&region, &types, since).await;
+                Look::Prices { region, found }
+            });
+        }
+    }
+
+    /// What was seen of each region.
+    pub(crate) fn listings(&self) -> Listings {
+        let seen =
+            |(region, shelf): (&RegionName, &Shelf)| (region.to_string(), shelf.reading.clone());
+        self.lists.iter().map(seen).collect()
+    }
+
+    /// The policy with the spot prices of now, where they are known.
+    #[must_use]
+    pub(crate) fn priced(&self, policy: &Policy) -> Policy {
+        let mut latest: BTreeMap<(&str, &str), (Timestamp, HourlyPrice)> = BTreeMap::new();
+        for price in self.prices.values().flatten() {
+            let key = (price.instance_type.as_str(), price.zone.as_str());
+            let known = latest.entry(key).or_insert((price.since, price.price));
+            if price.since >= known.0 {
+                *known = (price.since, price.price);
+            }
+        }
+        let mut policy = policy.clone();
+        let pools = policy.pools.values_mut();
+        for offering in pools.flat_map(|pool| pool.scaling.offerings.values_mut()) {
+            let key = (offering.instance_type.as_str(), offering.zone.as_str());
+            if offering.capacity == CapacityType::Spot
+                && let Some((_, price)) = latest.get(&key)
+            {
+                offering.price = *price;
+            }
+        }
+        policy
+    }
+}
+
+/// In the words of those who decide.
+fn machine(seen: cloud::Machine) -> Machine {
+    let state = match seen.state {
+        cloud::MachineState::Pending => MachineState::Pending,
+        cloud::MachineState::Running => MachineState::Running,
+        cloud::MachineState::Stopping => MachineState::ShuttingDown,
+        cloud::MachineState::Terminated if seen.taken_back => {
+            MachineState::Ended(EndedBy::Interruption)
+        }
+        cloud::MachineState::Terminated => MachineState::Ended(EndedBy::Request),
+    };
+    Machine {
+        tag: seen.token().and_then(|token| token.as_str().parse::<MachineId>().ok()),
+        pool: seen.pool(),
+        offering: seen.offering(),
+        state,
+        launched_at: seen.launched_at,
+        instance: seen.name,
+    }
+}

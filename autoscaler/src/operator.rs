@@ -1,0 +1,184 @@
+//! What an operator asks of a cloud directly: whether all is set up, and the end of everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use stoker_core::fleet::Policy;
+use stoker_core::ids::{InstanceName, RegionName};
+use tokio::time::Instant;
+
+use crate::cloud::{CloudError, CloudProvider};
+
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// What is left of a fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Left {
+    /// Machines that may still cost money, by region.
+    pub machines: BTreeMap<RegionName, BTreeSet<InstanceName>>,
+    /// Regions that could not be listed.
+    pub unknown: BTreeMap<RegionName, CloudError>,
+    /// Machines that could not be ended, by the last answer.
+    pub refused: BTreeMap<InstanceName, CloudError>,
+}
+
+impl Left {
+    pub fn is_nothing(&self) -> bool {
+        self.machines.is_empty() && self.unknown.is_empty()
+    }
+}
+
+/// Ends every machine of the fleet, again and again until none is left or the time is over. Needs nothing but the
+/// cloud: no coordinator, no ledger. `news` hears what is left after each look.
+pub async fn panic(
+    cloud: &dyn CloudProvider,
+    within: Duration,
+    mut news: impl FnMut(&Left),
+) -> Left {
+    let deadline = Instant::now() + within;
+    loop {
+        let mut left = look(cloud).await;
+        for (region, names) in &left.machines {
+            for (name, answer) in cloud.terminate(region, names).await {
+                if let Err(error) = answer {
+                    left.refused.insert(name, error);
+                }
+            }
+        }
+        news(&left);
+        if left.is_nothing() || Instant::now() >= deadline {
+            return left;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn look(cloud: &dyn CloudProvider) -> Left {
+    let mut left = Left::default();
+    for region in cloud.regions() {
+        match cloud.list(&region).await {
+            Ok(machines) => {
+                let live = machines.into_iter().filter(|machine| machine.state.is_live());
+                let names: BTreeSet<InstanceName> = live.map(|machine| machine.name).collect();
+                if !names.is_empty() {
+                    left.machines.insert(region, names);
+                }
+            }
+            Err(error) => {
+                left.unknown.insert(region, error);
+            }
+        }
+    }
+    left
+}
+
+/// What keeps a fleet's offerings from being bought, in sentences; empty if nothing is known to.
+pub async fn problems(cloud: &dyn CloudProvider, policy: &Policy) -> Vec<String> {
+    let mut problems = Vec::new();
+    for region in cloud.regions() {
+        if let Err(error) = cloud.list(&region).await {
+            problems.push(format!("{region}: {error}"));
+            continue;
+        }
+        let of_region: Vec<_> = policy
+            .pools
+            .iter()
+            .flat_map(|(pool, of)| of.scaling.offerings.values().map(move |one| (pool, one)))
+            .filter(|(_, offering)| cloud.region_of(&offering.zone).as_ref() == Some(&region))
+            .collect();
+        let types = of_region.iter().map(|(_, offering)| offering.instance_type.clone()).collect();
+        let known = match cloud.types(&region, &types).await {
+            Ok(known) => known,
+            Err(error) => {
+                problems.push(format!("{region}: {error}"));
+                continue;
+            }
+        };
+        for (pool, offering) in of_region {
+            let (name, zone) = (&offering.instance_type, &offering.zone);
+            match known.get(name) {
+                None => problems.push(format!("pool {pool}: {region} has no {name}")),
+                Some(of) if !of.zones.is_empty() && !of.zones.contains(zone) => {
+                    problems.push(format!("pool {pool}: {zone} has no {name}"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use stoker_core::fleet::{CapacityType, Offering};
+    use stoker_core::ids::{FleetName, OfferingName, PoolName};
+    use stoker_core::money::{HourlyPrice, Money};
+    use stoker_runtime::clock::SystemClock;
+
+    use super::*;
+    use crate::cloud::memory::{Fault, MemoryCloud, MemoryConfig};
+    use crate::cloud::{ErrorClass, Launch, LaunchToken, Verb};
+
+    fn offering() -> (OfferingName, Offering) {
+        let offering = Offering {
+            instance_type: "g5".to_owned(),
+            zone: "us-east-1a".to_owned(),
+            capacity: CapacityType::OnDemand,
+            price: HourlyPrice::new(Money::from_micros(1_000_000)),
+            speed: 1.0,
+            bulk_speed: 1.0,
+        };
+        (OfferingName::new("g5.us-east-1a.on-demand").unwrap(), offering)
+    }
+
+    fn cloud() -> MemoryCloud {
+        let (name, sold) = offering();
+        let config = MemoryConfig {
+            regions: vec![RegionName::new("us-east-1").unwrap()],
+            stock: BTreeMap::from([(name, (sold, 9))]),
+            types: BTreeMap::new(),
+            quotas: BTreeMap::new(),
+            boot: Duration::ZERO,
+            stop: Duration::ZERO,
+            lag: Duration::ZERO,
+            seed: 1,
+        };
+        MemoryCloud::new(config, Arc::new(SystemClock::new()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_ends_every_machine_although_calls_fail() {
+        let cloud = cloud();
+        let provider = cloud.provider(FleetName::new("x").unwrap());
+        let launch = Launch {
+            token: LaunchToken::new("t").unwrap(),
+            pool: PoolName::new("default").unwrap(),
+            offerings: BTreeMap::from([offering()]),
+            count: 5,
+            tags: BTreeMap::new(),
+        };
+        provider.launch(&launch).await.unwrap();
+        cloud.fail_next(Verb::List, Fault::Refused(ErrorClass::Transient));
+        cloud.fail_next(Verb::Terminate, Fault::Refused(ErrorClass::Throttle));
+        let mut looks = Vec::new();
+        let left = panic(&provider, Duration::from_mins(1), |left| looks.push(left.clone())).await;
+        assert!(left.is_nothing(), "{left:?}");
+        assert!(!looks[0].unknown.is_empty() && !looks[1].refused.is_empty(), "{looks:?}");
+        assert!(cloud.machines().iter().all(|machine| !machine.state.is_live()));
+    }
+
+    #[tokio::test]
+    async fn a_type_that_is_not_sold_is_a_problem() {
+        let provider = cloud().provider(FleetName::new("x").unwrap());
+        let text = "fleet = 'x'\n[classes.standard]\nmax-wait = '60s'\n[models.echo]\ntask = 'echo'\n[pools.default]\nmodels = ['echo']\n\
+            [[pools.default.offerings]]\ninstance-type = 'g5'\nzone = 'us-east-1a'\nprice = 1\n";
+        let spec: stoker_core::fleet::FleetSpec =
+            stoker_runtime::config::parse_toml(text, "test").unwrap();
+        let found = problems(&provider, &Policy::of(&spec.check().unwrap())).await;
+        assert_eq!(found, ["pool default: us-east-1 has no g5"]);
+    }
+}

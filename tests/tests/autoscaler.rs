@@ -1,0 +1,6 @@
+//! The autoscaler over real processes: with workers of this machine, and against a server that looks like EC2.
+
+#[path = "autoscaler/local.rs"]
+mod local;
+#[path = "autoscaler/moto.rs"]
+mod moto;

@@ -1,0 +1,156 @@
+//! To many machines of EC2 and back, while autoscalers die at every point.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, ensure};
+use stoker_core::fleet::ledger::State;
+use stoker_proto::v1::CancelRequest;
+use stoker_test_ec2::{Ec2Proxy, MotoServer};
+use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_fleet};
+use stoker_tests::poll;
+use stoker_tests::programs::Program;
+
+const REGION: &str = "us-east-1";
+const MACHINES: usize = 50;
+
+/// Where autoscalers die on the way up, and on the way down. Each passes the point at least once there.
+const UP: [&str; 4] = ["ledger.before", "ledger.after", "launch.before", "launch.after@20"];
+const DOWN: [&str; 4] = ["ledger.before", "ledger.after", "terminate.before", "terminate.after"];
+
+struct Stage {
+    fleet: Fleet,
+    moto: &'static MotoServer,
+    proxy: Ec2Proxy,
+    name: String,
+}
+
+impl Stage {
+    async fn set() -> anyhow::Result<Self> {
+        let moto = tokio::task::spawn_blocking(MotoServer::shared).await??;
+        let name = format!("f{}", stoker_runtime::ids::event_id().as_uuid().simple());
+        let template = name.clone();
+        let create = move || {
+            let parameters = [
+                ("LaunchTemplateName", template.as_str()),
+                ("LaunchTemplateData.ImageId", "ami-12c6146b"),
+                ("LaunchTemplateData.InstanceType", "t3.micro"),
+            ];
+            moto.ask(REGION, "CreateLaunchTemplate", &parameters)
+        };
+        tokio::task::spawn_blocking(create).await??;
+        let proxy = Ec2Proxy::start(moto.address()).await?;
+        let text = echo_fleet(&name, "20ms").replace("max-wait = \"60s\"", "max-wait = \"10s\"")
+            + &format!(
+                r#"
+[pools.default.scaling]
+max = {MACHINES}
+[[pools.default.offerings]]
+instance-type = "t3.micro"
+zone = "us-east-1a"
+price = 1.0
+[provider.ec2.us-east-1]
+launch-templates.default = {{ id = "{name}", version = "1" }}
+"#
+            );
+        let fleet = Fleet::start(Options { fleet: text, ..Options::echo(&name, "20ms") }).await?;
+        Ok(Self { fleet, moto, proxy, name })
+    }
+
+    fn autoscaler(&self, name: &str, point: Option<&str>) -> anyhow::Result<Program> {
+        let endpoint = self.proxy.url();
+        let mut environment = vec![
+            ("STOKER_EC2_ENDPOINT", endpoint.as_str()),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        environment.extend(point.map(|point| ("STOKER_CRASH_POINT", point)));
+        self.fleet.add_autoscaler(name, &environment)
+    }
+
+    /// The fleet's machines at the server, by the launch that made them: all that ever were, and those that run.
+    async fn real(&self) -> anyhow::Result<(BTreeMap<String, usize>, usize)> {
+        let (moto, name) = (self.moto, self.name.clone());
+        let ask = move || {
+            let filter = [("Filter.1.Name", "tag:stoker:fleet"), ("Filter.1.Value.1", &*name)];
+            moto.ask(REGION, "DescribeInstances", &filter)
+        };
+        let answer = tokio::task::spawn_blocking(ask).await??;
+        let mut launches: BTreeMap<String, usize> = BTreeMap::new();
+        let mut running = 0;
+        for machine in answer.split("<instanceId>").skip(1) {
+            let launch = machine.split("<key>stoker:launch</key>").nth(1);
+            let launch = launch.and_then(|rest| rest.split("<value>").nth(1));
+            let launch = launch.and_then(|rest| rest.split("</value>").next());
+            let launch = launch.context("a machine without its launch")?.to_owned();
+            *launches.entry(launch).or_default() += 1;
+            let state = machine.split("<instanceState>").nth(1).context("no state")?;
+            let state = state.split("</instanceState>").next().unwrap_or_default();
+            running += usize::from(state.contains("running") || state.contains("pending"));
+        }
+        Ok((launches, running))
+    }
+
+    /// Waits for so many machines that run; there are never more than the fleet may have.
+    async fn until_running(&self, count: usize) -> anyhow::Result<()> {
+        poll::until("machines", PATIENCE * 2, || async {
+            let (_, running) = self.real().await?;
+            ensure!(running <= MACHINES, "{running} machines run at once");
+            Ok(if running == count { Ok(()) } else { Err(format!("{running} run")) })
+        })
+        .await
+    }
+
+    /// Autoscalers die one after the other, each at its point; then one lives.
+    async fn die_at(&self, points: &[&str], way: &str) -> anyhow::Result<Program> {
+        for (number, point) in points.iter().enumerate() {
+            let mut autoscaler = self.autoscaler(&format!("{way}-{number}"), Some(point))?;
+            poll::until(&format!("the death at {point}"), PATIENCE, || {
+                let ended = autoscaler.ended();
+                async move {
+                    let (_, running) = self.real().await?;
+                    ensure!(running <= MACHINES, "{running} machines run at once");
+                    Ok(ended?.map(drop).ok_or_else(|| format!("it lives; {running} run")))
+                }
+            })
+            .await
+            .with_context(|| autoscaler.log_tail())?;
+        }
+        self.autoscaler(&format!("{way}-last"), None)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_machine_is_orphaned_or_bought_twice_wherever_an_autoscaler_dies() -> anyhow::Result<()>
+{
+    let stage = Stage::set().await?;
+    // Nobody runs them: moto's machines have no workers. They wait, and machines are bought for them.
+    let jobs = stage.fleet.submit_many(3_000, 1).await?;
+    let living = stage.die_at(&UP, "up").await?;
+    stage.until_running(MACHINES).await?;
+    drop(living);
+
+    for id in jobs {
+        stage.fleet.jobs().await?.cancel(CancelRequest { job_id: id }).await?;
+    }
+    let _living = stage.die_at(&DOWN, "down").await?;
+    stage.until_running(0).await?;
+    poll::until("the ledger to know it", PATIENCE, || async {
+        let open: Vec<_> = stage.fleet.machines().await?;
+        let open = open.iter().filter(|entry| entry.state.counts()).count();
+        Ok(if open == 0 { Ok(()) } else { Err(format!("{open} are open")) })
+    })
+    .await?;
+
+    let (launches, running) = stage.real().await?;
+    ensure!(running == 0, "{running} run");
+    ensure!(launches.values().all(|machines| *machines == 1), "bought twice: {launches:?}");
+    let machines = stage.fleet.machines().await?;
+    let known: BTreeSet<String> = machines.iter().map(|entry| entry.id.to_string()).collect();
+    for launch in launches.keys() {
+        ensure!(known.contains(launch), "{launch} stands in no entry");
+    }
+    let there = machines.iter().filter(|entry| matches!(entry.state, State::Gone { .. })).count();
+    ensure!(there == launches.len(), "{there} of {} machines were known", launches.len());
+    Ok(())
+}
