@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use stoker_core::units::HumanDuration;
 
 use crate::commands::{
-    cancel, check, completions, dead_letters, demo, dev, get, list, models, plan, queues, results,
-    retry, simulate, status, submit, version, watch, workers,
+    cancel, check, completions, cost, dead_letters, demo, dev, doctor, explain, fleet, get, list,
+    models, plan, queues, results, retry, simulate, status, submit, version, watch, workers,
 };
 use crate::exit;
 use crate::terminal::OutputFormat;
@@ -90,6 +90,10 @@ pub(crate) enum Command {
     Retry(retry::Args),
     Status(status::Args),
     Workers(workers::Args),
+    Fleet(fleet::Args),
+    Explain(explain::Args),
+    Cost(cost::Args),
+    Doctor(doctor::Args),
     Models(models::Args),
     Queues(queues::Args),
     #[command(visible_alias = "dlq")]

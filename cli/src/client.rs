@@ -1,6 +1,7 @@
 //! The coordinator as the commands see it: one method for each call, with retries and readable errors.
 
 mod connection;
+mod ledger;
 mod refusal;
 mod results;
 mod watch;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use stoker_proto::client::MAX_RESPONSE_BYTES;
 use stoker_proto::v1;
 use stoker_proto::v1::admin_service_client::AdminServiceClient;
+use stoker_proto::v1::fleet_service_client::FleetServiceClient;
 use stoker_proto::v1::job_service_client::JobServiceClient;
 use stoker_runtime::retry::{RetryError, RetryPolicy, Retryable, retry};
 use tokio::time::Instant;
@@ -24,6 +26,7 @@ use crate::failure::Failure;
 use crate::terminal::note;
 use connection::Connection;
 
+pub(crate) use ledger::LedgerView;
 pub(crate) use results::{ResultStream, scores, vectors};
 pub(crate) use watch::{Coordinator, watch};
 
@@ -74,6 +77,7 @@ impl Patience {
 pub(crate) struct Client {
     jobs: JobServiceClient<Connection>,
     admin: AdminServiceClient<Connection>,
+    fleet: FleetServiceClient<Connection>,
     server: String,
     timeout: Duration,
 }
@@ -114,6 +118,9 @@ calls! {
     list_queues of admin, Brief, "list queues": ListQueuesRequest -> ListQueuesResponse;
     observe_demand of admin, Brief, "observe the demand":
         ObserveDemandRequest -> ObserveDemandResponse;
+    observe_usage of admin, Brief, "add up what attempts took":
+        ObserveUsageRequest -> ObserveUsageResponse;
+    explain_job of admin, Brief, "explain the job": ExplainJobRequest -> ExplainJobResponse;
     list_workers of admin, Brief, "list workers": ListWorkersRequest -> ListWorkersResponse;
     cordon_worker of admin, Brief, "cordon the worker":
         CordonWorkerRequest -> CordonWorkerResponse;
@@ -126,6 +133,10 @@ calls! {
         RedriveDeadLettersRequest -> RedriveDeadLettersResponse;
     discard_dead_letters of admin, None, "discard dead letters":
         DiscardDeadLettersRequest -> DiscardDeadLettersResponse;
+    read_ledger of fleet, Brief, "read the fleet's ledger":
+        ReadLedgerRequest -> ReadLedgerResponse;
+    // Setting it to the same twice does what setting it once does.
+    set_switch of fleet, Brief, "set the fleet's switch": SetSwitchRequest -> SetSwitchResponse;
 }
 
 impl Client {
@@ -135,7 +146,9 @@ impl Client {
         Ok(Self {
             jobs: JobServiceClient::new(connection.clone())
                 .max_decoding_message_size(MAX_RESPONSE_BYTES),
-            admin: AdminServiceClient::new(connection)
+            admin: AdminServiceClient::new(connection.clone())
+                .max_decoding_message_size(MAX_RESPONSE_BYTES),
+            fleet: FleetServiceClient::new(connection)
                 .max_decoding_message_size(MAX_RESPONSE_BYTES),
             server: settings.server,
             timeout: settings.timeout.min(LONGEST_TIMEOUT),

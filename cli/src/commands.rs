@@ -3,10 +3,14 @@
 pub(crate) mod cancel;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod cost;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod doctor;
 mod each;
+pub(crate) mod explain;
+pub(crate) mod fleet;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod models;
@@ -37,6 +41,10 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Retry(args) => retry::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Workers(args) => workers::run(args, context).await,
+        Command::Fleet(args) => fleet::run(args, context).await,
+        Command::Explain(args) => explain::run(args, context).await,
+        Command::Cost(args) => cost::run(args, context).await,
+        Command::Doctor(args) => doctor::run(args, context).await,
         Command::Models(args) => models::run(args, context).await,
         Command::Queues(args) => queues::run(args, context).await,
         Command::DeadLetters(args) => dead_letters::run(args, context).await,

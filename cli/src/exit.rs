@@ -23,7 +23,7 @@ const TABLE: [(Exit, &str); 10] = [
     (Exit::Ok, "done"),
     (Exit::Failed, "a job did not succeed, or the operation failed"),
     (Exit::Usage, "wrong arguments, or a file that cannot be used"),
-    (Exit::NotFound, "no such job, worker or dead letter"),
+    (Exit::NotFound, "no such job, worker, machine or dead letter"),
     (Exit::Unreachable, "the coordinator cannot be reached"),
     (Exit::Refused, "the coordinator refused the request"),
     (Exit::TimedOut, "--timeout or --wait-timeout passed"),

@@ -6,10 +6,13 @@
 mod args;
 mod client;
 mod commands;
+mod confirmation;
 mod context;
 mod demo;
 mod dev;
+mod diagnosis;
 mod exit;
+mod explanation;
 mod failure;
 mod fleet_file;
 mod input;

@@ -154,7 +154,7 @@ mod tests {
             last_seen_at: Some(to_wire(NOW)),
             ..v1::Worker::default()
         };
-        v1::ListWorkersResponse { workers: vec![worker] }
+        v1::ListWorkersResponse { workers: vec![worker], ..Default::default() }
     }
 
     fn plan(text: &str, observed: &Observed, are: &[(&str, &str)]) -> Outcome {

@@ -126,7 +126,8 @@ async fn fill_windows(
     Ok(more)
 }
 
-fn tenant_queues(fleet: &Fleet, waiting: Vec<WaitingTenant>) -> Vec<TenantQueue> {
+/// What waits in a queue, with the weights of the fleet file.
+pub(crate) fn tenant_queues(fleet: &Fleet, waiting: Vec<WaitingTenant>) -> Vec<TenantQueue> {
     waiting
         .into_iter()
         .map(|WaitingTenant { tenant, in_flight, heads }| TenantQueue {

@@ -19,6 +19,7 @@ pub mod sqlite;
 mod tables;
 mod transit;
 mod types;
+mod usage;
 mod verbs;
 mod waiting;
 
@@ -44,6 +45,8 @@ pub use types::{
     OutboxEntry, Page, Release, Retried, Role, SettleOutcome, StoredPart, Submitted, Swept,
     TenantScope, WaitingTenant, WorkerOrder, WorkerOrders, WorkerRow,
 };
+
+pub use usage::Usage;
 
 use types::data_bytes;
 
@@ -191,6 +194,10 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// How many leases each worker has; those without any are left out.
     async fn leases(&self) -> Result<BTreeMap<WorkerId, u64>, StoreError>;
+
+    /// What attempts that began in `[from, until)` took of workers, by queue, tenant and day. Of jobs that were
+    /// accepted more than 8 days before, nothing; nor of jobs that retention has removed.
+    async fn usage(&self, from: Timestamp, until: Timestamp) -> Result<Vec<Usage>, StoreError>;
 
     /// Tells the other coordinators of the workers that this one has, and learns of all; `None` when
     /// there are no others.

@@ -11,11 +11,15 @@
 //! Order within a broker's queue is the order of the result, so the window has to stay small (see
 //! [`crate::window`]).
 
+mod place;
+
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use crate::ids::{JobId, TenantName};
 use crate::time::Timestamp;
+
+pub use place::{Place, place};
 
 /// What one tenant has in flight and waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 
 mod caps;
 mod check;
+pub mod cost;
 mod demand;
 mod disrupt;
 pub mod execute;

@@ -22,7 +22,9 @@ pub use enums::{
     claim_refusal, drain_cause, failure_kind, failure_reason, known_task, release_reason, state,
     state_filter, state_kind, task, wire_drain_cause, wire_failure_reason,
 };
-pub use fleet::{fleet_mode, fleet_switch, wire_fleet_mode, wire_fleet_switch};
+pub use fleet::{
+    fleet_budget, fleet_mode, fleet_switch, wire_fleet_budget, wire_fleet_mode, wire_fleet_switch,
+};
 pub use id::{claim_id, job_id, job_ids, worker_id};
 pub use input::{input_field, input_of, input_prompt, input_texts, into_texts};
 pub use job::{attempt_record, job};

@@ -1,14 +1,12 @@
 //! `stoker dead-letters`: jobs that failed for good, kept until somebody decides about them.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
-
 use clap::Subcommand;
 use serde::Serialize;
 use stoker_proto::v1;
 use stoker_runtime::clock::Clock as _;
 
+use crate::confirmation::confirm;
 use crate::context::Context;
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::render::dead_letter::{self, AttemptDocument};
 use crate::render::job::{self, JobDocument};
@@ -194,26 +192,9 @@ async fn choose(
         return Ok(None);
     }
     if let Ask::Unless(false) = ask {
-        confirm(&format!("{verb} {}", count(ids.len() as u64, "dead letter")))?;
+        confirm(&format!("{verb} {}", count(ids.len() as u64, "dead letter")), "yes")?;
     }
     Ok(Some(ids))
-}
-
-fn confirm(what: &str) -> Result<(), Failure> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Failure::usage(format!("refusing to {what} without being told to"))
-            .hint("add --yes if that is what you mean"));
-    }
-    // Where standard error cannot be written to, the question is not seen and not answered.
-    let _ = write!(std::io::stderr(), "{what}? Type yes: ");
-    let mut answer = String::new();
-    let read = stdin.lock().read_line(&mut answer);
-    if read.is_ok() && answer.trim() == "yes" {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::Interrupted, "nothing was done"))
-    }
 }
 
 async fn redrive(ids: &[String], context: &mut Context) -> Result<(), Failure> {

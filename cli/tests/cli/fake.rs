@@ -1,11 +1,14 @@
 //! A coordinator that answers as a test tells it to, and remembers what it was asked.
 
+mod fleet;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use stoker_proto::v1;
 use stoker_proto::v1::admin_service_server::{AdminService, AdminServiceServer};
+use stoker_proto::v1::fleet_service_server::FleetServiceServer;
 use stoker_proto::v1::job_service_server::{JobService, JobServiceServer};
 use stoker_proto::well_known;
 use tokio::task::JoinHandle;
@@ -13,6 +16,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
+
+pub(crate) use fleet::Ledger;
 
 /// What the fake's clock says, in seconds since 1970.
 pub(crate) const NOW: i64 = 1_700_000_010;
@@ -42,6 +47,11 @@ pub(crate) struct State {
     pub(crate) specs: Vec<v1::JobSpec>,
     pub(crate) requests: Vec<String>,
     pub(crate) tenant: Option<String>,
+    pub(crate) ledger: Ledger,
+    pub(crate) usage: Vec<v1::Usage>,
+    /// What an explained job waits in.
+    pub(crate) queue: Option<v1::JobQueue>,
+    pub(crate) broker_problem: String,
 }
 
 /// The fake while it runs; it ends with the test.
@@ -70,7 +80,8 @@ impl Fake {
         let handler = Handler(Arc::clone(&state));
         let server = Server::builder()
             .add_service(JobServiceServer::new(handler.clone()))
-            .add_service(AdminServiceServer::new(handler))
+            .add_service(AdminServiceServer::new(handler.clone()))
+            .add_service(FleetServiceServer::new(handler))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let server = spawn(async move { server.await.unwrap() });
         Self { url, state, server }
@@ -256,15 +267,16 @@ impl AdminService for Handler {
         request: Request<v1::FleetStatusRequest>,
     ) -> Result<Response<v1::FleetStatusResponse>, Status> {
         self.begin("status".into(), request.metadata())?;
-        let (jobs, workers_ready) = {
+        let (jobs, workers_ready, broker_problem) = {
             let state = self.0.lock().unwrap();
-            (state.jobs.len() as u64, state.workers_ready)
+            (state.jobs.len() as u64, state.workers_ready, state.broker_problem.clone())
         };
         Ok(Response::new(v1::FleetStatusResponse {
             fleet: "fake".into(),
             version: "9.9.9".into(),
             store: "memory".into(),
             broker: "embedded".into(),
+            broker_problem,
             workers_ready,
             jobs: vec![v1::StateCount { state: v1::JobState::Succeeded as i32, jobs }],
             ..v1::FleetStatusResponse::default()
@@ -292,6 +304,30 @@ impl AdminService for Handler {
         Ok(Response::new(v1::ObserveDemandResponse { observed_at, demands: state.demands.clone() }))
     }
 
+    async fn observe_usage(
+        &self,
+        request: Request<v1::ObserveUsageRequest>,
+    ) -> Result<Response<v1::ObserveUsageResponse>, Status> {
+        self.begin("usage".into(), request.metadata())?;
+        let usage = self.0.lock().unwrap().usage.clone();
+        Ok(Response::new(v1::ObserveUsageResponse { usage }))
+    }
+
+    async fn explain_job(
+        &self,
+        request: Request<v1::ExplainJobRequest>,
+    ) -> Result<Response<v1::ExplainJobResponse>, Status> {
+        let id = &request.get_ref().job_id;
+        self.begin(format!("explain {id}"), request.metadata())?;
+        let job = Some(self.job(id)?);
+        let observed_at = Some(well_known::Timestamp { seconds: NOW, nanos: 0 });
+        let queue = self.0.lock().unwrap().queue.clone();
+        let attempts = vec![attempt()];
+        let answer =
+            v1::ExplainJobResponse { job, attempts, observed_at, queue, ..Default::default() };
+        Ok(Response::new(answer))
+    }
+
     async fn list_workers(
         &self,
         request: Request<v1::ListWorkersRequest>,
@@ -299,7 +335,7 @@ impl AdminService for Handler {
         self.begin("workers".into(), request.metadata())?;
         let none = self.0.lock().unwrap().no_workers;
         let workers = if none { Vec::new() } else { vec![worker("w1")] };
-        Ok(Response::new(v1::ListWorkersResponse { workers }))
+        Ok(Response::new(v1::ListWorkersResponse { workers, ..Default::default() }))
     }
 
     async fn cordon_worker(
@@ -337,13 +373,7 @@ impl AdminService for Handler {
     ) -> Result<Response<v1::GetDeadLetterResponse>, Status> {
         self.begin("dead letter".into(), request.metadata())?;
         let job = Some(self.job(&request.get_ref().job_id)?);
-        let attempts = vec![v1::AttemptRecord {
-            attempt: 1,
-            worker_id: "w1".into(),
-            outcome: "crashed".into(),
-            ..v1::AttemptRecord::default()
-        }];
-        Ok(Response::new(v1::GetDeadLetterResponse { job, attempts }))
+        Ok(Response::new(v1::GetDeadLetterResponse { job, attempts: vec![attempt()] }))
     }
 
     async fn redrive_dead_letters(
@@ -363,6 +393,15 @@ impl AdminService for Handler {
         self.begin(format!("discard {:?}", request.get_ref().job_ids), request.metadata())?;
         let discarded = u32::try_from(request.get_ref().job_ids.len()).unwrap();
         Ok(Response::new(v1::DiscardDeadLettersResponse { discarded }))
+    }
+}
+
+fn attempt() -> v1::AttemptRecord {
+    v1::AttemptRecord {
+        attempt: 1,
+        worker_id: "w1".into(),
+        outcome: "crashed".into(),
+        ..v1::AttemptRecord::default()
     }
 }
 

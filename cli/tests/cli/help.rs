@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::process::stoker;
 
-const COMMANDS: [&[&str]; 27] = [
+const COMMANDS: [&[&str]; 37] = [
     &[],
     &["submit"],
     &["get"],
@@ -20,6 +20,16 @@ const COMMANDS: [&[&str]; 27] = [
     &["workers", "list"],
     &["workers", "cordon"],
     &["workers", "drain"],
+    &["fleet"],
+    &["fleet", "status"],
+    &["fleet", "run"],
+    &["fleet", "freeze"],
+    &["fleet", "drain"],
+    &["fleet", "panic"],
+    &["fleet", "cordon"],
+    &["explain"],
+    &["cost"],
+    &["doctor"],
     &["models"],
     &["queues"],
     &["dead-letters"],

@@ -5,7 +5,9 @@
 
 mod dev;
 mod fake;
+mod fleet;
 mod help;
+mod operating;
 mod planning;
 mod process;
 mod reading;

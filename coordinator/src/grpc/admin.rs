@@ -2,7 +2,9 @@
 
 mod dead_letters;
 mod demand;
+mod explain;
 mod queues;
+mod usage;
 mod view;
 
 use std::sync::Arc;
@@ -89,6 +91,9 @@ impl Admin {
             observed_at: Some(convert::wire_timestamp(now)),
             uptime: Some(convert::wire_duration(now.since(context.started_at))),
             outbox,
+            classes: context.fleet.classes.iter().map(view::class).collect(),
+            free_disk_bytes: context.store.free_disk(),
+            min_free_disk_bytes: context.fleet.limits.min_free_disk_bytes,
         })
     }
 }
@@ -115,6 +120,20 @@ impl AdminService for Admin {
         request: Request<v1::ObserveDemandRequest>,
     ) -> Result<Response<v1::ObserveDemandResponse>, Status> {
         demand::observe(&self.context, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn observe_usage(
+        &self,
+        request: Request<v1::ObserveUsageRequest>,
+    ) -> Result<Response<v1::ObserveUsageResponse>, Status> {
+        usage::observe(&self.context, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn explain_job(
+        &self,
+        request: Request<v1::ExplainJobRequest>,
+    ) -> Result<Response<v1::ExplainJobResponse>, Status> {
+        explain::explain(&self.context, &request.get_ref().job_id).await.map(Response::new)
     }
 
     async fn list_workers(

@@ -104,6 +104,7 @@ impl FleetService for FleetCalls {
             switch: Some(convert::wire_fleet_switch(&page.switch)),
             memory: page.memory.map(Vec::from).unwrap_or_default(),
             read_at: Some(wire_timestamp(page.read_at)),
+            budget: Some(convert::wire_fleet_budget(&self.context.fleet.budget)),
         }))
     }
 

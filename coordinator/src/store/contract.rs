@@ -9,6 +9,7 @@ mod demand;
 mod leases;
 mod ledger;
 mod suite;
+mod usage;
 mod world;
 
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub use self::ledger::{
     one_autoscaler_leads_and_the_past_writes_nothing,
     the_ledger_is_read_in_pages_and_forgets_what_ended_long_ago,
 };
+pub use self::usage::usage_counts_each_moment_of_a_worker_once;
 pub use self::world::{START, World, recording_listener, submit_one};
 use self::world::{attempt_of, filter, lane, part, tenant};
 use super::{

@@ -27,6 +27,7 @@ mod session;
 mod snapshot;
 mod unit;
 mod url;
+mod usage;
 mod verbs;
 mod workers;
 mod writer;

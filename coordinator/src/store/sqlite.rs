@@ -42,8 +42,8 @@ use super::{
     AttemptRef, Cancelled, ChangeListener, Checkpoint, Claim, ClaimOutcome, CompleteOutcome,
     Counts, Demand, Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, LedgerPage,
     LedgerQuery, LedgerWrite, LedgerWritten, NewJob, OutboxEntry, Page, Reign, Release, Retried,
-    Role, SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
-    WorkerOrder, WorkerRow, data_bytes, verbs,
+    Role, SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, Usage,
+    WaitingTenant, WorkerOrder, WorkerRow, data_bytes, verbs,
 };
 
 /// What a store needs besides its file.
@@ -294,6 +294,11 @@ impl JobStore for SqliteStore {
 
     async fn leases(&self) -> Result<BTreeMap<WorkerId, u64>, StoreError> {
         self.readers.call(query::leases).await
+    }
+
+    async fn usage(&self, from: Timestamp, until: Timestamp) -> Result<Vec<Usage>, StoreError> {
+        let lanes = self.lanes.clone();
+        self.readers.call(move |db| query::usage(db, &lanes, from, until)).await
     }
 
     async fn exchange_workers(

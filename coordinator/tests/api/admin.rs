@@ -39,6 +39,35 @@ async fn the_status_counts_jobs_workers_and_dead_letters() {
     assert_eq!(failed.jobs, 1);
     assert_eq!(status.jobs.iter().map(|count| count.jobs).sum::<u64>(), 2);
     assert!(status.uptime.is_some() && status.observed_at.is_some());
+    let classes: Vec<_> = status
+        .classes
+        .iter()
+        .map(|class| (class.name.as_str(), class.max_wait.unwrap().seconds))
+        .collect();
+    assert_eq!(classes, [("bulk", 3_600), ("standard", 60)]);
+    assert!(status.free_disk_bytes.unwrap() > status.min_free_disk_bytes);
+}
+
+#[tokio::test]
+async fn usage_is_told_by_model_and_tenant() {
+    let coordinator = Coordinator::start("").await;
+    let mut worker = Worker::ready(&coordinator, 1).await;
+    dead_letter(&coordinator, &mut worker).await;
+    let mut admin = coordinator.admin().await;
+    let from = |ago: i64| {
+        let now = stoker_runtime::clock::Clock::now(&stoker_runtime::clock::SystemClock::new());
+        let seconds = now.as_unix_millis() / 1_000 - ago;
+        Some(well_known::Timestamp { seconds, nanos: 0 })
+    };
+    let hour = v1::ObserveUsageRequest { from: from(3_600), until: None };
+    let usage = admin.observe_usage(hour).await.unwrap().into_inner().usage;
+    let [told] = usage.as_slice() else { panic!("{usage:?}") };
+    assert_eq!((told.pool.as_str(), told.model.as_str()), ("default", "echo"));
+    assert_eq!((told.attempts, told.taken), (1, told.busy));
+    for from in [None, from(63 * 86_400)] {
+        let request = v1::ObserveUsageRequest { from, until: None };
+        assert_eq!(fields(&refused(admin.observe_usage(request).await)), ["from"]);
+    }
 }
 
 #[tokio::test]

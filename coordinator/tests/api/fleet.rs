@@ -84,7 +84,7 @@ impl Leader {
 
 #[tokio::test]
 async fn an_autoscaler_leads_writes_and_is_stopped() {
-    let coordinator = Coordinator::start("").await;
+    let coordinator = Coordinator::start("[budget]\nmax-instances = 3\nper-day = 12.5\n").await;
     let mut fleet = client(&coordinator).await;
     let holder = ids::worker_id().to_string();
     let ask = v1::LeadRequest { holder: holder.clone(), term: Some(seconds(30)), resign: false };
@@ -115,6 +115,9 @@ async fn an_autoscaler_leads_writes_and_is_stopped() {
     assert_eq!((read.entries.len(), stored), (1, entry));
     assert_eq!(serde_json::from_slice::<Account>(&read.account).unwrap(), account);
     assert_eq!(read.switch.unwrap().mode(), v1::FleetMode::Run);
+    let budget = read.budget.unwrap();
+    assert_eq!((budget.max_instances, budget.per_day_micros), (Some(3), Some(12_500_000)));
+    assert_eq!(budget.per_hour_micros, None);
 
     let set = v1::SetSwitchRequest {
         mode: v1::FleetMode::Freeze.into(),

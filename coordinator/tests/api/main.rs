@@ -3,6 +3,7 @@
 
 mod admin;
 mod attempts;
+mod explain;
 mod fixture;
 mod fleet;
 mod hostile;

@@ -18,7 +18,7 @@ mod view;
 use std::collections::BTreeMap;
 
 pub use account::{Account, Breaker};
-pub use cost::{Spend, cost};
+pub use cost::{Spend, cost, span};
 pub use entry::{Entry, Order, Times};
 pub use state::{Ending, Failure, Leave, State, StateKind};
 pub use switch::{Mode, Switch};

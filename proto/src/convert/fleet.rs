@@ -1,6 +1,8 @@
-//! The fleet's switch.
+//! The fleet's switch and its budget.
 
+use stoker_core::fleet::Budget;
 use stoker_core::fleet::ledger::{Mode, Switch};
+use stoker_core::money::Money;
 use stoker_core::time::Timestamp;
 
 use crate::status::FieldViolation;
@@ -48,9 +50,49 @@ pub fn fleet_switch(wire: &v1::FleetSwitch) -> Result<Switch, FieldViolation> {
     })
 }
 
+/// A budget; what has no bound is left out.
+pub fn wire_fleet_budget(budget: &Budget) -> v1::FleetBudget {
+    let number = |bound: u32| (bound != u32::MAX).then_some(bound);
+    let money = |bound: Money| (bound != Money::MAX).then(|| bound.micros());
+    let Budget { max_instances, max_launches, per_hour, per_day, per_month } = *budget;
+    v1::FleetBudget {
+        max_instances: number(max_instances),
+        max_launches: number(max_launches),
+        per_hour_micros: money(per_hour),
+        per_day_micros: money(per_day),
+        per_month_micros: money(per_month),
+    }
+}
+
+/// A budget as a coordinator answered it; what is left out has no bound.
+pub fn fleet_budget(wire: &v1::FleetBudget) -> Budget {
+    let money = |micros: Option<i64>| micros.map_or(Money::MAX, Money::from_micros);
+    Budget {
+        max_instances: wire.max_instances.unwrap_or(u32::MAX),
+        max_launches: wire.max_launches.unwrap_or(u32::MAX),
+        per_hour: money(wire.per_hour_micros),
+        per_day: money(wire.per_day_micros),
+        per_month: money(wire.per_month_micros),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_budget_survives_the_wire_and_no_bound_is_not_a_bound_of_zero() {
+        let nothing = v1::FleetBudget::default();
+        assert_eq!(wire_fleet_budget(&Budget::default()), nothing);
+        assert_eq!(fleet_budget(&nothing), Budget::default());
+        let budget = Budget {
+            max_instances: 0,
+            per_day: Money::from_micros(12_500_000),
+            ..Budget::default()
+        };
+        assert_eq!(wire_fleet_budget(&budget).max_instances, Some(0));
+        assert_eq!(fleet_budget(&wire_fleet_budget(&budget)), budget);
+    }
 
     #[test]
     fn a_switch_survives_the_wire_and_no_mode_is_guessed() {

@@ -1,7 +1,7 @@
-//! Workers for operators.
+//! Workers and classes for operators.
 
-use stoker_core::fleet::Notice;
-use stoker_core::ids::WorkerId;
+use stoker_core::fleet::{Class, Notice};
+use stoker_core::ids::{ClassName, WorkerId};
 use stoker_proto::convert;
 use stoker_proto::status;
 use stoker_proto::v1;
@@ -11,6 +11,14 @@ use crate::registry::{WorkerState, WorkerView};
 
 pub(super) fn worker_id(text: &str) -> Result<WorkerId, Status> {
     convert::worker_id(text, "worker_id").map_err(|violation| status::invalid(&[violation]))
+}
+
+pub(super) fn class((name, class): (&ClassName, &Class)) -> v1::ClassPromise {
+    v1::ClassPromise {
+        name: name.to_string(),
+        max_wait: Some(convert::wire_duration(class.max_wait)),
+        objective: class.objective,
+    }
 }
 
 /// A worker, and how many leases it has in the store. A job that was just granted counts, though the worker

@@ -28,6 +28,7 @@ macro_rules! store_contract {
             the_oldest_wait_ends_with_the_first_start
             demand_is_counted_by_lane_class_and_time
             leases_are_counted_by_worker
+            usage_counts_each_moment_of_a_worker_once
             messages_that_may_be_lost_are_published_again
             an_intact_queue_is_not_sent_its_messages_again
             a_deadline_is_kept_in_an_intact_queue

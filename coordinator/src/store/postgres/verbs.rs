@@ -17,14 +17,14 @@ use crate::store::{
     AttemptRef, Cancelled, Checkpoint, Claim, ClaimOutcome, CompleteOutcome, Counts, Demand,
     Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, LedgerPage, LedgerQuery,
     LedgerWrite, LedgerWritten, NewJob, OutboxEntry, Page, Reign, Release, Retried, Role,
-    SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, WaitingTenant,
+    SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, Usage, WaitingTenant,
     WorkerOrder, WorkerRow, data_bytes, verbs,
 };
 
 use super::needs::{Due, Needs};
 use super::session::take;
 use super::unit::Unit;
-use super::{PostgresStore, demand, machines, query, retention, workers};
+use super::{PostgresStore, demand, machines, query, retention, usage, workers};
 
 /// How long the store's tasks may take to end.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -265,6 +265,10 @@ impl JobStore for PostgresStore {
 
     async fn leases(&self) -> Result<BTreeMap<WorkerId, u64>, StoreError> {
         query::leases(&self.reader().await?).await
+    }
+
+    async fn usage(&self, from: Timestamp, until: Timestamp) -> Result<Vec<Usage>, StoreError> {
+        usage::read(&self.reader().await?, &self.shared.ledger.lanes, from, until).await
     }
 
     async fn exchange_workers(

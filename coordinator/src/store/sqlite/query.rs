@@ -15,7 +15,8 @@ use crate::store::demand;
 use crate::store::filter::{SCAN_LIMIT, id_bounds, matches};
 use crate::store::job_row::StoredJob;
 use crate::store::lanes::SharedLanes;
-use crate::store::{Demand, Filter, Page, StoreError, StoredPart, TenantScope};
+use crate::store::usage;
+use crate::store::{Demand, Filter, Page, StoreError, StoredPart, TenantScope, Usage};
 
 use super::rows::{self, COLUMNS, number, optional_time, time};
 
@@ -130,6 +131,32 @@ pub(super) fn demand(
         Ok(tally.finish())
     };
     read().map_err(StoreError::database("counting what waits and what happened"))
+}
+
+/// What attempts took of workers.
+pub(super) fn usage(
+    db: &Connection,
+    lanes: &SharedLanes,
+    from: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<Usage>, StoreError> {
+    let read = || {
+        let mut statement = db.prepare_cached(usage::USAGE)?;
+        let first = usage::first_id(from);
+        let bounds = params![until.as_unix_millis(), first.as_bytes(), from.as_unix_millis()];
+        let rows = statement.query_map(bounds, |row| {
+            Ok(usage::UsageRow {
+                lane: row.get(0)?,
+                day: row.get(1)?,
+                attempts: row.get(2)?,
+                taken: row.get(3)?,
+                busy: row.get(4)?,
+            })
+        })?;
+        rows.collect::<Result<Vec<_>, _>>()
+    };
+    let rows = read().map_err(StoreError::database("adding up what attempts took"))?;
+    Ok(usage::together(lanes, &rows))
 }
 
 /// How many there are, up to `limit`.

@@ -105,14 +105,19 @@ pub fn cost(entry: &Entry, now: Timestamp) -> Money {
     between(entry, (begin, Timestamp::MAX), now)
 }
 
-fn between(entry: &Entry, (from, until): (Timestamp, Timestamp), now: Timestamp) -> Money {
+/// From when and until when it is paid for, up to `now`; `None` before it was asked for.
+pub fn span(entry: &Entry, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let times = &entry.times;
-    let Some(begin) = times.requested else { return Money::ZERO };
     let end = match (times.ended, times.launched) {
         (None, _) => now,
         (Some(ended), None) => ended,
         (Some(ended), Some(launched)) => ended.max(launched.after(LEAST_BILL)),
     };
+    Some((times.requested?, end))
+}
+
+fn between(entry: &Entry, (from, until): (Timestamp, Timestamp), now: Timestamp) -> Money {
+    let Some((begin, end)) = span(entry, now) else { return Money::ZERO };
     entry.order.price.of(end.min(until).since(begin.max(from)))
 }
 

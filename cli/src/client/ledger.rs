@@ -1,0 +1,98 @@
+//! The fleet's ledger as the coordinator keeps it, read whole.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use stoker_core::fleet::Budget;
+use stoker_core::fleet::ledger::{Account, Entry, Spend, Switch};
+use stoker_core::ids::MachineId;
+use stoker_core::time::Timestamp;
+use stoker_proto::convert;
+use stoker_proto::v1;
+
+use super::Client;
+use crate::failure::Failure;
+use crate::render::time::{from_wire, to_wire};
+
+/// Entries in one answer.
+const PAGE: u32 = 1_000;
+
+/// The ledger, as it was at one time.
+#[derive(Debug, Clone)]
+pub(crate) struct LedgerView {
+    /// Those that count, and those that ended since the time that was asked for.
+    pub(crate) entries: BTreeMap<MachineId, Entry>,
+    pub(crate) account: Account,
+    pub(crate) switch: Switch,
+    /// Of the coordinator's fleet file; `None`: it does not say.
+    pub(crate) budget: Option<Budget>,
+    pub(crate) read_at: Timestamp,
+}
+
+impl LedgerView {
+    /// Machines that may be there.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(|entry| entry.state.counts())
+    }
+
+    /// What was spent in this day and month, up to when it was read: the autoscaler's own account, charged on.
+    pub(crate) fn spend(&self) -> Spend {
+        let mut spend = self.account.spend;
+        spend.charge(&self.entries, self.read_at);
+        spend
+    }
+}
+
+impl Client {
+    /// The ledger with what ended since `ended_since`, and with all that is still to be charged for.
+    pub(crate) async fn ledger(&self, ended_since: Timestamp) -> Result<LedgerView, Failure> {
+        let view = self.ledger_since(ended_since).await?;
+        let needed = view.account.needed_since(view.read_at);
+        if needed < ended_since { self.ledger_since(needed).await } else { Ok(view) }
+    }
+
+    async fn ledger_since(&self, ended_since: Timestamp) -> Result<LedgerView, Failure> {
+        let mut request = v1::ReadLedgerRequest {
+            ended_since: Some(to_wire(ended_since)),
+            page_size: PAGE,
+            ..v1::ReadLedgerRequest::default()
+        };
+        let mut entries = BTreeMap::new();
+        loop {
+            let answer = self.read_ledger(request.clone()).await?;
+            for json in &answer.entries {
+                let entry: Entry = self.parse(json, "an entry")?;
+                entries.insert(entry.id, entry);
+            }
+            // What changes between two pages shows in the account of the last.
+            if answer.next_page_token.is_empty() {
+                return self.view(entries, &answer);
+            }
+            request.page_token = answer.next_page_token;
+        }
+    }
+
+    fn view(
+        &self,
+        entries: BTreeMap<MachineId, Entry>,
+        last: &v1::ReadLedgerResponse,
+    ) -> Result<LedgerView, Failure> {
+        let incomplete = || self.malformed("read the fleet's ledger");
+        let switch = last.switch.as_ref().ok_or_else(incomplete)?;
+        let switch = convert::fleet_switch(switch).map_err(|problem| {
+            Failure::failed(format!("cannot read the fleet's ledger: {problem}"))
+        })?;
+        let read_at = from_wire(last.read_at.as_ref()).ok_or_else(incomplete)?;
+        let account = self.parse(&last.account, "the account")?;
+        let budget = last.budget.as_ref().map(convert::fleet_budget);
+        Ok(LedgerView { entries, account, switch, budget, read_at })
+    }
+
+    fn parse<T: DeserializeOwned>(&self, json: &[u8], what: &str) -> Result<T, Failure> {
+        serde_json::from_slice(json).map_err(|error| {
+            let problem = format!("{what} is not what this version reads there: {error}");
+            Failure::failed(format!("cannot read the ledger of {}: {problem}", self.server()))
+                .hint("use the version of this command that the coordinator has: `stoker version`")
+        })
+    }
+}

@@ -1,0 +1,205 @@
+use std::collections::BTreeMap;
+
+use stoker_core::fleet::Budget;
+use stoker_core::fleet::ledger::{Account, Mode, Spend, Switch};
+use stoker_core::money::Money;
+
+use super::*;
+use crate::render::time::to_wire;
+
+const NOW: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
+const OFFERING: &str =
+    "[[pools.default.offerings]]\ninstance-type = 'g5'\nzone = 'a'\nprice = 1.0\n";
+
+fn fleet(more: &str) -> Fleet {
+    let text = format!(
+        "fleet = 'dev'\n[classes.standard]\nmax-wait = '60s'\n[models.echo]\ntask = 'echo'\n\
+         [pools.default]\nmodels = ['echo']\n{more}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fleet.toml");
+    std::fs::write(&path, text).unwrap();
+    stoker_runtime::fleet::load_fleet(&path).unwrap()
+}
+
+/// A fleet in which all is well.
+fn healthy() -> Evidence {
+    let status = v1::FleetStatusResponse {
+        fleet: "dev".into(),
+        version: "0.1.0".into(),
+        store: "sqlite".into(),
+        broker: "embedded".into(),
+        observed_at: Some(to_wire(NOW)),
+        free_disk_bytes: Some(9 << 30),
+        min_free_disk_bytes: 1 << 30,
+        ..v1::FleetStatusResponse::default()
+    };
+    let worker = v1::Worker {
+        id: "w1".into(),
+        version: "0.1.0".into(),
+        state: v1::WorkerState::Ready.into(),
+        ..v1::Worker::default()
+    };
+    let queue =
+        v1::Queue { pool: "default".into(), model: "echo".into(), slots: 4, ..Default::default() };
+    Evidence {
+        file_name: "fleet.toml".into(),
+        file: File::Valid(Box::new(fleet(""))),
+        server: "http://h:1".into(),
+        version: "0.1.0",
+        status: Ok(status),
+        asked_at: NOW,
+        answered_at: NOW,
+        queues: Ok(vec![queue]),
+        workers: Ok(vec![worker]),
+        ledger: Ok(LedgerView {
+            entries: BTreeMap::new(),
+            account: Account::default(),
+            switch: Switch::default(),
+            budget: Some(Budget::default()),
+            read_at: NOW,
+        }),
+    }
+}
+
+/// The findings of a check that are not good.
+fn bad(evidence: &Evidence) -> Vec<(&'static str, Level)> {
+    let findings = diagnose(evidence);
+    for finding in &findings {
+        assert_eq!(finding.remedy.is_none(), finding.level == Level::Good, "{finding:?}");
+    }
+    let bad = findings.iter().filter(|finding| finding.level != Level::Good);
+    bad.map(|finding| (finding.check, finding.level)).collect()
+}
+
+fn with(change: impl FnOnce(&mut Evidence)) -> Vec<(&'static str, Level)> {
+    let mut evidence = healthy();
+    change(&mut evidence);
+    bad(&evidence)
+}
+
+fn status(change: impl FnOnce(&mut v1::FleetStatusResponse)) -> Vec<(&'static str, Level)> {
+    with(|evidence| change(evidence.status.as_mut().unwrap()))
+}
+
+fn queue(change: impl FnOnce(&mut v1::Queue)) -> Vec<(&'static str, Level)> {
+    with(|evidence| change(&mut evidence.queues.as_mut().unwrap()[0]))
+}
+
+fn worker(change: impl FnOnce(&mut v1::Worker)) -> Vec<(&'static str, Level)> {
+    with(|evidence| change(&mut evidence.workers.as_mut().unwrap()[0]))
+}
+
+fn ledger(change: impl FnOnce(&mut LedgerView)) -> Vec<(&'static str, Level)> {
+    with(|evidence| change(evidence.ledger.as_mut().unwrap()))
+}
+
+#[test]
+fn a_healthy_fleet_has_nothing_wrong() {
+    assert_eq!(bad(&healthy()), []);
+}
+
+#[test]
+fn the_file_is_valid_broken_or_not_there() {
+    let invalid = File::Invalid(vec!["classes: there is none".into()]);
+    let expected = [("fleet file", Level::Problem), ("cloud", Level::Unchecked)];
+    assert_eq!(with(|evidence| evidence.file = invalid), expected);
+    let expected = [("fleet file", Level::Unchecked), ("cloud", Level::Unchecked)];
+    assert_eq!(with(|evidence| evidence.file = File::Absent), expected);
+}
+
+#[test]
+fn without_a_coordinator_nothing_else_is_said() {
+    let found = with(|evidence| evidence.status = Err("refused".into()));
+    assert_eq!(found, [("coordinator", Level::Problem)]);
+}
+
+#[test]
+fn each_fault_of_the_coordinator_has_its_finding() {
+    assert_eq!(status(|s| s.fleet = "prod".into()), [("coordinator", Level::Problem)]);
+    let versions = status(|s| s.version = "0.2.0".into());
+    assert_eq!(versions, [("version", Level::Warning), ("workers", Level::Warning)]);
+    assert_eq!(status(|s| s.outbox = 10_001), [("store", Level::Warning)]);
+    assert_eq!(status(|s| s.free_disk_bytes = Some(1)), [("disk", Level::Problem)]);
+    assert_eq!(status(|s| s.free_disk_bytes = Some(3 << 29)), [("disk", Level::Warning)]);
+    assert_eq!(status(|s| s.free_disk_bytes = None), [("disk", Level::Unchecked)]);
+    assert_eq!(status(|s| s.broker_problem = "down".into()), [("broker", Level::Problem)]);
+    assert_eq!(status(|s| s.dead_letters = 1), [("dead letters", Level::Warning)]);
+}
+
+#[test]
+fn a_clock_is_wrong_only_beyond_the_calls_own_time() {
+    let shifted = |millis: i64| {
+        status(|s| {
+            s.observed_at =
+                Some(to_wire(Timestamp::from_unix_millis(NOW.as_unix_millis() + millis)));
+        })
+    };
+    assert_eq!(shifted(1_999), []);
+    assert_eq!(shifted(-2_000), [("clock", Level::Warning)]);
+    assert_eq!(shifted(300_000), [("clock", Level::Problem)]);
+    let slow = with(|evidence| {
+        evidence.answered_at = NOW.after(Duration::from_secs(9));
+        let theirs = NOW.after(Duration::from_secs(8));
+        evidence.status.as_mut().unwrap().observed_at = Some(to_wire(theirs));
+    });
+    assert_eq!(slow, [], "the answer took that long");
+}
+
+#[test]
+fn workers_that_do_not_work_are_named() {
+    assert_eq!(
+        worker(|w| w.state = v1::WorkerState::Cordoned.into()),
+        [("workers", Level::Warning)]
+    );
+    assert_eq!(worker(|w| w.state = v1::WorkerState::Lost.into()), [("workers", Level::Warning)]);
+    assert_eq!(worker(|w| w.version = "0.0.9".into()), [("workers", Level::Warning)]);
+    assert_eq!(with(|evidence| evidence.workers = Err("x".into())), [("workers", Level::Problem)]);
+}
+
+#[test]
+fn a_queue_without_workers_is_as_bad_as_what_waits_in_it() {
+    assert_eq!(queue(|q| q.slots = 0), [("queues", Level::Warning)]);
+    assert_eq!(queue(|q| (q.slots, q.queued) = (0, 1)), [("queues", Level::Problem)]);
+    let mut bought = healthy();
+    bought.file = File::Valid(Box::new(fleet(OFFERING)));
+    bought.ledger.as_mut().unwrap().account.spend.charged_until = Some(NOW);
+    bought.queues.as_mut().unwrap()[0].slots = 0;
+    assert_eq!(bad(&bought), [], "it scales to zero");
+    bought.queues.as_mut().unwrap()[0].queued = 1;
+    assert_eq!(bad(&bought), [("queues", Level::Warning)]);
+}
+
+#[test]
+fn an_autoscaler_that_should_be_there_is_missed() {
+    let buys = |evidence: &mut Evidence| evidence.file = File::Valid(Box::new(fleet(OFFERING)));
+    assert_eq!(with(buys), [("autoscaler", Level::Problem)], "it never wrote");
+    let silent = with(|evidence| {
+        buys(evidence);
+        let account = &mut evidence.ledger.as_mut().unwrap().account;
+        account.spend.charged_until = Some(NOW.before(Duration::from_mins(3)));
+    });
+    assert_eq!(silent, [("autoscaler", Level::Problem)]);
+}
+
+#[test]
+fn the_switch_and_a_budget_that_is_nearly_spent_are_told() {
+    let frozen = Switch { mode: Mode::Freeze, version: 1, ..Switch::default() };
+    assert_eq!(ledger(|l| l.switch = frozen), [("switch", Level::Warning)]);
+    let spent = |dollars: i64| {
+        ledger(|l| {
+            let per_day = Money::from_micros(100_000_000);
+            l.budget = Some(Budget { per_day, ..Budget::default() });
+            l.account.spend = Spend {
+                charged_until: Some(NOW),
+                day: 19_675,
+                month: 24_284,
+                day_spent: Money::from_micros(dollars * 1_000_000),
+                ..Spend::default()
+            };
+        })
+    };
+    assert_eq!(spent(79), []);
+    assert_eq!(spent(80), [("budget", Level::Warning)]);
+    assert_eq!(spent(100), [("budget", Level::Problem)]);
+}

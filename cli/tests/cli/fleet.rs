@@ -1,0 +1,139 @@
+//! The ledger's machines, and the operators' switch.
+
+use std::time::Duration;
+
+use stoker_core::fleet::CapacityType;
+use stoker_core::fleet::ledger::{Entry, Order, State as MachineState, Times};
+use stoker_core::ids::{Epoch, InstanceName, MachineId, OfferingName, PoolName, WorkerId};
+use stoker_core::money::{HourlyPrice, Money};
+use stoker_core::time::Timestamp;
+use stoker_proto::v1;
+
+use crate::fake::{Fake, Ledger, NOW, State};
+use crate::process::{command, stoker_at};
+
+const NOW_MS: Timestamp = Timestamp::from_unix_millis(NOW * 1_000);
+
+pub(crate) fn machine(number: u8, minutes: u64, state: MachineState) -> Entry {
+    let order = Order {
+        pool: PoolName::new("default").unwrap(),
+        offering: OfferingName::new("g5.spot").unwrap(),
+        provider: "memory".into(),
+        region: "r".into(),
+        zone: "a".into(),
+        instance_type: "g5".into(),
+        capacity: CapacityType::Spot,
+        price: HourlyPrice::new(Money::from_micros(2_000_000)),
+        template: "lt-1".into(),
+        reason: "load".into(),
+    };
+    let began = NOW_MS.before(Duration::from_mins(minutes));
+    let times = Times {
+        intended: began,
+        requested: Some(began),
+        launched: Some(began),
+        ..Times::default()
+    };
+    let id = MachineId::from_bytes([number; 16]);
+    Entry { id, version: 1, epoch: Epoch::new(1), order, state, times }
+}
+
+pub(crate) fn ready(number: u8, minutes: u64) -> Entry {
+    let instance = InstanceName::new(&format!("i-{number}")).unwrap();
+    let worker = WorkerId::from_bytes([number; 16]);
+    machine(number, minutes, MachineState::Ready { instance, worker })
+}
+
+fn ledger(entries: Vec<Entry>) -> State {
+    let budget = v1::FleetBudget { per_hour_micros: Some(9_000_000), ..v1::FleetBudget::default() };
+    State {
+        ledger: Ledger { entries, budget: Some(budget), ..Ledger::default() },
+        ..State::default()
+    }
+}
+
+#[tokio::test]
+async fn the_fleet_is_shown_from_all_pages_of_the_ledger() {
+    let fake = Fake::start(ledger((1..=3).map(|number| ready(number, 60)).collect())).await;
+    for arguments in [&["fleet"][..], &["fleet", "status"]] {
+        let run = stoker_at(&fake.url, arguments).await.expect(0);
+        assert!(run.out().contains("machines:    3 machines: 3 ready"), "{}", run.out());
+        assert!(run.out().contains("$6.00 of $9.00 an hour"), "{}", run.out());
+        assert!(run.out().contains("i-3"), "{}", run.out());
+    }
+    let run = stoker_at(&fake.url, &["fleet", "-o", "json"]).await.expect(0);
+    assert_eq!(run.json()["machines"][2]["instance"], "i-3");
+    assert_eq!(run.json()["per_hour"], 6.0);
+}
+
+#[tokio::test]
+async fn the_switch_is_set_with_who_and_why() {
+    let fake = Fake::start(ledger(vec![ready(1, 60)])).await;
+    let set = |arguments: &'static [&'static str]| {
+        let url = fake.url.clone();
+        async move { stoker_at(&url, arguments).await }
+    };
+    let run = set(&["fleet", "freeze", "--why", "odd bill", "--by", "ann"]).await.expect(0);
+    assert!(run.out().starts_with("switch: freeze, by ann "), "{}", run.out());
+    set(&["fleet", "thaw", "--why", "all is well", "--by", "ann"]).await.expect(0);
+    let run = set(&["fleet", "panic", "--why", "keys", "--by", "bob", "--yes", "-o", "json"]).await;
+    assert_eq!(run.expect(0).json()["mode"], "panic");
+    let switches = fake.with(|state| {
+        let asked = state.requests.iter().filter(|request| request.starts_with("switch"));
+        asked.cloned().collect::<Vec<_>>()
+    });
+    assert_eq!(
+        switches,
+        ["switch 2 ann: odd bill", "switch 1 ann: all is well", "switch 4 bob: keys"]
+    );
+}
+
+#[tokio::test]
+async fn nothing_ends_without_being_told_to_twice() {
+    let fake = Fake::start(ledger(vec![ready(1, 60)])).await;
+    for verb in ["panic", "drain"] {
+        let run = stoker_at(&fake.url, &["fleet", verb, "--why", "x", "--by", "ann"]).await;
+        let run = run.expect(2);
+        assert!(run.err.contains("1 machine in the ledger"), "{}", run.err);
+        assert!(run.err.contains("add --yes"), "{}", run.err);
+    }
+    let run = stoker_at(&fake.url, &["fleet", "panic", "--yes", "--by", "ann"]).await.expect(2);
+    assert!(run.err.contains("--why"), "{}", run.err);
+    let run = stoker_at(&fake.url, &["fleet", "freeze", "--why", "x"]).await.expect(2);
+    assert!(run.err.contains("--by NAME"), "{}", run.err);
+    fake.with(|state| {
+        assert!(!state.requests.iter().any(|request| request.starts_with("switch")));
+    });
+}
+
+#[tokio::test]
+async fn who_it_was_is_the_user_unless_said() {
+    let fake = Fake::start(ledger(Vec::new())).await;
+    let mut freeze = command(&["--server", &fake.url, "fleet", "freeze", "--why", "drill"]);
+    let run = freeze.env("USER", "carol").output().await.unwrap();
+    assert!(run.status.success(), "{run:?}");
+    fake.with(|state| assert_eq!(state.requests, ["switch 2 carol: drill"]));
+}
+
+#[tokio::test]
+async fn a_machine_is_cordoned_by_its_worker() {
+    let fake = Fake::start(ledger(vec![
+        ready(1, 60),
+        machine(2, 1, MachineState::Requested { calls: 1 }),
+    ]))
+    .await;
+    let worker = WorkerId::from_bytes([1; 16]);
+    stoker_at(&fake.url, &["fleet", "cordon", "i-1"]).await.expect(0);
+    let id = MachineId::from_bytes([1; 16]).to_string();
+    stoker_at(&fake.url, &["fleet", "cordon", &id, "--undo"]).await.expect(0);
+    fake.with(|state| {
+        let asked: Vec<_> =
+            state.requests.iter().filter(|request| request.starts_with("cordon")).collect();
+        assert_eq!(asked, [&format!("cordon {worker} true"), &format!("cordon {worker} false")]);
+    });
+    let run = stoker_at(&fake.url, &["fleet", "cordon", "i-9"]).await.expect(3);
+    assert!(run.err.contains("no machine `i-9` in the ledger"), "{}", run.err);
+    let id = MachineId::from_bytes([2; 16]).to_string();
+    let run = stoker_at(&fake.url, &["fleet", "cordon", &id]).await.expect(1);
+    assert!(run.err.contains("has no worker: it is requested"), "{}", run.err);
+}
