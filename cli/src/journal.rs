@@ -89,10 +89,10 @@ mod tests {
         write("2026-11-25", text(&line(3)));
         write("2026-11-26", format!("{}\n{}\n{{\"at\":", text(&line(9)), text(&line(5))));
         fs::write(folder.path().join("notes.txt"), "x").unwrap();
-        let read = |wanted: &str| super::read(folder.path(), |date| date >= wanted).unwrap();
-        let lines = read("2026-11-26");
+        let from = |wanted: &str| read(folder.path(), |date| date >= wanted).unwrap();
+        let lines = from("2026-11-26");
         assert_eq!((lines.lines, lines.unreadable), (vec![line(5), line(9)], 1));
-        assert_eq!(read("2026-11-25").lines.len(), 3);
+        assert_eq!(from("2026-11-25").lines.len(), 3);
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub fn mean_slots(answer: &v1::ListWorkersResponse, pool: &PoolName) -> Option<f
 
 #[cfg(test)]
 mod tests {
+    use stoker_core::fleet::Scaling;
+
     use super::*;
     use crate::convert::wire_timestamp;
 
@@ -120,7 +122,15 @@ mod tests {
             let demand = v1::Demand { pool, class, model, waiting, ..Default::default() };
             v1::ObserveDemandResponse { demands: vec![demand], ..Default::default() }
         };
-        let policy = PoolPolicy { classes: [].into(), scaling: Default::default() };
+        let scaling = Scaling {
+            min: 0,
+            max: 1,
+            warm: 0,
+            boot: Duration::ZERO,
+            expire_after: None,
+            offerings: [].into(),
+        };
+        let policy = PoolPolicy { classes: [].into(), scaling };
         let known = queues(&of(Some(wire_timestamp(NOW))), &pool(), &policy, NOW);
         let Reading::Known { value, .. } = known else { panic!("{known:?}") };
         assert_eq!(value[0].waiting, [Waiting { age: Duration::ZERO, jobs: 2 }]);
