@@ -35,8 +35,12 @@ impl Task {
 
 impl ValueEnum for Task {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Task; request::Task::ALL.len()] =
-            [Task(request::Task::ALL[0]), Task(request::Task::ALL[1]), Task(request::Task::ALL[2])];
+        const ALL: [Task; request::Task::ALL.len()] = [
+            Task(request::Task::ALL[0]),
+            Task(request::Task::ALL[1]),
+            Task(request::Task::ALL[2]),
+            Task(request::Task::ALL[3]),
+        ];
         &ALL
     }
 
@@ -44,6 +48,7 @@ impl ValueEnum for Task {
         let help = match self.0 {
             request::Task::TextEmbedding => "A vector for each text",
             request::Task::TextClassification => "Scores of the model's labels for each text",
+            request::Task::TextGeneration => "An answer to each text",
             request::Task::Echo => "Each text as it came",
         };
         Some(PossibleValue::new(self.0.name()).help(help))
@@ -57,6 +62,8 @@ pub(crate) struct Template {
     pub(crate) task: Task,
     /// The model's prompt for embeddings; empty for its default.
     pub(crate) prompt: String,
+    /// How answers are generated.
+    pub(crate) generation: Generation,
     pub(crate) class: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) deadline: Option<Duration>,
@@ -64,6 +71,25 @@ pub(crate) struct Template {
     pub(crate) key: String,
     /// Most texts of a job; `None`: all of them in one.
     pub(crate) split: Option<usize>,
+}
+
+/// How a model is to generate.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Generation {
+    pub(crate) options: v1::GenerationOptions,
+    pub(crate) form: PromptForm,
+}
+
+/// What the texts are to a model that generates.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum PromptForm {
+    /// A user's messages, each answered by itself.
+    #[default]
+    Message,
+    /// The same, with a system message before each.
+    MessageAfter(String),
+    /// Beginnings, continued as they are.
+    Beginning,
 }
 
 /// The jobs that `input` makes, in its order: first the loose texts, then the groups.
@@ -95,8 +121,15 @@ fn parts(group: Group, split: usize) -> Vec<Group> {
 
 fn job(template: &Template, group: Group) -> v1::JobSpec {
     let mut input = convert::input_of(template.task.0, group.texts);
-    if let Some(WireTask::TextEmbedding(input)) = &mut input.task {
-        input.prompt.clone_from(&template.prompt);
+    match &mut input.task {
+        Some(WireTask::TextEmbedding(input)) => input.prompt.clone_from(&template.prompt),
+        Some(WireTask::TextGeneration(input)) => {
+            input.options = Some(template.generation.options.clone());
+            for prompt in &mut input.prompts {
+                to_form(prompt, &template.generation.form);
+            }
+        }
+        Some(WireTask::TextClassification(_) | WireTask::Echo(_)) | None => {}
     }
     let mut labels = template.labels.clone();
     labels.extend(group.labels);
@@ -110,19 +143,34 @@ fn job(template: &Template, group: Group) -> v1::JobSpec {
     }
 }
 
-/// Number of texts of a job.
-pub(crate) fn items(job: &v1::JobSpec) -> usize {
-    texts(job).len()
+/// Gives a text, which is what a prompt is before, its form.
+fn to_form(prompt: &mut v1::Prompt, form: &PromptForm) {
+    let system = match form {
+        PromptForm::Beginning => return,
+        PromptForm::Message => None,
+        PromptForm::MessageAfter(system) => Some(system),
+    };
+    if let Some(v1::prompt::Prompt::Text(text)) = &mut prompt.prompt {
+        let message =
+            |role: &str, content: String| v1::ChatMessage { role: role.to_owned(), content };
+        let system = system.map(|system| message("system", system.clone()));
+        let user = message("user", std::mem::take(text));
+        let messages = system.into_iter().chain([user]).collect();
+        prompt.prompt = Some(v1::prompt::Prompt::Chat(v1::Chat { messages }));
+    }
 }
 
-fn texts(job: &v1::JobSpec) -> &[String] {
-    let texts = job.input.as_ref().and_then(convert::input_texts);
-    texts.map_or(&[], |(_, texts)| texts)
+/// Number of items of a job.
+pub(crate) fn items(job: &v1::JobSpec) -> usize {
+    let items = job.input.as_ref().and_then(convert::input_items);
+    items.map_or(0, |(_, items)| items.len())
 }
 
 fn bytes(job: &v1::JobSpec) -> usize {
     const OVERHEAD: usize = 8;
-    texts(job).iter().map(|text| text.len() + OVERHEAD).sum()
+    let items = job.input.as_ref().and_then(convert::input_items);
+    let texts = items.map(|(_, items)| items.texts()).unwrap_or_default();
+    texts.into_iter().flatten().map(|text| text.len() + OVERHEAD).sum()
 }
 
 /// Splits jobs over calls: each has at most as many jobs and bytes as the wire allows. A job that
@@ -156,12 +204,18 @@ mod tests {
             model: "m".into(),
             task: Task(request::Task::Echo),
             prompt: String::new(),
+            generation: Generation::default(),
             class: None,
             labels: [("a".to_owned(), "1".to_owned())].into(),
             deadline: None,
             key: "k".into(),
             split,
         }
+    }
+
+    fn texts(job: &v1::JobSpec) -> Vec<String> {
+        let items = job.input.as_ref().and_then(convert::input_items).unwrap().1;
+        items.texts().concat().into_iter().map(str::to_owned).collect()
     }
 
     fn loose(count: usize) -> Input {
@@ -207,5 +261,19 @@ mod tests {
         let huge = Input { loose: vec!["x".repeat(5 << 20)], ..Input::default() };
         assert_eq!(calls(jobs(&template(None), huge)).len(), 1);
         assert!(calls(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn texts_are_a_user_s_messages_to_a_model_that_generates() {
+        let generating = |form| {
+            let generation = Generation { form, ..Generation::default() };
+            let task = Task(request::Task::TextGeneration);
+            let template = Template { task, generation, ..template(None) };
+            texts(&jobs(&template, loose(1))[0])
+        };
+        assert_eq!(generating(PromptForm::Message), ["user", "0"]);
+        let after = PromptForm::MessageAfter("be brief".to_owned());
+        assert_eq!(generating(after), ["system", "be brief", "user", "0"]);
+        assert_eq!(generating(PromptForm::Beginning), ["0"]);
     }
 }

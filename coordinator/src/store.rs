@@ -40,7 +40,7 @@ pub use error::{Cause, StoreError};
 pub(crate) use machines::leaving;
 pub use machines::{LedgerPage, LedgerQuery, LedgerWrite, LedgerWritten, Reign};
 pub use types::{
-    AttemptRef, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome,
+    AttemptRef, BEGUN_ITEM, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome,
     CompleteOutcome, Filter, Grant, HeartbeatOutcome, KnownWorker, Lane, LaneSet, NewJob, Origin,
     OutboxEntry, Page, Release, Retried, Role, SettleOutcome, StoredPart, Submitted, Swept,
     TenantScope, WaitingTenant, WorkerOrder, WorkerOrders, WorkerRow,

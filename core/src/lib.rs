@@ -11,6 +11,7 @@ pub mod cloud;
 pub mod departure;
 pub mod dispatch;
 pub mod fleet;
+pub mod generation;
 pub mod ids;
 pub mod job;
 pub mod labels;

@@ -18,10 +18,13 @@ pub enum Task {
     Echo = 2,
     /// A score of each of the model's labels for each text.
     TextClassification = 3,
+    /// What follows a text or a conversation.
+    TextGeneration = 4,
 }
 
 impl Task {
-    pub const ALL: [Self; 3] = [Self::TextEmbedding, Self::TextClassification, Self::Echo];
+    pub const ALL: [Self; 4] =
+        [Self::TextEmbedding, Self::TextClassification, Self::TextGeneration, Self::Echo];
 
     pub const fn number(self) -> u8 {
         self as u8
@@ -37,6 +40,7 @@ impl Task {
             Self::TextEmbedding => "text-embedding",
             Self::Echo => "echo",
             Self::TextClassification => "text-classification",
+            Self::TextGeneration => "text-generation",
         }
     }
 
@@ -44,7 +48,7 @@ impl Task {
     pub const fn is_builtin(self) -> bool {
         match self {
             Self::Echo => true,
-            Self::TextEmbedding | Self::TextClassification => false,
+            Self::TextEmbedding | Self::TextClassification | Self::TextGeneration => false,
         }
     }
 }

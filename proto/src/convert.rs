@@ -5,9 +5,11 @@
 //! that need the fleet (is the model known, does it do this task?) are the coordinator's.
 
 mod attempt;
+mod begun;
 mod demand;
 mod enums;
 mod fleet;
+mod generation;
 mod id;
 mod input;
 mod job;
@@ -17,6 +19,7 @@ mod time;
 mod violations;
 
 pub use attempt::{Claim, Fence, MAX_CLAIMS, attempt_error, claims, fence, wire_fence};
+pub use begun::{MAX_BEGUN_BYTES, decode_begun, encode_begun};
 pub use demand::{mean_slots, past_slots, queues};
 pub use enums::{
     claim_refusal, drain_cause, failure_kind, failure_reason, known_task, release_reason, state,
@@ -25,8 +28,11 @@ pub use enums::{
 pub use fleet::{
     fleet_budget, fleet_mode, fleet_switch, wire_fleet_budget, wire_fleet_mode, wire_fleet_switch,
 };
+pub use generation::generation_options;
 pub use id::{claim_id, job_id, job_ids, worker_id};
-pub use input::{input_field, input_of, input_prompt, input_texts, into_texts};
+pub use input::{
+    InputParts, Items, input_field, input_items, input_of, input_prompt, into_parts, items_field,
+};
 pub use job::{attempt_record, job};
 pub use part::{
     DecodePartError, check_parts, decode_part, encode_part, next_item, numbers, output_problem,

@@ -6,10 +6,13 @@ use stoker_broker::Acker;
 use stoker_core::ids::{Attempt, JobId, LeaseToken};
 use stoker_core::request::Task;
 use stoker_engine_api::{ItemInput, TaskKind};
+use stoker_proto::convert::InputParts;
 use stoker_proto::{convert, v1};
 use stoker_runtime::crash;
 use stoker_runtime::trace_context::TraceContext;
 use tokio::sync::OwnedSemaphorePermit;
+
+use crate::generation;
 
 /// Names an attempt and proves the right to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +72,7 @@ pub struct Granted {
 }
 
 /// What a job wants done with its items.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Work {
     pub task: TaskKind,
     /// The model's prompt that is to stand before each input; empty for its default.
@@ -78,11 +81,18 @@ pub struct Work {
 }
 
 impl Work {
-    fn of(input: v1::JobInput) -> Option<Self> {
+    fn of(job: JobId, input: v1::JobInput) -> Option<Self> {
         let prompt = convert::input_prompt(&input).to_owned();
-        let (task, texts) = convert::into_texts(input)?;
-        let inputs = texts.into_iter().map(ItemInput::Text).collect();
-        Some(Self { task: task_kind(task), prompt, inputs })
+        Some(match convert::into_parts(input)? {
+            InputParts::Texts(task, texts) => {
+                let inputs = texts.into_iter().map(ItemInput::Text).collect();
+                Self { task: task_kind(task), prompt, inputs }
+            }
+            InputParts::Generation(input) => {
+                let inputs = generation::inputs(job, input)?;
+                Self { task: TaskKind::TextGeneration, prompt, inputs }
+            }
+        })
     }
 }
 
@@ -91,6 +101,7 @@ pub const fn task_kind(task: Task) -> TaskKind {
     match task {
         Task::TextEmbedding => TaskKind::TextEmbedding,
         Task::TextClassification => TaskKind::TextClassification,
+        Task::TextGeneration => TaskKind::TextGeneration,
         Task::Echo => TaskKind::Echo,
     }
 }
@@ -110,7 +121,10 @@ pub fn read_grant(
 ) -> Result<(Fence, Option<Work>, GrantTerms), BadFence> {
     let attempt = Attempt::new(grant.attempt).ok_or(BadFence)?;
     let token: [u8; 16] = grant.token.try_into().map_err(|_| BadFence)?;
-    let work = grant.input.and_then(Work::of);
+    let mut work = grant.input.and_then(|input| Work::of(job, input));
+    if let (Some(work), Some(begun)) = (&mut work, grant.begun) {
+        generation::go_on(&mut work.inputs, begun);
+    }
     let slack = grant.slack.and_then(|slack| Duration::try_from(slack).ok()).unwrap_or_default();
     let terms = GrantTerms {
         first_item: grant.first_item,

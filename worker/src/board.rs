@@ -19,8 +19,8 @@ use std::time::Duration;
 use stoker_core::batch::{Pending, Queue, Turn};
 use stoker_core::departure::Pace;
 use stoker_core::time::Timestamp;
-use stoker_engine_api::{EngineInfo, ItemError, ItemKey, Labels, ToEngine};
-use stoker_proto::v1::ResultPart;
+use stoker_engine_api::{EngineInfo, ItemError, ItemKey, Labels, Piece, TaskKind, ToEngine};
+use stoker_proto::v1::{BegunTexts, ResultPart};
 
 use batches::Batch;
 pub use batches::{Blame, Finished, ProtocolError};
@@ -116,7 +116,13 @@ impl Capacity {
         Self {
             lanes: usize::try_from(info.lanes).unwrap_or(1).max(1),
             max_tokens: max_batch_tokens.unwrap_or(info.max_batch_tokens).max(1),
-            max_items: Self::MAX_ITEMS,
+            max_items: match info.task {
+                // Its lanes are sequences, and join and leave one by one.
+                TaskKind::TextGeneration => 1,
+                TaskKind::TextEmbedding | TaskKind::TextClassification | TaskKind::Echo => {
+                    Self::MAX_ITEMS
+                }
+            },
         }
     }
 }
@@ -224,9 +230,14 @@ impl Board {
     fn take(&mut self, key: JobKey) -> Option<Job> {
         let job = self.jobs.remove(&key)?;
         self.queue.remove_job(key);
-        let in_batches = self.running.values().flat_map(|batch| &batch.items);
-        let running: std::collections::BTreeSet<ItemKey> =
-            in_batches.filter(|item| item.job == key).map(|item| item.key).collect();
+        // An engine that takes one item at a time generates it step by step, and can end in the middle.
+        let ends_within = self.engine.is_some_and(|capacity| capacity.max_items == 1);
+        let shared = self.running.values().filter(|_| !ends_within);
+        let running: std::collections::BTreeSet<ItemKey> = shared
+            .flat_map(|batch| &batch.items)
+            .filter(|item| item.job == key)
+            .map(|item| item.key)
+            .collect();
         for held in job.held() {
             self.items.remove(&held);
             // The engine forgets the items of a batch by itself when the batch is done.
@@ -235,6 +246,21 @@ impl Board {
             }
         }
         Some(job)
+    }
+
+    /// What is generated so far of items of this job that are in no part.
+    pub fn begun(&self, key: JobKey) -> Option<BegunTexts> {
+        self.jobs.get(&key)?.begun()
+    }
+
+    /// More of an item's output. It counts for nothing yet: the output comes as a whole.
+    pub fn said(&mut self, batch: u64, item: ItemKey, piece: Piece) {
+        let known = self.running.get(&batch).is_some_and(|batch| batch.has(item));
+        if let Some(&(key, index)) = self.items.get(&item).filter(|_| known)
+            && let Some(job) = self.jobs.get_mut(&key)
+        {
+            job.said(index, piece);
+        }
     }
 
     /// The engine's answer to `Prepare`.

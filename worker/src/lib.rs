@@ -18,6 +18,7 @@ pub mod config;
 pub mod dead_man;
 pub mod engines;
 pub mod error;
+mod generation;
 pub mod gpu;
 pub mod intake;
 pub mod interruption;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use stoker_core::ids::WorkerId;
 use stoker_core::worker::Definitive;
-use stoker_proto::v1::{ReleaseReason, ResultPart};
+use stoker_proto::v1::{BegunTexts, ReleaseReason, ResultPart};
 use stoker_runtime::retry::Delays;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -51,6 +51,8 @@ pub enum Verdict {
     Release {
         reason: ReleaseReason,
         parts: Vec<ResultPart>,
+        /// What is generated so far of items that are in no part.
+        begun: Option<BegunTexts>,
     },
     /// A completion that an earlier time has left in the spool, or one that did not fit in memory.
     Spooled {

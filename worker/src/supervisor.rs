@@ -78,6 +78,11 @@ pub enum EngineNews {
         outputs: Vec<stoker_engine_api::ItemOutput>,
         busy: Duration,
     },
+    Said {
+        batch: u64,
+        item: stoker_engine_api::ItemKey,
+        piece: stoker_engine_api::Piece,
+    },
     Failed {
         batch: u64,
         error: stoker_engine_api::EngineError,
@@ -270,6 +275,7 @@ impl Supervisor {
                 self.worked = true;
                 EngineNews::Done { batch, outputs, busy: Duration::from_micros(busy_micros) }
             }
+            FromEngine::Said { batch, item, piece } => EngineNews::Said { batch, item, piece },
             FromEngine::Failed { batch, error } => EngineNews::Failed { batch, error },
             FromEngine::Hello { .. } | FromEngine::Ready(_) | FromEngine::Fatal { .. } => {
                 return Err(Exit::Protocol { what: "it spoke out of turn".to_owned() });

@@ -1,6 +1,6 @@
 //! From a model's source in the registry to a directory that an engine can load.
 //!
-//! Only safetensors and the files that describe the model are accepted or fetched; nothing that can
+//! Only safetensors, GGUF and the files that describe the model are accepted or fetched; nothing that can
 //! carry code. What the engine would refuse is refused here where names tell, before gigabytes are
 //! fetched. The digest is checked by the engine, which reads the weights anyway.
 
@@ -20,6 +20,8 @@ pub use hub::{Hub, HubError};
 pub enum Layout {
     /// As transformers saves it.
     Transformers,
+    /// As transformers saves it, or one GGUF file.
+    Generation,
     /// As sentence-transformers saves it: `modules.json` says what follows the network, and names some
     /// more files.
     SentenceTransformers,
@@ -31,21 +33,30 @@ impl Layout {
         match task {
             Task::TextEmbedding => Self::SentenceTransformers,
             Task::TextClassification | Task::Echo => Self::Transformers,
+            Task::TextGeneration => Self::Generation,
         }
     }
 
     /// Files that describe a model and that the engine needs.
     const fn required(self) -> &'static [&'static str] {
         match self {
-            Self::Transformers => &["config.json", "tokenizer.json"],
+            Self::Transformers | Self::Generation => &["config.json", "tokenizer.json"],
             Self::SentenceTransformers => &["config.json", "tokenizer.json", MODULES],
+        }
+    }
+
+    /// Whether a GGUF file does instead of all others.
+    const fn takes_gguf(self) -> bool {
+        match self {
+            Self::Generation => true,
+            Self::Transformers | Self::SentenceTransformers => false,
         }
     }
 
     /// Whether [`MODULES`] has a say.
     const fn has_modules(self) -> bool {
         match self {
-            Self::Transformers => false,
+            Self::Transformers | Self::Generation => false,
             Self::SentenceTransformers => true,
         }
     }
@@ -53,8 +64,13 @@ impl Layout {
 
 /// Files that the engine reads where a model has them: without one that is there, vectors would be
 /// others than the model's.
-const OPTIONAL: [&str; 3] =
-    ["sentence_bert_config.json", "tokenizer_config.json", "config_sentence_transformers.json"];
+const OPTIONAL: [&str; 5] = [
+    "sentence_bert_config.json",
+    "tokenizer_config.json",
+    "config_sentence_transformers.json",
+    "generation_config.json",
+    "chat_template.jinja",
+];
 
 /// How token vectors become the vector of a text. Its absence does have a meaning for other software
 /// (mean pooling), but a cache or a copy that is not complete looks the same, and its vectors would

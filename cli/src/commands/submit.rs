@@ -1,5 +1,7 @@
 //! `stoker submit`: hands texts to the fleet, waits, and says how it went.
 
+mod generation;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -9,6 +11,8 @@ use stoker_core::units::HumanDuration;
 use stoker_proto::v1;
 use stoker_runtime::clock::Clock as _;
 use stoker_runtime::ids;
+
+use generation::GenerationArgs;
 
 use super::{parse_label, results};
 use crate::context::Context;
@@ -90,6 +94,9 @@ pub(crate) struct Args {
     /// Print the results as JSON lines instead of a summary
     #[arg(long)]
     results: bool,
+
+    #[command(flatten)]
+    generation: GenerationArgs,
 }
 
 fn parse_key(text: &str) -> Result<String, String> {
@@ -106,6 +113,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     if args.prompt.is_some() && task.0 != request::Task::TextEmbedding {
         let problem = format!("`--prompt` is for embeddings, not for {}", task.0.name());
         return Err(Failure::usage(problem).hint("leave it out, or name another model"));
+    }
+    if !args.generation.is_empty() && task.0 != request::Task::TextGeneration {
+        let problem = format!("options of generating text are not for {}", task.0.name());
+        return Err(Failure::usage(problem).hint("leave them out, or name another model"));
     }
     let jobs = spec::jobs(&template(&args, task), input);
     let key = jobs.first().map(|job| job.idempotency_key.clone()).unwrap_or_default();
@@ -178,6 +189,7 @@ fn template(args: &Args, task: Task) -> Template {
         model: args.model.clone(),
         task,
         prompt: args.prompt.clone().unwrap_or_default(),
+        generation: args.generation.to_generation(),
         class: args.class.clone(),
         labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),
         deadline: args.deadline.map(HumanDuration::get),

@@ -86,6 +86,7 @@ impl Story {
             model: self.model.clone(),
             task: Task(request::Task::TextEmbedding),
             prompt: String::new(),
+            generation: spec::Generation::default(),
             class: None,
             labels: [("demo".to_owned(), part.to_owned())].into(),
             deadline: None,

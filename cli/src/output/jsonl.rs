@@ -62,6 +62,29 @@ impl<'a> ScoresLine<'a> {
 }
 
 #[derive(Serialize)]
+struct GenerationLine<'a> {
+    job: &'a str,
+    item: u32,
+    text: &'a str,
+    finish: &'static str,
+    prompt_tokens: u32,
+    generated_tokens: u32,
+}
+
+impl<'a> GenerationLine<'a> {
+    fn new(job: &'a str, item: u32, generation: &'a v1::Generation) -> Self {
+        let finish = match generation.finish() {
+            v1::FinishReason::Stop => "stop",
+            v1::FinishReason::Length => "length",
+            v1::FinishReason::Unspecified => "unknown to this version",
+        };
+        let v1::Generation { text, prompt_tokens, generated_tokens, finish: _ } = generation;
+        let (prompt_tokens, generated_tokens) = (*prompt_tokens, *generated_tokens);
+        Self { job, item, text, finish, prompt_tokens, generated_tokens }
+    }
+}
+
+#[derive(Serialize)]
 struct TextLine<'a> {
     job: &'a str,
     item: u32,
@@ -79,6 +102,11 @@ pub(crate) fn write(out: &mut impl Write, job: &str, part: &v1::ResultPart) -> i
         Some(Output::Classifications(classifications)) => {
             for (index, scores) in (0..).zip(scores(classifications)) {
                 line(out, &ScoresLine::new(job, part, index, classifications, scores))?;
+            }
+        }
+        Some(Output::Generations(generations)) => {
+            for (item, generation) in (part.first_item..).zip(&generations.generations) {
+                line(out, &GenerationLine::new(job, item, generation))?;
             }
         }
         Some(Output::Texts(texts)) => {
@@ -126,6 +154,25 @@ mod tests {
             lines(false).starts_with(
                 "{\"job\":\"j\",\"item\":3,\"scores\":{\"good\":0.25,\"bad\":0.75}}\n"
             )
+        );
+    }
+
+    #[test]
+    fn a_generated_text_says_how_it_ended() {
+        let generation = v1::Generation {
+            text: "Hi".to_owned(),
+            finish: v1::FinishReason::Length.into(),
+            prompt_tokens: 9,
+            generated_tokens: 2,
+        };
+        let output = Output::Generations(v1::Generations { generations: vec![generation] });
+        let mut out = Vec::new();
+        let part = v1::ResultPart { first_item: 1, items: 1, output: Some(output) };
+        write(&mut out, "j", &part).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"job\":\"j\",\"item\":1,\"text\":\"Hi\",\"finish\":\"length\",\"prompt_tokens\":9,\
+             \"generated_tokens\":2}\n"
         );
     }
 

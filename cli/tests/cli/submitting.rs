@@ -11,7 +11,10 @@ use crate::fake::{Fake, State, job, vectors};
 use crate::process::{command, stoker, stoker_at, stoker_with_input};
 
 fn texts(spec: &v1::JobSpec) -> Vec<String> {
-    convert::into_texts(spec.input.clone().unwrap()).unwrap().1
+    match convert::into_parts(spec.input.clone().unwrap()).unwrap() {
+        convert::InputParts::Texts(_, texts) => texts,
+        convert::InputParts::Generation(input) => panic!("{input:?}"),
+    }
 }
 
 #[tokio::test]

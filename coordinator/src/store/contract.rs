@@ -5,6 +5,7 @@
 //! [`store_contract!`]: crate::store_contract
 #![expect(clippy::unwrap_used, reason = "tests, though another crate may run them")]
 
+mod begun;
 mod demand;
 mod leases;
 mod ledger;
@@ -23,6 +24,9 @@ use stoker_core::request::{Idempotency, Labels};
 use stoker_runtime::clock::Clock as _;
 use stoker_runtime::ids;
 
+pub use self::begun::{
+    of_other_tasks_nothing_is_begun, what_is_begun_is_kept_for_the_next_attempt_and_is_no_result,
+};
 pub use self::demand::demand_is_counted_by_lane_class_and_time;
 pub use self::leases::leases_are_counted_by_worker;
 pub use self::ledger::{
@@ -237,7 +241,7 @@ pub async fn discarded_dead_letters_leave_the_list(world: World) {
 pub async fn releases_keep_the_checkpoint_and_cost_nothing(world: World) {
     let job = world.submit_one(4).await;
     let attempt = attempt_of(job, &world.run(job).await);
-    let checkpoint = Checkpoint { attempt, parts: vec![part(0, 2, "x")] };
+    let checkpoint = Checkpoint { attempt, parts: vec![part(0, 2, "x")], begun: None };
     let release = Release { checkpoint, reason: ReleaseReason::Draining };
     let outcomes = world.store.release(vec![release.clone(), release]).await.unwrap();
     assert_eq!(outcomes, vec![SettleOutcome::Recorded, SettleOutcome::Fenced]);

@@ -193,7 +193,12 @@ pub struct Checkpoint {
     pub attempt: AttemptRef,
     /// In order, without a gap.
     pub parts: Vec<StoredPart>,
+    /// What is begun of other items, in the place of what was before; opaque to the store.
+    pub begun: Option<Bytes>,
 }
+
+/// Where the store keeps what is begun: behind every item that there can be.
+pub const BEGUN_ITEM: u32 = u32::MAX - 1;
 
 /// Bytes of results that calls bring.
 pub(super) fn data_bytes<'a>(checkpoints: impl IntoIterator<Item = &'a Checkpoint>) -> usize {

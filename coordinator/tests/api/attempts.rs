@@ -24,8 +24,11 @@ async fn an_attempt_goes_from_claim_over_a_checkpoint_to_its_result() {
     let leased = coordinator.get(&job).await;
     assert_eq!((leased.state(), leased.worker_id), (v1::JobState::Leased, worker.id.clone()));
 
-    let progress =
-        v1::AttemptProgress { fence: Some(held.fence.clone()), parts: vec![part(0, &["a"])] };
+    let progress = v1::AttemptProgress {
+        fence: Some(held.fence.clone()),
+        parts: vec![part(0, &["a"])],
+        begun: None,
+    };
     let beat = worker.heartbeat(vec![progress], None).await.unwrap();
     assert_eq!(beat.outcomes().next(), Some(v1::HeartbeatOutcome::Continue));
     assert_eq!(coordinator.get(&job).await.items_done, 1);
@@ -34,7 +37,7 @@ async fn an_attempt_goes_from_claim_over_a_checkpoint_to_its_result() {
     assert_eq!(outcome, v1::CompleteOutcome::Recorded);
     let again = worker.complete(&held.fence, last()).await.unwrap();
     assert_eq!(again, v1::CompleteOutcome::AlreadyRecorded);
-    let beat = v1::AttemptProgress { fence: Some(held.fence.clone()), parts: vec![] };
+    let beat = v1::AttemptProgress { fence: Some(held.fence.clone()), parts: vec![], begun: None };
     let beat = worker.heartbeat(vec![beat], None).await.unwrap();
     assert_eq!(beat.outcomes().next(), Some(v1::HeartbeatOutcome::Fenced));
 }
@@ -48,8 +51,11 @@ async fn a_checkpoint_that_makes_no_sense_costs_its_attempt_and_no_other() {
         let job = coordinator.submit(&texts).await;
         fences.push(worker.take(&coordinator, &job).await.fence);
     }
-    let progress =
-        |fence: &v1::Fence, parts| v1::AttemptProgress { fence: Some(fence.clone()), parts };
+    let progress = |fence: &v1::Fence, parts| v1::AttemptProgress {
+        fence: Some(fence.clone()),
+        parts,
+        begun: None,
+    };
     // Two items are all that the first job has.
     let bad = progress(&fences[0], vec![part(0, &["a", "b", "c"])]);
     let good = progress(&fences[1], vec![part(0, &["c"])]);
@@ -217,7 +223,7 @@ async fn a_cancel_reaches_the_worker_that_runs_the_job() {
         }
         other => panic!("{other:?}"),
     }
-    let beat = v1::AttemptProgress { fence: Some(held.fence.clone()), parts: vec![] };
+    let beat = v1::AttemptProgress { fence: Some(held.fence.clone()), parts: vec![], begun: None };
     let beat = worker.heartbeat(vec![beat], None).await.unwrap();
     assert_eq!(beat.outcomes().next(), Some(v1::HeartbeatOutcome::Stop));
     worker.release(&held.fence, v1::ReleaseReason::Stopped, vec![]).await.unwrap();
@@ -230,10 +236,10 @@ async fn reports_of_too_many_attempts_are_refused() {
     let job = coordinator.submit(&["a"]).await;
     let mut worker = Worker::ready(&coordinator, 1).await;
     let held = worker.take(&coordinator, &job).await;
-    let one = v1::AttemptProgress { fence: Some(held.fence), parts: vec![] };
+    let one = v1::AttemptProgress { fence: Some(held.fence), parts: vec![], begun: None };
     let refusal = refused(worker.heartbeat(vec![one; 1_025], None).await);
     assert_eq!(fields(&refusal), ["attempts"]);
-    let none = v1::AttemptProgress { fence: None, parts: vec![] };
+    let none = v1::AttemptProgress { fence: None, parts: vec![], begun: None };
     let refusal = refused(worker.heartbeat(vec![none], None).await);
     assert_eq!(fields(&refusal), ["attempts[0].fence"]);
 }

@@ -272,7 +272,7 @@ impl Worker {
             v1::claim_outcome::Outcome::Granted(grant) => {
                 let (attempt, token) = (grant.attempt, grant.token.clone());
                 let fence = v1::Fence { job_id: job.to_owned(), attempt, token };
-                Held { fence, grant }
+                Held { fence, grant: *grant }
             }
             other => panic!("the claim was not granted: {other:?}"),
         }
@@ -312,8 +312,12 @@ impl Worker {
         reason: v1::ReleaseReason,
         parts: Vec<v1::ResultPart>,
     ) -> Result<v1::SettleOutcome, Status> {
-        let release =
-            v1::AttemptRelease { fence: Some(fence.clone()), reason: reason.into(), parts };
+        let release = v1::AttemptRelease {
+            fence: Some(fence.clone()),
+            reason: reason.into(),
+            parts,
+            begun: None,
+        };
         let request = v1::ReleaseRequest { worker_id: self.id.clone(), releases: vec![release] };
         let response = self.calls.release(request).await?.into_inner();
         Ok(response.outcomes().next().unwrap())

@@ -200,8 +200,11 @@ async fn a_watch_tells_the_present_then_progress_and_ends_with_the_last_job() {
 
     let mut worker = Worker::ready(&coordinator, 2).await;
     let held = worker.take(&coordinator, &one).await;
-    let progress =
-        v1::AttemptProgress { fence: Some(held.fence.clone()), parts: vec![part(0, &["a"])] };
+    let progress = v1::AttemptProgress {
+        fence: Some(held.fence.clone()),
+        parts: vec![part(0, &["a"])],
+        begun: None,
+    };
     worker.heartbeat(vec![progress], None).await.unwrap();
     while next(&mut watch).await.job.unwrap().items_done != 1 {}
     worker.complete(&held.fence, vec![part(1, &["b"])]).await.unwrap();

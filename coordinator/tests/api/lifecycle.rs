@@ -44,7 +44,7 @@ async fn shutdown_ends_streams_with_the_reason_and_keeps_what_was_accepted() {
     let record = coordinator.get(&job).await;
     assert_eq!((record.state(), record.lost_workers), (v1::JobState::Leased, 0));
     let mut worker = Worker::register(&coordinator, worker.id, 1).await;
-    let beat = v1::AttemptProgress { fence: Some(held.fence), parts: vec![] };
+    let beat = v1::AttemptProgress { fence: Some(held.fence), parts: vec![], begun: None };
     let beat = worker.heartbeat(vec![beat], None).await.unwrap();
     assert_eq!(beat.outcomes().next(), Some(v1::HeartbeatOutcome::Continue));
 }

@@ -13,8 +13,11 @@ async fn finished(coordinator: &Coordinator, texts: &[&str]) -> String {
     let mut worker = Worker::ready(coordinator, 1).await;
     let held = worker.take(coordinator, &job).await;
     let (first, last) = texts.split_at(texts.len() / 2);
-    let progress =
-        v1::AttemptProgress { fence: Some(held.fence.clone()), parts: vec![part(0, first)] };
+    let progress = v1::AttemptProgress {
+        fence: Some(held.fence.clone()),
+        parts: vec![part(0, first)],
+        begun: None,
+    };
     worker.heartbeat(vec![progress], None).await.unwrap();
     let from = u32::try_from(first.len()).unwrap();
     worker.complete(&held.fence, vec![part(from, last)]).await.unwrap();
@@ -30,7 +33,7 @@ async fn texts_from(coordinator: &Coordinator, job: &str, first_item: u32) -> Ve
         assert_eq!(part.first_item as usize, first_item as usize + texts.len(), "without a gap");
         match part.output.unwrap() {
             Output::Texts(more) => texts.extend(more.texts),
-            Output::Embeddings(_) | Output::Classifications(_) => {
+            Output::Embeddings(_) | Output::Classifications(_) | Output::Generations(_) => {
                 panic!("an echo job makes texts")
             }
         }

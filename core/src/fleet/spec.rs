@@ -72,7 +72,7 @@ pub struct ModelSpec {
     pub task: Task,
     /// `file:/path/to/directory` or `hf:owner/name[@revision]`. Not used by `echo`.
     pub source: Option<String>,
-    /// `sha256:` and 64 hex digits: the digest of `model.safetensors`.
+    /// `sha256:` and 64 hex digits: the digest of the weights, `model.safetensors` or the GGUF file.
     pub digest: Option<String>,
     /// Most tokens in one batch.
     pub max_batch_tokens: Option<u32>,

@@ -24,6 +24,7 @@ pub const fn task(task: Task) -> v1::Task {
     match task {
         Task::TextEmbedding => v1::Task::TextEmbedding,
         Task::TextClassification => v1::Task::TextClassification,
+        Task::TextGeneration => v1::Task::TextGeneration,
         Task::Echo => v1::Task::Echo,
     }
 }

@@ -1,4 +1,4 @@
-//! The inputs of the tasks: all of them are texts.
+//! The inputs of the tasks: texts, or prompts.
 
 use stoker_core::request::Task;
 
@@ -10,12 +10,22 @@ pub const fn input_field(task: Task) -> &'static str {
     match task {
         Task::TextEmbedding => "text_embedding",
         Task::TextClassification => "text_classification",
+        Task::TextGeneration => "text_generation",
         Task::Echo => "echo",
     }
 }
 
-/// The input of a job that does `task` with each of the texts.
-pub const fn input_of(task: Task, texts: Vec<String>) -> v1::JobInput {
+/// The field of a task's input that has its items.
+pub const fn items_field(task: Task) -> &'static str {
+    match task {
+        Task::TextEmbedding | Task::TextClassification | Task::Echo => "texts",
+        Task::TextGeneration => "prompts",
+    }
+}
+
+/// The input of a job that does `task` with each of the texts. Texts are continued as they are by a
+/// model that generates.
+pub fn input_of(task: Task, texts: Vec<String>) -> v1::JobInput {
     let task = match task {
         Task::TextEmbedding => {
             WireTask::TextEmbedding(v1::TextEmbeddingInput { texts, prompt: String::new() })
@@ -23,17 +33,67 @@ pub const fn input_of(task: Task, texts: Vec<String>) -> v1::JobInput {
         Task::TextClassification => {
             WireTask::TextClassification(v1::TextClassificationInput { texts })
         }
+        Task::TextGeneration => {
+            let prompts = texts.into_iter().map(text_prompt).collect();
+            WireTask::TextGeneration(v1::TextGenerationInput { prompts, options: None })
+        }
         Task::Echo => WireTask::Echo(v1::EchoInput { texts }),
     };
     v1::JobInput { task: Some(task) }
 }
 
-/// The task of an input, and its texts; `None` for a task that this version does not know.
-pub fn input_texts(input: &v1::JobInput) -> Option<(Task, &[String])> {
+fn text_prompt(text: String) -> v1::Prompt {
+    v1::Prompt { prompt: Some(v1::prompt::Prompt::Text(text)) }
+}
+
+/// The items of an input, one by one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Items<'a> {
+    Texts(&'a [String]),
+    Prompts(&'a [v1::Prompt]),
+}
+
+impl<'a> Items<'a> {
+    pub const fn len(self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.len(),
+            Self::Prompts(prompts) => prompts.len(),
+        }
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The texts of which each item consists.
+    pub fn texts(self) -> Vec<Vec<&'a str>> {
+        match self {
+            Self::Texts(texts) => texts.iter().map(|text| vec![text.as_str()]).collect(),
+            Self::Prompts(prompts) => prompts.iter().map(prompt_texts).collect(),
+        }
+    }
+}
+
+fn prompt_texts(prompt: &v1::Prompt) -> Vec<&str> {
+    match &prompt.prompt {
+        Some(v1::prompt::Prompt::Text(text)) => vec![text],
+        Some(v1::prompt::Prompt::Chat(chat)) => {
+            let texts = chat.messages.iter().flat_map(|message| [&message.role, &message.content]);
+            texts.map(String::as_str).collect()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// The task of an input, and its items; `None` for a task that this version does not know.
+pub fn input_items(input: &v1::JobInput) -> Option<(Task, Items<'_>)> {
     Some(match input.task.as_ref()? {
-        WireTask::TextEmbedding(input) => (Task::TextEmbedding, &input.texts),
-        WireTask::TextClassification(input) => (Task::TextClassification, &input.texts),
-        WireTask::Echo(input) => (Task::Echo, &input.texts),
+        WireTask::TextEmbedding(input) => (Task::TextEmbedding, Items::Texts(&input.texts)),
+        WireTask::TextClassification(input) => {
+            (Task::TextClassification, Items::Texts(&input.texts))
+        }
+        WireTask::TextGeneration(input) => (Task::TextGeneration, Items::Prompts(&input.prompts)),
+        WireTask::Echo(input) => (Task::Echo, Items::Texts(&input.texts)),
     })
 }
 
@@ -41,16 +101,27 @@ pub fn input_texts(input: &v1::JobInput) -> Option<(Task, &[String])> {
 pub fn input_prompt(input: &v1::JobInput) -> &str {
     match &input.task {
         Some(WireTask::TextEmbedding(input)) => &input.prompt,
-        Some(WireTask::TextClassification(_) | WireTask::Echo(_)) | None => "",
+        Some(WireTask::TextClassification(_) | WireTask::TextGeneration(_) | WireTask::Echo(_))
+        | None => "",
     }
 }
 
-/// The same, taken apart.
-pub fn into_texts(input: v1::JobInput) -> Option<(Task, Vec<String>)> {
+/// An input taken apart.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InputParts {
+    Texts(Task, Vec<String>),
+    Generation(v1::TextGenerationInput),
+}
+
+/// Takes an input apart; `None` for a task that this version does not know.
+pub fn into_parts(input: v1::JobInput) -> Option<InputParts> {
     Some(match input.task? {
-        WireTask::TextEmbedding(input) => (Task::TextEmbedding, input.texts),
-        WireTask::TextClassification(input) => (Task::TextClassification, input.texts),
-        WireTask::Echo(input) => (Task::Echo, input.texts),
+        WireTask::TextEmbedding(input) => InputParts::Texts(Task::TextEmbedding, input.texts),
+        WireTask::TextClassification(input) => {
+            InputParts::Texts(Task::TextClassification, input.texts)
+        }
+        WireTask::TextGeneration(input) => InputParts::Generation(input),
+        WireTask::Echo(input) => InputParts::Texts(Task::Echo, input.texts),
     })
 }
 
@@ -63,9 +134,14 @@ mod tests {
         let texts = vec!["a".to_owned(), "b".to_owned()];
         for task in Task::ALL {
             let input = input_of(task, texts.clone());
-            assert_eq!(input_texts(&input), Some((task, texts.as_slice())));
-            assert_eq!(into_texts(input), Some((task, texts.clone())));
+            let (found, items) = input_items(&input).unwrap();
+            assert_eq!((found, items.len()), (task, 2));
+            assert_eq!(items.texts(), [vec!["a"], vec!["b"]]);
+            match into_parts(input).unwrap() {
+                InputParts::Texts(found, parts) => assert_eq!((found, &parts), (task, &texts)),
+                InputParts::Generation(input) => assert_eq!(input.prompts.len(), 2),
+            }
         }
-        assert_eq!(input_texts(&v1::JobInput { task: None }), None);
+        assert_eq!(input_items(&v1::JobInput { task: None }), None);
     }
 }

@@ -14,7 +14,8 @@ use crate::status::FieldViolation;
 use crate::v1;
 use crate::well_known;
 
-use super::input::{input_field, input_texts};
+use super::generation::check_generation;
+use super::input::{Items, input_field, input_items, items_field};
 use super::time::duration;
 use super::violations::Violations;
 
@@ -186,13 +187,14 @@ fn check_input(
     violations: &mut Violations,
 ) -> Option<Input> {
     let input = input.unwrap_or_default();
-    let Some((task, texts)) = input_texts(&input) else {
+    let Some((task, items)) = input_items(&input) else {
         let problem = "is missing: set the input of one task, such as text_embedding";
         violations.add(FieldViolation::new(field, problem));
         return None;
     };
-    let texts_field = format!("{field}.{}.texts", input_field(task));
-    let items = violations.note(count(texts, limits.max_items, &texts_field))?;
+    let task_field = format!("{field}.{}", input_field(task));
+    let items_field = format!("{task_field}.{}", items_field(task));
+    let count = violations.note(count(items, limits.max_items, &items_field))?;
     // Measured before it is encoded, so that an oversized request costs no second copy.
     let bytes = u64::try_from(input.encoded_len()).unwrap_or(u64::MAX);
     if bytes > limits.max_input_bytes {
@@ -201,40 +203,53 @@ fn check_input(
         violations.add(FieldViolation::new(field, problem));
         return None;
     }
-    check_texts(task, texts, limits, &texts_field, violations);
-    Some(Input { task, items, bytes: input.encode_to_vec().into() })
+    match items {
+        Items::Texts(texts) => check_blank(task, texts, &items_field, violations),
+        Items::Prompts(_) => {
+            if let Some(v1::job_input::Task::TextGeneration(input)) = &input.task {
+                check_generation(input, &task_field, violations);
+            }
+        }
+    }
+    check_lengths(items, limits, &items_field, violations);
+    Some(Input { task, items: count, bytes: input.encode_to_vec().into() })
 }
 
-fn count(texts: &[String], most: u32, field: &str) -> Result<u32, FieldViolation> {
-    let problem = match u32::try_from(texts.len()) {
+fn count(items: Items<'_>, most: u32, field: &str) -> Result<u32, FieldViolation> {
+    let problem = match u32::try_from(items.len()) {
         Ok(0) => "is empty: a job has at least one item".to_owned(),
         Ok(items) if items <= most => return Ok(items),
-        Ok(_) | Err(_) => format!("has {} items and may have {most}: split the job", texts.len()),
+        Ok(_) | Err(_) => format!("has {} items and may have {most}: split the job", items.len()),
     };
     Err(FieldViolation::new(field, problem))
 }
 
-fn check_texts(
-    task: Task,
-    texts: &[String],
-    limits: &Limits,
-    field: &str,
-    violations: &mut Violations,
-) {
-    let may_be_blank = match task {
-        Task::TextEmbedding | Task::TextClassification => false,
-        Task::Echo => true,
-    };
-    for (index, text) in texts.iter().enumerate() {
-        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        let problem = if bytes > limits.max_text_bytes {
-            let most = ByteSize::from_bytes(limits.max_text_bytes);
-            format!("has {bytes} bytes and may have {most}: split the text")
-        } else if !may_be_blank && text.trim().is_empty() {
-            "is empty: leave it out, or give it a text".to_owned()
-        } else {
+fn check_lengths(items: Items<'_>, limits: &Limits, field: &str, violations: &mut Violations) {
+    for (index, texts) in items.texts().into_iter().enumerate() {
+        let bytes: usize = texts.iter().map(|text| text.len()).sum();
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        if bytes <= limits.max_text_bytes {
             continue;
-        };
+        }
+        let most = ByteSize::from_bytes(limits.max_text_bytes);
+        let problem = format!("has {bytes} bytes and may have {most}: split the text");
+        violations.add(FieldViolation::new(format!("{field}[{index}]"), problem));
+        if violations.is_full() {
+            return;
+        }
+    }
+}
+
+fn check_blank(task: Task, texts: &[String], field: &str, violations: &mut Violations) {
+    match task {
+        Task::TextEmbedding | Task::TextClassification => {}
+        Task::TextGeneration | Task::Echo => return,
+    }
+    for (index, text) in texts.iter().enumerate() {
+        if !text.trim().is_empty() {
+            continue;
+        }
+        let problem = "is empty: leave it out, or give it a text";
         violations.add(FieldViolation::new(format!("{field}[{index}]"), problem));
         if violations.is_full() {
             return;

@@ -58,7 +58,7 @@ pub async fn run(fleet: &Fleet, jobs: usize) -> anyhow::Result<Sample> {
         let settle = Settle { tag: delivery.tag, ack: true };
         let settle = ConsumeRequest { request: Some(Request::Settle(settle)) };
         let grant = match outcome {
-            Some(Outcome::Granted(grant)) => grant,
+            Some(Outcome::Granted(grant)) => *grant,
             // Of a job that waited for long: its message was sent twice.
             Some(Outcome::Refused(_)) => {
                 requests.send(settle).await?;

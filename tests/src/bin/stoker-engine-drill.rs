@@ -51,7 +51,13 @@ impl Engine for Drill {
         &self.info
     }
 
-    fn prepare(&self, ItemInput::Text(text): ItemInput) -> Result<Item, ItemError> {
+    fn prepare(&self, input: ItemInput) -> Result<Item, ItemError> {
+        let text = match input {
+            ItemInput::Text(text) => text,
+            other @ ItemInput::Generation(_) => {
+                return Err(ItemError::wrong_kind(TaskKind::Echo, "text", &other));
+            }
+        };
         Ok(Item(text))
     }
 

@@ -94,6 +94,7 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "half", homes: &[ENGINE] },
     Home { dependency: "nvml-wrapper", homes: &[WORKER] },
     Home { dependency: "tokenizers", homes: &[ENGINE] },
+    Home { dependency: "minijinja*", homes: &[ENGINE] },
     Home { dependency: "hf-hub", homes: &[WORKER] },
     Home { dependency: "aws-*", homes: &[AUTOSCALER] },
     Home { dependency: "clarabel", homes: &[SIM] },

@@ -8,14 +8,40 @@ use std::thread::{self, JoinHandle};
 
 use crate::serve::{ServeOptions, serve};
 use crate::{
-    Engine, EngineError, EngineInfo, FrameReader, FrameWriter, FromEngine, ItemInput, ItemKey,
-    ItemOutput, Scores, ServeError, TaskKind, ToEngine,
+    Engine, EngineError, EngineInfo, Finish, FrameReader, FrameWriter, FromEngine, GenerationInput,
+    GenerationSettings, ItemInput, ItemKey, ItemOutput, Prompt, Scores, ServeError, TaskKind,
+    ToEngine,
 };
 
-/// Inputs that any engine for texts has to take: empty, ordinary, and longer than models read.
-fn texts() -> [String; 5] {
-    let long = "many words ".repeat(2_000);
-    [String::new(), "a".to_owned(), "some words".to_owned(), "wörter, 言葉".to_owned(), long]
+/// Inputs that any engine for the task has to take: empty, ordinary, and longer than models read. A prompt
+/// is never empty, and one that is too long is refused.
+fn texts(task: TaskKind) -> [String; 5] {
+    let (short, long) = match task {
+        TaskKind::TextGeneration => ("b", 10),
+        TaskKind::TextEmbedding | TaskKind::TextClassification | TaskKind::Echo => ("", 2_000),
+    };
+    [short, "a", "some words", "wörter, 言葉", &"many words ".repeat(long)].map(str::to_owned)
+}
+
+fn input(task: TaskKind, text: String) -> ItemInput {
+    match task {
+        TaskKind::TextGeneration => ItemInput::Generation(Box::new(GenerationInput {
+            prompt: Prompt::Text(text),
+            settings: GenerationSettings {
+                max_tokens: 4,
+                temperature: 1.0,
+                top_p: 1.0,
+                top_k: 0,
+                repeat_penalty: 1.0,
+                seed: 7,
+                stops: Vec::new(),
+            },
+            generated: Vec::new(),
+        })),
+        TaskKind::TextEmbedding | TaskKind::TextClassification | TaskKind::Echo => {
+            ItemInput::Text(text)
+        }
+    }
 }
 
 /// An engine on its threads, and the worker's end of its pipes.
@@ -45,13 +71,20 @@ impl Session {
     }
 
     fn answer(&mut self) -> FromEngine {
-        self.answers.read().expect("the engine sends frames").expect("the engine goes on")
+        loop {
+            match self.answers.read().expect("the engine sends frames").expect("the engine goes on")
+            {
+                FromEngine::Said { .. } => {}
+                answer => return answer,
+            }
+        }
     }
 
     /// Prepares texts under keys from `first` on; gives their costs.
     fn prepare(&mut self, first: u64, texts: &[String]) -> Vec<u32> {
         let keys = || (first..).map(ItemKey);
-        let inputs = texts.iter().cloned().map(ItemInput::Text);
+        let task = self.info.task;
+        let inputs = texts.iter().cloned().map(|text| input(task, text));
         self.ask(&ToEngine::Prepare { items: keys().zip(inputs).collect() });
         let FromEngine::Prepared { items } = self.answer() else { panic!("not Prepared") };
         assert!(items.iter().map(|(key, _)| *key).eq(keys().take(texts.len())), "other items");
@@ -78,7 +111,7 @@ impl Session {
 pub fn check(engine: impl Engine) {
     let mut session = Session::start(engine);
     says_what_it_is(&session.info);
-    let texts = texts();
+    let texts = texts(session.info.task);
     let costs = session.prepare(0, &texts);
     costs_are_within_limits(&session.info, &costs);
     assert_eq!(session.prepare(10, &texts), costs, "the same texts cost the same");
@@ -137,6 +170,10 @@ fn fits(info: &EngineInfo, output: &ItemOutput) {
             assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)), "{scores:?}");
             let sum: f32 = scores.iter().sum();
             assert!(!labels.exclusive || (sum - 1.0).abs() < 1e-4, "the scores sum to {sum}");
+        }
+        (TaskKind::TextGeneration, ItemOutput::Generation(generation)) => {
+            let ended = generation.finish == Finish::Stop;
+            assert!(ended || generation.generated_tokens > 0, "{generation:?}");
         }
         (task, output) => panic!("{task} gives {}", output.kind()),
     }

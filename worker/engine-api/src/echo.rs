@@ -43,8 +43,12 @@ impl Engine for EchoEngine {
     }
 
     fn prepare(&self, input: ItemInput) -> Result<EchoItem, ItemError> {
-        let ItemInput::Text(text) = input;
-        Ok(EchoItem { text })
+        match input {
+            ItemInput::Text(text) => Ok(EchoItem { text }),
+            other @ ItemInput::Generation(_) => {
+                Err(ItemError::wrong_kind(TaskKind::Echo, "text", &other))
+            }
+        }
     }
 
     fn run(&self, items: &[&EchoItem]) -> Result<Vec<ItemOutput>, EngineError> {

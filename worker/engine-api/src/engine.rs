@@ -1,6 +1,6 @@
 //! The contract that every model implementation keeps.
 
-use crate::{EngineError, EngineInfo, ItemError, ItemInput, ItemOutput};
+use crate::{EngineError, EngineInfo, ItemError, ItemInput, ItemOutput, Listener};
 
 /// A loaded model that turns items into outputs. Synchronous: the caller owns the threads.
 pub trait Engine: Send + Sync + 'static {
@@ -26,6 +26,20 @@ pub trait Engine: Send + Sync + 'static {
     /// When the whole batch has no outputs. After an error for which
     /// [`EngineError::ends_engine`] holds the caller runs nothing more.
     fn run(&self, items: &[&Self::Prepared]) -> Result<Vec<ItemOutput>, EngineError>;
+
+    /// The same, and tells `listener` of outputs that come bit by bit. An engine whose batches are
+    /// worked on together, step by step, runs as many as it has lanes and takes one item each.
+    ///
+    /// # Errors
+    /// As of [`run`](Self::run). An item that is not wanted any more ends its batch with
+    /// [`EngineError::Input`].
+    fn run_heard(
+        &self,
+        items: &[&Self::Prepared],
+        _listener: &dyn Listener,
+    ) -> Result<Vec<ItemOutput>, EngineError> {
+        self.run(items)
+    }
 }
 
 /// A prepared item.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{ItemInput, TaskKind};
+
 /// One item cannot be prepared. Its neighbors are not affected. What it means for the item's job is the
 /// worker's to decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -14,6 +16,17 @@ pub enum ItemError {
     Full { held: u64 },
     #[error("preparing the item failed inside the engine: {message}")]
     Internal { message: String },
+}
+
+impl ItemError {
+    /// The task takes another kind of input.
+    pub fn wrong_kind(task: TaskKind, expected: &str, got: &ItemInput) -> Self {
+        Self::WrongKind {
+            task: task.to_string(),
+            expected: expected.to_owned(),
+            got: got.kind().to_owned(),
+        }
+    }
 }
 
 /// A batch failed as a whole; its items stay prepared until they are run again or forgotten.

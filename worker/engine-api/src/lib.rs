@@ -14,6 +14,7 @@ pub mod echo;
 mod engine;
 mod error;
 pub mod frame;
+mod generation;
 mod info;
 pub mod panics;
 pub mod process;
@@ -24,6 +25,10 @@ mod task;
 pub use engine::{Engine, Prepared};
 pub use error::{EngineError, ItemError, StartError};
 pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES};
+pub use generation::{
+    ChatMessage, Deaf, Finish, Generation, GenerationInput, GenerationSettings, Listener, Piece,
+    Prompt, Wanted,
+};
 pub use info::{EngineInfo, LoadSeconds};
 pub use protocol::{FromEngine, ItemKey, MAX_PREPARE_THREADS, PROTOCOL_VERSION, ToEngine};
 pub use serve::{ServeError, serve};

@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EngineError, EngineInfo, ItemError, ItemInput, ItemOutput};
+use crate::{EngineError, EngineInfo, ItemError, ItemInput, ItemOutput, Piece};
 
 /// Raised with every change of the messages. Worker and engine must agree exactly.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// An engine works on at most this many `Prepare` messages at the same time, and takes them in the
 /// order in which they came: those beyond have not begun.
@@ -20,13 +20,14 @@ pub const MAX_PREPARE_THREADS: usize = 4;
 pub struct ItemKey(pub u64);
 
 /// What a worker asks of an engine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToEngine {
     /// Prepare these items and keep them; answered by one `Prepared` with all of them.
     Prepare { items: Vec<(ItemKey, ItemInput)> },
     /// Run prepared items as one batch; answered by `Done` or `Failed` with the same number.
     Run { batch: u64, items: Vec<ItemKey> },
-    /// Drop prepared items that will not be run. Unknown keys are ignored.
+    /// Drop prepared items that will not be run. Unknown keys are ignored. An item whose text is being
+    /// generated ends, and its batch fails.
     Forget { items: Vec<ItemKey> },
     /// Finish the batches already sent, then exit. The end of stdin means the same.
     Shutdown,
@@ -45,6 +46,9 @@ pub enum FromEngine {
     Prepared { items: Vec<(ItemKey, Result<u32, ItemError>)> },
     /// The batch ran; outputs are in the order of its items, which are now forgotten.
     Done { batch: u64, outputs: Vec<ItemOutput>, busy_micros: u64 },
+    /// More of an item whose output comes bit by bit, before its batch is done. Who says so works on all
+    /// batches that it was given, step by step.
+    Said { batch: u64, item: ItemKey, piece: Piece },
     /// The batch has no outputs. Its items stay prepared. When [`EngineError::ends_engine`] holds,
     /// the process exits with a failure right after.
     Failed { batch: u64, error: EngineError },

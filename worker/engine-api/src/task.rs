@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Generation, GenerationInput};
+
 /// What a model does with an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -13,19 +15,23 @@ pub enum TaskKind {
     TextEmbedding,
     /// Text in, a score of each of the model's labels out.
     TextClassification,
+    /// A text or a conversation in, what follows it out.
+    TextGeneration,
     /// Text in, the same text out: the engine that does nothing, for tests and benchmarks.
     Echo,
 }
 
 impl TaskKind {
     /// Every task, in the order of declaration.
-    pub const ALL: [Self; 3] = [Self::TextEmbedding, Self::TextClassification, Self::Echo];
+    pub const ALL: [Self; 4] =
+        [Self::TextEmbedding, Self::TextClassification, Self::TextGeneration, Self::Echo];
 
     /// The name used in configuration files and on command lines.
     pub const fn name(self) -> &'static str {
         match self {
             Self::TextEmbedding => "text-embedding",
             Self::TextClassification => "text-classification",
+            Self::TextGeneration => "text-generation",
             Self::Echo => "echo",
         }
     }
@@ -39,7 +45,7 @@ impl fmt::Display for TaskKind {
 
 /// A task name that no engine knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown task `{name}`: use text-embedding, text-classification or echo")]
+#[error("unknown task `{name}`: use text-embedding, text-classification, text-generation or echo")]
 pub struct UnknownTask {
     pub name: String,
 }
@@ -56,9 +62,10 @@ impl FromStr for TaskKind {
 /// One input of a job.
 ///
 /// Deliberately exhaustive: a new kind of input must be handled wherever inputs are matched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ItemInput {
     Text(String),
+    Generation(Box<GenerationInput>),
 }
 
 impl ItemInput {
@@ -66,6 +73,15 @@ impl ItemInput {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "text",
+            Self::Generation(_) => "a prompt",
+        }
+    }
+
+    /// Whether an earlier engine has generated some of its output.
+    pub fn is_begun(&self) -> bool {
+        match self {
+            Self::Text(_) => false,
+            Self::Generation(input) => !input.generated.is_empty(),
         }
     }
 
@@ -77,13 +93,18 @@ impl ItemInput {
                 text.insert_str(0, prefix);
                 Self::Text(text)
             }
+            // Has its own form.
+            Self::Generation(input) => Self::Generation(input),
         }
     }
 
     /// How much memory it takes, in bytes.
-    pub const fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
+            Self::Generation(input) => {
+                input.prompt.bytes() + input.generated.len() * size_of::<u32>()
+            }
         }
     }
 }
@@ -95,6 +116,7 @@ pub enum ItemOutput {
     Embedding(#[serde(with = "little_endian")] Vec<f32>),
     Scores(Scores),
     Text(String),
+    Generation(Generation),
 }
 
 impl ItemOutput {
@@ -104,6 +126,7 @@ impl ItemOutput {
             Self::Embedding(_) => "an embedding",
             Self::Scores(_) => "scores",
             Self::Text(_) => "a text",
+            Self::Generation(_) => "a generated text",
         }
     }
 }
@@ -162,9 +185,7 @@ mod tests {
     fn unknown_task_is_named_with_the_choices() {
         let error = "text-embeding".parse::<TaskKind>().unwrap_err();
         let message = error.to_string();
-        assert!(
-            message.contains("text-embeding") && message.contains("text-classification or echo")
-        );
+        assert!(message.contains("text-embeding") && message.contains("text-generation or echo"));
         for task in TaskKind::ALL {
             assert!(message.contains(task.name()), "{task} is not offered");
         }

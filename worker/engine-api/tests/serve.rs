@@ -52,7 +52,8 @@ impl Engine for Puppet {
         &self.info
     }
 
-    fn prepare(&self, ItemInput::Text(text): ItemInput) -> Result<Line, ItemError> {
+    fn prepare(&self, input: ItemInput) -> Result<Line, ItemError> {
+        let ItemInput::Text(text) = input else { panic!("not a text") };
         match text.as_str() {
             "bad item" => Err(ItemError::Invalid { message: "told so".to_owned() }),
             "panic in prepare" => panic!("told to panic by {text}"),

@@ -48,9 +48,10 @@ impl LoadError {
                 "delete the model's directory and fetch the model again"
             }
             Self::Unsupported { .. } => {
-                "use a model of the BERT family (bert, roberta, xlm-roberta or distilbert): a \
+                "use another model: of the BERT family (bert, roberta, xlm-roberta or distilbert), a \
                  sentence-transformers model with mean or CLS pooling for embedding, one for sequence \
-                 classification for labels"
+                 classification for labels; of the Llama family (llama, mistral, qwen2 or qwen3) for \
+                 generation"
             }
             Self::Digest { .. } => {
                 "fetch the model again, or correct the digest in the fleet file if the weights were \

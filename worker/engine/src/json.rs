@@ -47,3 +47,17 @@ pub(crate) fn read_optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T
         Err(error) => Err(error),
     }
 }
+
+/// A small text that may be absent.
+pub(crate) fn read_text(path: &Path) -> Result<Option<String>, LoadError> {
+    let bytes = match read_bytes(path, "") {
+        Ok(bytes) => bytes,
+        Err(LoadError::Missing { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let text = String::from_utf8(bytes);
+    text.map(Some).map_err(|_| LoadError::Corrupt {
+        path: path.to_owned(),
+        what: "it is not UTF-8".to_owned(),
+    })
+}

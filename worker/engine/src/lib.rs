@@ -3,13 +3,17 @@
 //! One process serves one model. It is the only place that knows candle, tokenizers and model
 //! files; the worker starts it and talks to it through `stoker-engine-api`.
 
+mod chat;
 mod config;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod decoder;
 mod device;
 mod encoder;
 mod error;
 pub mod generation;
+mod generator;
+mod gguf;
 mod head;
 mod json;
 mod kernels;
@@ -20,6 +24,7 @@ mod source;
 mod text_encoder;
 mod texts;
 mod tokens;
+mod vocabulary;
 mod weights;
 
 pub use config::{
@@ -28,5 +33,6 @@ pub use config::{
 pub use device::EngineDevice;
 pub use encoder::{EncoderConfig, Family};
 pub use error::LoadError;
+pub use generator::{Generator, GeneratorOptions, PreparedPrompt};
 pub use precision::{Precision, UnknownPrecision};
 pub use text_encoder::{LoadOptions, TextEncoder};

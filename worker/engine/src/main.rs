@@ -5,7 +5,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::{env, io, thread};
 
-use stoker_engine::{DefaultPrompt, EncoderTask, EngineDevice, LoadOptions, TextEncoder};
+use stoker_engine::{
+    DefaultPrompt, EncoderTask, EngineDevice, Generator, GeneratorOptions, LoadOptions, TextEncoder,
+};
 use stoker_engine_api::arguments::Arguments;
 use stoker_engine_api::serve::ServeOptions;
 use stoker_engine_api::{MAX_PREPARE_THREADS, StartError, TaskKind, process};
@@ -13,18 +15,21 @@ use stoker_engine_api::{MAX_PREPARE_THREADS, StartError, TaskKind, process};
 const USAGE: &str = "\
 stoker-engine: runs one model for stoker-worker, which starts it.
 
-  --task TASK              text-embedding or text-classification
+  --task TASK              text-embedding, text-classification or text-generation
   --model NAME             name of the model in the registry
   --dir DIRECTORY          the model's files
-  --digest sha256:HEX      digest that model.safetensors must have (default: not checked)
+  --digest sha256:HEX      digest that the weights must have (default: not checked)
   --device DEVICE          cpu or cuda:0 (default: cpu)
   --precision PRECISION    of a GPU: f32, tf32, f16 or bf16 (default: f32, as a CPU's)
-  --lanes N                batches that run at the same time (default: one per core, two on a GPU)
-  --max-batch-tokens N     size of a batch in tokens (default: 2048, on a GPU 16384)
+  --lanes N                batches that run at the same time (default: one per core, two on a GPU);
+                           texts that are generated at the same time (default: 4, on a GPU 16)
+  --max-batch-tokens N     size of a batch in tokens (default: 2048, on a GPU 16384), or of a step
+                           of generation (default: 64, on a GPU 1024)
+  --cache-mebibytes N      memory for the tokens of all generated texts (default: 1024, on a GPU 4096)
   --default-prompt WHOSE   given: texts come with the model's default prompt (default: none)
 ";
 
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "task",
     "model",
     "dir",
@@ -33,6 +38,7 @@ const KNOWN: [&str; 9] = [
     "precision",
     "lanes",
     "max-batch-tokens",
+    "cache-mebibytes",
     "default-prompt",
 ];
 
@@ -44,30 +50,61 @@ fn main() -> ExitCode {
     // its own environment can't be changed safely; this returns only on failure.
     let single = env::var_os(THREADS).is_some_and(|threads| threads == "1");
     let replaced = if single { Ok(()) } else { Err(run_again_single_threaded()) };
-    process::run(USAGE, ServeOptions { prepare_threads: prepare_threads() }, || {
-        if let Err(error) = replaced {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "every lane uses all cores: expect less throughput");
-        }
-        let mut arguments = Arguments::parse(env::args().skip(1), &KNOWN)?;
+    let serving = ServeOptions { prepare_threads: prepare_threads() };
+    let arguments = Arguments::parse(env::args().skip(1), &KNOWN).and_then(|mut arguments| {
         let task: TaskKind = arguments.required("task")?;
+        Ok((task, arguments))
+    });
+    // The engines are of different types.
+    if let Ok((TaskKind::TextGeneration, arguments)) = arguments {
+        return process::run(USAGE, serving, || {
+            warn_of_threads(replaced);
+            Ok(Generator::load(&generator_options(arguments)?)?)
+        });
+    }
+    process::run(USAGE, serving, || {
+        warn_of_threads(replaced);
+        let (task, arguments) = arguments?;
         let Some(task) = EncoderTask::of(task) else {
             let message = format!("argument `--task`: this engine does not do {task}");
             return Err(StartError::new(message, "correct the model's task in the fleet file"));
         };
-        let options = LoadOptions {
-            task,
-            default_prompt: arguments.optional("default-prompt")?.unwrap_or(DefaultPrompt::None),
-            model: arguments.required("model")?,
-            directory: arguments.required("dir")?,
-            digest: arguments.optional("digest")?,
-            device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
-            precision: arguments.optional("precision")?.unwrap_or_default(),
-            lanes: arguments.optional("lanes")?,
-            max_batch_tokens: arguments.optional("max-batch-tokens")?,
-        };
-        Ok(TextEncoder::load(&options)?)
+        Ok(TextEncoder::load(&encoder_options(task, arguments)?)?)
     })
+}
+
+fn encoder_options(task: EncoderTask, mut arguments: Arguments) -> Result<LoadOptions, StartError> {
+    Ok(LoadOptions {
+        task,
+        default_prompt: arguments.optional("default-prompt")?.unwrap_or(DefaultPrompt::None),
+        model: arguments.required("model")?,
+        directory: arguments.required("dir")?,
+        digest: arguments.optional("digest")?,
+        device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
+        precision: arguments.optional("precision")?.unwrap_or_default(),
+        lanes: arguments.optional("lanes")?,
+        max_batch_tokens: arguments.optional("max-batch-tokens")?,
+    })
+}
+
+fn generator_options(mut arguments: Arguments) -> Result<GeneratorOptions, StartError> {
+    Ok(GeneratorOptions {
+        model: arguments.required("model")?,
+        directory: arguments.required("dir")?,
+        digest: arguments.optional("digest")?,
+        device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
+        precision: arguments.optional("precision")?.unwrap_or_default(),
+        lanes: arguments.optional("lanes")?,
+        step_tokens: arguments.optional("max-batch-tokens")?,
+        cache_mebibytes: arguments.optional("cache-mebibytes")?,
+    })
+}
+
+fn warn_of_threads(replaced: io::Result<()>) {
+    if let Err(error) = replaced {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "every lane uses all cores: expect less throughput");
+    }
 }
 
 /// One thread tokenizes for a few cores' worth of network, and for a GPU a few are enough.

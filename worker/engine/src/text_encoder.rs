@@ -122,8 +122,12 @@ impl Engine for TextEncoder {
     }
 
     fn prepare(&self, input: ItemInput) -> Result<Tokens, ItemError> {
-        let ItemInput::Text(text) = input;
-        self.tokenizer.encode(&text)
+        match input {
+            ItemInput::Text(text) => self.tokenizer.encode(&text),
+            other @ ItemInput::Generation(_) => {
+                Err(ItemError::wrong_kind(self.info.task, "text", &other))
+            }
+        }
     }
 
     fn run(&self, items: &[&Tokens]) -> Result<Vec<ItemOutput>, EngineError> {

@@ -1,7 +1,7 @@
 //! A model's weights: read once, verified, taken apart.
 //!
-//! The digest is computed over the very bytes that are loaded, beside the loading. Only safetensors
-//! are read: pickled formats run code when they are opened.
+//! The digest is computed over the very bytes that are loaded, beside the loading. Only safetensors and
+//! GGUF are read: pickled formats run code when they are opened.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -44,6 +44,25 @@ impl WeightsFile {
             }
             Err(source) => Err(LoadError::Read { path, source }),
         }
+    }
+
+    /// Reads a GGUF file; what is in it is not looked at.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn read_gguf(path: PathBuf) -> Result<Self, LoadError> {
+        match read_file(&path) {
+            Ok(bytes) => Ok(Self { path, bytes }),
+            Err(source) => Err(LoadError::Read { path, source }),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// SHA-256 of the file in lowercase hex.

@@ -41,6 +41,7 @@ impl State {
                 let ended = model.board.prepared(items, now);
                 self.all_ended(ended);
             }
+            EngineNews::Said { batch, item, piece } => model.board.said(batch, item, piece),
             EngineNews::Done { batch, outputs, busy } => {
                 let finished = model.board.done(batch, outputs, busy);
                 self.batch_ended(index, batch, busy, finished);
@@ -166,7 +167,9 @@ impl State {
 /// The worker's argument that names the engine for a task.
 const fn binary_flag(task: TaskKind) -> &'static str {
     match task {
-        TaskKind::TextEmbedding | TaskKind::TextClassification => "--engine",
+        TaskKind::TextEmbedding | TaskKind::TextClassification | TaskKind::TextGeneration => {
+            "--engine"
+        }
         TaskKind::Echo => "--echo-engine",
     }
 }

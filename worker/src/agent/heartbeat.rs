@@ -130,7 +130,16 @@ impl State {
             let board = self.models.get_mut(held.index).map(|model| &mut model.board);
             let parts = board.map(|board| board.checkpoint(*key, left)).unwrap_or_default();
             left = left.saturating_sub(parts.iter().map(part_bytes).sum());
-            attempts.push(AttemptProgress { fence: Some(held.fence.to_wire()), parts });
+            let begun = self
+                .models
+                .get(held.index)
+                .filter(|_| !held.reporting)
+                .and_then(|model| model.board.begun(*key));
+            if let Some(begun) = &begun {
+                let tokens: usize = begun.texts.iter().map(|text| text.tokens.len()).sum();
+                debug!(job = %held.fence.job, texts = begun.texts.len(), tokens, "telling what is begun");
+            }
+            attempts.push(AttemptProgress { fence: Some(held.fence.to_wire()), parts, begun });
             keys.push(*key);
         }
         if following.next().is_some() {

@@ -22,7 +22,8 @@ impl State {
         trace.set_parent(&span);
         let key = JobKey(self.next_key);
         self.next_key += 1;
-        let held = Held { index, fence, span, ticket: Some(ticket), reporting: false };
+        let ticket = Some(ticket);
+        let held = Held { index, fence, span, ticket, reporting: false, begun: None };
         self.held.insert(key, held);
         if self.drain.is_some() {
             self.release(key, self.release_reason(), Vec::new());
@@ -36,7 +37,8 @@ impl State {
                 return;
             }
         };
-        debug!(%job, %attempt, items = inputs.len(), first_item, "job granted");
+        let begun = inputs.iter().filter(|input| input.is_begun()).count();
+        debug!(%job, %attempt, items = inputs.len(), first_item, begun, "job granted");
         let start_by = now.after(slack);
         let admission = Admission { key, inputs, first_item, alone, granted_at: now, start_by };
         let ended = model.board.admit(admission);
@@ -84,7 +86,7 @@ impl State {
                 if let Some(cause) = self.drain_cause() {
                     metrics::handed_over(cause);
                 }
-                Verdict::Release { reason: self.release_reason(), parts }
+                Verdict::Release { reason: self.release_reason(), parts, begun: None }
             }
             Outcome::Failed(failure) => {
                 let (job, attempt) = (held.fence.job, held.fence.attempt);
@@ -98,7 +100,8 @@ impl State {
 
     /// Hands an attempt back with what is done of it.
     pub(super) fn release(&mut self, key: JobKey, reason: ReleaseReason, parts: Vec<ResultPart>) {
-        self.report(key, Verdict::Release { reason, parts });
+        let begun = self.held.get_mut(&key).and_then(|held| held.begun.take());
+        self.report(key, Verdict::Release { reason, parts, begun });
     }
 
     fn report(&mut self, key: JobKey, verdict: Verdict) {
@@ -140,8 +143,10 @@ impl State {
     }
 
     pub(super) fn take_off_board(&mut self, key: JobKey) -> Option<Vec<ResultPart>> {
-        let index = self.held.get(&key)?.index;
-        self.models.get_mut(index)?.board.remove(key)
+        let held = self.held.get_mut(&key)?;
+        let board = &mut self.models.get_mut(held.index)?.board;
+        held.begun = board.begun(key);
+        board.remove(key)
     }
 
     /// The reporter got a definitive answer.

@@ -8,6 +8,7 @@ use stoker_core::fleet::prompts::Prompts;
 use stoker_core::ids::{FleetName, ModelName, WorkerId};
 use stoker_core::time::Timestamp;
 use stoker_engine_api::TaskKind;
+use stoker_proto::v1::BegunTexts;
 use tracing::{Span, info};
 
 use super::drain::{Drain, Lifeline};
@@ -96,6 +97,8 @@ pub(super) struct Held {
     pub(super) ticket: Option<Ticket>,
     /// Its end was handed to the reporter.
     pub(super) reporting: bool,
+    /// What it had begun when it was taken off the board.
+    pub(super) begun: Option<BegunTexts>,
 }
 
 /// The worker's state.

@@ -462,7 +462,8 @@ fn a_drain_gives_back_what_is_left_at_its_deadline() {
     assert!(probe.reports().is_empty() && !probe.ended());
     probe.later(Duration::from_secs(1));
     let reports = probe.reports();
-    let [Verdict::Release { reason: ReleaseReason::Draining, parts }] = reports.as_slice() else {
+    let [Verdict::Release { reason: ReleaseReason::Draining, parts, .. }] = reports.as_slice()
+    else {
         panic!("{reports:?}")
     };
     assert!(parts.len() <= 1);
@@ -478,7 +479,7 @@ fn a_sick_device_takes_no_work_and_gives_back_what_it_has() {
 
     probe.apply(Event::Device(Err("2 memory errors".to_owned())));
     let reports = probe.reports();
-    let [Verdict::Release { reason: ReleaseReason::Unavailable, parts }] = &reports[..] else {
+    let [Verdict::Release { reason: ReleaseReason::Unavailable, parts, .. }] = &reports[..] else {
         panic!("not given back: {reports:?}")
     };
     assert_eq!(parts.len(), 1, "what was computed before goes along");

@@ -57,6 +57,10 @@ impl Batch {
         self.items.iter().map(|item| u64::from(item.cost)).sum()
     }
 
+    pub(super) fn has(&self, key: ItemKey) -> bool {
+        self.items.iter().any(|item| item.key == key)
+    }
+
     fn jobs(&self) -> Vec<JobKey> {
         let jobs: BTreeSet<JobKey> = self.items.iter().map(|item| item.job).collect();
         jobs.into_iter().collect()
@@ -251,7 +255,11 @@ impl Board {
             [] => Vec::new(),
             [item] => {
                 let key = item.job;
-                self.fail(key, &failure()).into_iter().collect()
+                let mut failure = failure();
+                if let Some((_, index)) = self.items.get(&item.key) {
+                    failure.message = format!("item {index}: {}", failure.message);
+                }
+                self.fail(key, &failure).into_iter().collect()
             }
             items => {
                 let (first, second) = items.split_at(items.len() / 2);

@@ -5,10 +5,14 @@ use std::time::Duration;
 use stoker_core::batch::{Turn, Want};
 use stoker_core::departure::Pace;
 use stoker_core::time::Timestamp;
-use stoker_engine_api::{ItemInput, ItemKey};
+use stoker_engine_api::{ItemInput, ItemKey, Piece, Prompt};
+use stoker_proto::v1::{BegunText, BegunTexts};
 
 use super::MAX_UNSENT_BYTES;
 use super::results::{Labeled, MixedOutputs, Results};
+
+/// Tokens of a job's begun texts that are told; the coordinator keeps somewhat more.
+const MAX_BEGUN_TOKENS: usize = 160_000;
 
 /// Names an attempt inside this process; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -207,9 +211,38 @@ impl Job {
         *item = ItemState::Done;
         self.prepared_tokens -= u64::from(cost);
         if let Some(input) = usize::try_from(index).ok().and_then(|i| self.inputs.get_mut(i)) {
-            *input = ItemInput::Text(String::new());
+            match input {
+                // Its tokens count until its text is in a part.
+                ItemInput::Generation(input) => input.prompt = Prompt::Text(String::new()),
+                ItemInput::Text(text) => *text = String::new(),
+            }
         }
         self.results.put(index, output)
+    }
+
+    /// What is generated so far of items that are in no part. Those that would make it too large begin anew.
+    pub(super) fn begun(&self) -> Option<BegunTexts> {
+        let mut left = MAX_BEGUN_TOKENS;
+        let first = self.results.next();
+        let inputs = (0..).zip(&self.inputs).skip_while(|(item, _)| *item < first);
+        let texts = inputs.filter_map(|(item, input)| match input {
+            ItemInput::Generation(input) if !input.generated.is_empty() => {
+                left = left.checked_sub(input.generated.len())?;
+                Some(BegunText { item, tokens: input.generated.clone() })
+            }
+            ItemInput::Generation(_) | ItemInput::Text(_) => None,
+        });
+        let texts: Vec<BegunText> = texts.collect();
+        (!texts.is_empty()).then_some(BegunTexts { texts })
+    }
+
+    /// More of an item's text: an engine that comes after this one goes on behind it.
+    pub(super) fn said(&mut self, index: u32, piece: Piece) {
+        let input = usize::try_from(index).ok().and_then(|index| self.inputs.get_mut(index));
+        if let Some(ItemInput::Generation(input)) = input {
+            input.generated.truncate(piece.tokens_before);
+            input.generated.extend(piece.tokens);
+        }
     }
 
     /// The engine is gone, with everything it had prepared.

@@ -6,6 +6,7 @@ use stoker_engine_api::{EngineError, ItemInput, ItemOutput};
 use stoker_proto::v1::result_part::Output;
 
 mod crashes;
+mod generating;
 mod leaving;
 mod lives;
 
@@ -53,7 +54,8 @@ impl Engine {
             match message {
                 ToEngine::Prepare { items } => {
                     self.prepares.push_back(items.iter().map(|(key, _)| *key).collect());
-                    for (key, ItemInput::Text(text)) in items {
+                    for (key, input) in items {
+                        let ItemInput::Text(text) = input else { panic!("not a text") };
                         assert!(self.held.insert(key, text).is_none(), "{key:?} used twice");
                     }
                 }

@@ -170,7 +170,7 @@ impl Claims {
             metrics::claimed(label(reply));
             match (after_claim(reply), outcome.outcome) {
                 (AfterClaim::Run, Some(Outcome::Granted(grant))) => {
-                    match pending.granted(grant) {
+                    match pending.granted(*grant) {
                         Ok(job) => granted.push(job),
                         // Unsettled, it would take a place of the prefetch for good.
                         Err(ticket) => self.settle(ticket).await,

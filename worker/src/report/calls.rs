@@ -258,7 +258,8 @@ impl Calls {
                 front.push(part);
             }
             left -= bytes;
-            let progress = v1::AttemptProgress { fence: Some(fence.to_wire()), parts: front };
+            let progress =
+                v1::AttemptProgress { fence: Some(fence.to_wire()), parts: front, begun: None };
             let request = v1::HeartbeatRequest {
                 worker_id: self.worker.to_string(),
                 attempts: vec![progress],
@@ -301,7 +302,8 @@ impl Calls {
         let mut outcomes = Vec::with_capacity(group.len());
         let mut releases = Vec::with_capacity(group.len());
         for entry in group {
-            let (Verdict::Release { reason, parts }, Some(fence)) = (&entry.verdict, entry.fence)
+            let (Verdict::Release { reason, parts, begun }, Some(fence)) =
+                (&entry.verdict, entry.fence)
             else {
                 outcomes.push(Some(ReportReply::Meaningless));
                 continue;
@@ -309,7 +311,8 @@ impl Calls {
             match self.store_front(fence, parts.clone(), max_bytes).await? {
                 Ok(parts) => {
                     let (fence, reason) = (Some(fence.to_wire()), (*reason).into());
-                    releases.push(v1::AttemptRelease { fence, reason, parts });
+                    let begun = begun.clone();
+                    releases.push(v1::AttemptRelease { fence, reason, parts, begun });
                     outcomes.push(None);
                 }
                 Err(reply) => outcomes.push(Some(reply)),

@@ -185,7 +185,10 @@ mod tests {
     }
 
     fn release(key: u64) -> Entry {
-        entry(key, Verdict::Release { reason: ReleaseReason::Draining, parts: Vec::new() })
+        entry(
+            key,
+            Verdict::Release { reason: ReleaseReason::Draining, parts: Vec::new(), begun: None },
+        )
     }
 
     fn keys(entries: &[Entry]) -> Vec<u64> {

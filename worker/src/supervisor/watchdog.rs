@@ -66,6 +66,13 @@ impl<K: Ord> Line<K> {
         }
     }
 
+    /// All of it makes progress together.
+    fn begin_anew(&mut self, now: Instant) {
+        for work in self.work.values_mut() {
+            work.since = work.since.map(|_| now);
+        }
+    }
+
     fn oldest(&self) -> Option<Instant> {
         self.work.values().filter_map(|work| work.since).min()
     }
@@ -109,6 +116,7 @@ impl Watchdog {
             FromEngine::Done { batch, .. } | FromEngine::Failed { batch, .. } => {
                 state.batches.remove(batch, now);
             }
+            FromEngine::Said { .. } => state.batches.begin_anew(now),
             FromEngine::Hello { .. } | FromEngine::Ready(_) | FromEngine::Fatal { .. } => {}
         }
     }
@@ -218,6 +226,19 @@ mod tests {
             let expected = (now >= start + LIMIT).then(|| now - start);
             assert_eq!(dog.overdue(now), expected);
         }
+    }
+
+    #[test]
+    fn texts_that_are_generated_together_begin_anew_together() {
+        let start = Instant::now();
+        let dog = Watchdog::new(LIMIT, 2);
+        dog.sent(&run(1), 0, start);
+        dog.sent(&run(2), 0, start);
+        let later = start + LIMIT / 2;
+        let piece = stoker_engine_api::Piece::default();
+        dog.heard(&FromEngine::Said { batch: 1, item: ItemKey(1), piece }, later);
+        assert_eq!((dog.overdue(start + LIMIT), dog.deadline(later)), (None, later + LIMIT));
+        assert_eq!(dog.overdue(later + LIMIT), Some(LIMIT));
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub fn check(path: &Path, layout: Layout) -> Result<PathBuf, WeightsError> {
     if !directory.is_dir() {
         return Err(WeightsError::NotADirectory { path: directory });
     }
+    if layout.takes_gguf() && has_gguf(&directory)? {
+        return Ok(directory);
+    }
     check_weights(&directory)?;
     for name in layout.required() {
         let file = directory.join(name);
@@ -42,6 +45,17 @@ fn check_weights(directory: &Path) -> Result<(), WeightsError> {
         Some(found) => Err(WeightsError::Pickled { path: directory.to_owned(), found }),
         None => Err(WeightsError::FileMissing { path: directory.join(WEIGHTS) }),
     }
+}
+
+fn has_gguf(directory: &Path) -> Result<bool, WeightsError> {
+    let read_error = |source| WeightsError::Read { path: directory.to_owned(), source };
+    for entry in fs::read_dir(directory).map_err(read_error)? {
+        let path = entry.map_err(read_error)?.path();
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The first file of pickled weights, by name.
@@ -101,6 +115,17 @@ mod tests {
         let directory = model(&["config.json", "tokenizer.json", "model.safetensors"]);
         assert!(super::check(directory.path(), Layout::Transformers).is_ok());
         assert!(matches!(check(directory.path()), Err(WeightsError::FileMissing { .. })));
+    }
+
+    #[test]
+    fn a_gguf_file_is_a_model_that_generates_and_no_other() {
+        let directory = model(&["some-model.Q4_0.gguf"]);
+        assert!(super::check(directory.path(), Layout::Generation).is_ok());
+        assert!(super::check(directory.path(), Layout::Transformers).is_err());
+        let directory = model(&["config.json", "tokenizer.json", "model.safetensors"]);
+        assert!(super::check(directory.path(), Layout::Generation).is_ok());
+        let error = super::check(model(&["readme.md"]).path(), Layout::Generation).unwrap_err();
+        assert!(matches!(error, WeightsError::FileMissing { .. }), "{error}");
     }
 
     #[test]

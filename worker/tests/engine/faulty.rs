@@ -34,7 +34,13 @@ impl Engine for Faulty {
         &self.info
     }
 
-    fn prepare(&self, ItemInput::Text(text): ItemInput) -> Result<Item, ItemError> {
+    fn prepare(&self, input: ItemInput) -> Result<Item, ItemError> {
+        let text = match input {
+            ItemInput::Text(text) => text,
+            other @ ItemInput::Generation(_) => {
+                return Err(ItemError::wrong_kind(TaskKind::Echo, "text", &other));
+            }
+        };
         match text.as_str() {
             "invalid" => Err(ItemError::Invalid { message: "it says so itself".to_owned() }),
             "crash-prepare" => process::abort(),

@@ -170,7 +170,7 @@ impl World {
             return v1::ClaimOutcome { outcome: Some(refused(v1::ClaimRefusal::Unknown)) };
         };
         let outcome = match &job.granted_to {
-            Some((id, grant)) if *id == claim.claim_id => Outcome::Granted(grant.clone()),
+            Some((id, grant)) if *id == claim.claim_id => Outcome::Granted(Box::new(grant.clone())),
             _ if job.is_done() => refused(v1::ClaimRefusal::Terminal),
             _ if job.leased => refused(v1::ClaimRefusal::Busy),
             _ if claim.dispatch_seq <= job.claimed_seq => refused(v1::ClaimRefusal::Stale),
@@ -181,7 +181,7 @@ impl World {
             _ => {
                 let grant = grant(job);
                 job.granted_to = Some((claim.claim_id.clone(), grant.clone()));
-                Outcome::Granted(grant)
+                Outcome::Granted(Box::new(grant))
             }
         };
         v1::ClaimOutcome { outcome: Some(outcome) }
@@ -266,5 +266,6 @@ fn grant(job: &mut Job) -> v1::Grant {
         run_alone: job.run_alone,
         slack: None,
         trace: BTreeMap::new(),
+        begun: None,
     }
 }

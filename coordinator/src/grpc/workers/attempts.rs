@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use stoker_core::ids::JobId;
 use stoker_core::job::JobRecord;
+use stoker_core::request::Task;
 use stoker_proto::convert;
 use stoker_proto::status::{self, FieldViolation, MAX_VIOLATIONS};
 use stoker_proto::v1;
@@ -26,6 +27,7 @@ const MAX_ATTEMPTS: usize = 1_024;
 struct Reported<'a> {
     fence: Option<&'a v1::Fence>,
     parts: &'a [v1::ResultPart],
+    begun: Option<&'a v1::BegunTexts>,
 }
 
 pub(super) async fn heartbeat(
@@ -34,7 +36,11 @@ pub(super) async fn heartbeat(
 ) -> Result<Vec<i32>, Status> {
     let reported = attempts
         .iter()
-        .map(|one| Reported { fence: one.fence.as_ref(), parts: &one.parts })
+        .map(|one| Reported {
+            fence: one.fence.as_ref(),
+            parts: &one.parts,
+            begun: one.begun.as_ref(),
+        })
         .collect();
     let (checked, _) = check(context, reported, "attempts").await?;
     // One attempt whose results make no sense must not cost the worker's others their leases.
@@ -71,7 +77,7 @@ pub(super) async fn complete(
 ) -> Result<Vec<i32>, Status> {
     let reported = completions
         .iter()
-        .map(|one| Reported { fence: one.fence.as_ref(), parts: &one.parts })
+        .map(|one| Reported { fence: one.fence.as_ref(), parts: &one.parts, begun: None })
         .collect();
     let (checkpoints, records) = checkpoints(context, reported, "completions").await?;
     if checkpoints.is_empty() {
@@ -138,7 +144,11 @@ pub(super) async fn release(
     }))?;
     let reported = releases
         .iter()
-        .map(|one| Reported { fence: one.fence.as_ref(), parts: &one.parts })
+        .map(|one| Reported {
+            fence: one.fence.as_ref(),
+            parts: &one.parts,
+            begun: one.begun.as_ref(),
+        })
         .collect();
     let (checkpoints, _) = checkpoints(context, reported, "releases").await?;
     if checkpoints.is_empty() {
@@ -208,14 +218,17 @@ async fn check(
     let with_parts: BTreeSet<JobId> = attempts
         .iter()
         .zip(&reported)
-        .filter(|(_, one)| !one.parts.is_empty())
+        .filter(|(_, one)| !one.parts.is_empty() || one.begun.is_some())
         .map(|(attempt, _)| attempt.job)
         .collect();
     let records = read(context, with_parts).await?;
     let checked = attempts.into_iter().zip(reported).enumerate().map(|(index, (attempt, one))| {
         let record = records.get(&attempt.job);
         check_parts(record, one.parts, &format!("{path}[{index}].parts"))?;
-        Ok(Checkpoint { attempt, parts: one.parts.iter().map(stored).collect() })
+        let begun = record
+            .filter(|record| record.task == Task::TextGeneration)
+            .and_then(|record| convert::encode_begun(one.begun, record.job.items_total));
+        Ok(Checkpoint { attempt, parts: one.parts.iter().map(stored).collect(), begun })
     });
     Ok((checked.collect(), records))
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use stoker_core::ids::JobId;
+use stoker_core::request::Task;
+use stoker_core::time::Timestamp;
 use stoker_proto::convert;
 use stoker_proto::status::{self, Reason};
 use stoker_proto::v1;
@@ -12,7 +15,7 @@ use tonic::Status;
 use crate::context::Context;
 use crate::grpc::errors;
 use crate::registry::Heard;
-use crate::store::{Claim, ClaimOutcome, Grant};
+use crate::store::{BEGUN_ITEM, Claim, ClaimOutcome, Grant};
 
 /// Inputs in one answer, before the last that is granted; far below the limit of a message.
 const MAX_INPUT_BYTES: usize = 16 << 20;
@@ -54,36 +57,55 @@ pub(super) async fn claim(
         context.registry.granted(worker);
     }
     let now = context.now();
-    let outcomes = ids
-        .into_iter()
-        .zip(outcomes)
-        .map(|(job, outcome)| {
-            let outcome = match outcome {
-                ClaimOutcome::Granted(grant) => {
-                    let slack = grant.start_by.since(now);
-                    granted(&grant, slack).unwrap_or_else(|error| {
-                        // The others must not suffer. Its lease runs out until it is dead-lettered.
-                        tracing::error!(
-                            %job,
-                            error = &error as &dyn std::error::Error,
-                            "the input of a job cannot be read; it is withheld from workers"
-                        );
-                        refused(v1::ClaimRefusal::Unknown)
-                    })
-                }
-                ClaimOutcome::Refused(refusal) => refused(convert::claim_refusal(refusal)),
-                ClaimOutcome::Unknown => refused(v1::ClaimRefusal::Unknown),
-                ClaimOutcome::Deferred => Outcome::Deferred(v1::ClaimDeferred {}),
-            };
-            v1::ClaimOutcome { outcome: Some(outcome) }
-        })
-        .collect();
-    Ok(v1::ClaimResponse { outcomes })
+    let mut answers = Vec::with_capacity(ids.len());
+    for (job, outcome) in ids.into_iter().zip(outcomes) {
+        let outcome = match outcome {
+            ClaimOutcome::Granted(grant) => answer_granted(context, job, &grant, now).await,
+            ClaimOutcome::Refused(refusal) => refused(convert::claim_refusal(refusal)),
+            ClaimOutcome::Unknown => refused(v1::ClaimRefusal::Unknown),
+            ClaimOutcome::Deferred => Outcome::Deferred(v1::ClaimDeferred {}),
+        };
+        answers.push(v1::ClaimOutcome { outcome: Some(outcome) });
+    }
+    Ok(v1::ClaimResponse { outcomes: answers })
 }
 
-fn granted(grant: &Grant, slack: Duration) -> Result<Outcome, convert::DecodeInputError> {
+async fn answer_granted(context: &Context, job: JobId, grant: &Grant, now: Timestamp) -> Outcome {
+    match granted(grant, grant.start_by.since(now)) {
+        Ok(mut granted) => {
+            granted.begun = begun(context, job, &granted).await;
+            Outcome::Granted(Box::new(granted))
+        }
+        Err(error) => {
+            // The others must not suffer. Its lease runs out until it is dead-lettered.
+            tracing::error!(
+                %job,
+                error = &error as &dyn std::error::Error,
+                "the input of a job cannot be read; it is withheld from workers"
+            );
+            refused(v1::ClaimRefusal::Unknown)
+        }
+    }
+}
+
+/// What an earlier attempt has begun. Without it, or when it cannot be read, the texts begin anew.
+async fn begun(context: &Context, job: JobId, grant: &v1::Grant) -> Option<v1::BegunTexts> {
+    let (task, _) = grant.input.as_ref().and_then(convert::input_items)?;
+    if task != Task::TextGeneration {
+        return None;
+    }
+    match context.store.results(job, BEGUN_ITEM, 1).await {
+        Ok(parts) => convert::decode_begun(&parts.first()?.data, grant.first_item),
+        Err(error) => {
+            tracing::warn!(%job, %error, "what was begun of a job cannot be read");
+            None
+        }
+    }
+}
+
+fn granted(grant: &Grant, slack: Duration) -> Result<v1::Grant, convert::DecodeInputError> {
     let input = convert::decode_input(&grant.input)?;
-    Ok(Outcome::Granted(v1::Grant {
+    Ok(v1::Grant {
         attempt: grant.attempt.number(),
         token: grant.token.as_bytes().to_vec(),
         model: grant.model.to_string(),
@@ -92,7 +114,8 @@ fn granted(grant: &Grant, slack: Duration) -> Result<Outcome, convert::DecodeInp
         run_alone: grant.run_alone,
         slack: Some(convert::wire_duration(slack)),
         trace: grant.trace.to_pairs().into_iter().collect(),
-    }))
+        begun: None,
+    })
 }
 
 fn refused(refusal: v1::ClaimRefusal) -> Outcome {

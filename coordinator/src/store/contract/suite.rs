@@ -14,6 +14,8 @@ macro_rules! store_contract {
             a_claim_answer_that_is_full_defers_the_rest
             checkpoints_let_the_next_attempt_go_on
             a_checkpoint_with_a_gap_is_refused
+            what_is_begun_is_kept_for_the_next_attempt_and_is_no_result
+            of_other_tasks_nothing_is_begun
             a_zombies_failure_changes_nothing_and_its_success_wins
             a_wrong_token_has_no_effect
             retries_are_delayed_and_end_as_a_dead_letter

@@ -98,11 +98,11 @@ impl World {
     }
 
     pub async fn complete(&self, attempt: AttemptRef, parts: Vec<StoredPart>) -> CompleteOutcome {
-        self.store.complete(vec![Checkpoint { attempt, parts }]).await.unwrap()[0]
+        self.store.complete(vec![Checkpoint { attempt, parts, begun: None }]).await.unwrap()[0]
     }
 
     pub async fn heartbeat(&self, attempt: AttemptRef, parts: Vec<StoredPart>) -> HeartbeatOutcome {
-        self.store.heartbeat(vec![Checkpoint { attempt, parts }]).await.unwrap()[0]
+        self.store.heartbeat(vec![Checkpoint { attempt, parts, begun: None }]).await.unwrap()[0]
     }
 
     pub async fn fail(&self, attempt: AttemptRef, kind: FailureKind) -> SettleOutcome {

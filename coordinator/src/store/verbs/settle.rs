@@ -1,15 +1,17 @@
 //! What workers report of their attempts: progress, results, failures, releases.
 
+use bytes::Bytes;
 use stoker_core::job::{
     Append, AttemptError, AttemptOutcome, CompletionPlan, Event, Refusal, Span, answer_completion,
     answer_progress, answer_release,
 };
+use stoker_core::request::Task;
 
 use crate::store::job_row::StoredJob;
 use crate::store::tables::Tables;
 use crate::store::{
-    AttemptRef, Checkpoint, CompleteOutcome, HeartbeatOutcome, Release, SettleOutcome, StoreError,
-    StoredPart,
+    AttemptRef, BEGUN_ITEM, Checkpoint, CompleteOutcome, HeartbeatOutcome, Release, SettleOutcome,
+    StoreError, StoredPart,
 };
 
 /// An attempt that was found, with its token checked.
@@ -38,6 +40,7 @@ fn heartbeat_one(
         return Ok(HeartbeatOutcome::Fenced);
     };
     let items_done = store(tables, &mut stored, &checkpoint.parts, &append)?;
+    keep_begun(tables, &stored, checkpoint.begun.as_ref())?;
     let event = Event::HeartbeatReceived { attempt, items_done };
     let extended = if items_done > before {
         stored.transit(tables, &event)?
@@ -71,6 +74,9 @@ fn complete_one(
         CompletionPlan::Terminal => return Ok(CompleteOutcome::Terminal),
         CompletionPlan::Incomplete => return Ok(CompleteOutcome::Incomplete),
         CompletionPlan::Record { replace_from } => {
+            if may_be_begun(&stored) {
+                tables.cut_results(stored.job.id, BEGUN_ITEM)?;
+            }
             if !replace_tail(tables, &mut stored, &completion.parts, replace_from)? {
                 return Ok(CompleteOutcome::Incomplete);
             }
@@ -118,6 +124,7 @@ pub(in crate::store) fn release(
                 return Ok(SettleOutcome::Fenced);
             };
             let items_done = store(tables, &mut stored, parts, &append)?;
+            keep_begun(tables, &stored, release.checkpoint.begun.as_ref())?;
             let event =
                 Event::Released { attempt: attempt.attempt, reason: release.reason, items_done };
             Ok(settled(&stored.transit(tables, &event)?))
@@ -156,6 +163,26 @@ fn store(
         insert_part(tables, stored, part)?;
     }
     Ok(append.items_done)
+}
+
+/// Puts what is begun in the place of what was. It is no result, and counts as none.
+fn keep_begun(
+    tables: &mut dyn Tables,
+    stored: &StoredJob,
+    begun: Option<&Bytes>,
+) -> Result<(), StoreError> {
+    let Some(data) = begun.filter(|_| may_be_begun(stored)).cloned() else { return Ok(()) };
+    let job = stored.job.id;
+    tables.cut_results(job, BEGUN_ITEM)?;
+    tables.insert_part(job, &StoredPart { first_item: BEGUN_ITEM, items: 1, data })
+}
+
+/// Whether its items may be interrupted in the middle.
+const fn may_be_begun(stored: &StoredJob) -> bool {
+    match stored.task {
+        Task::TextGeneration => true,
+        Task::TextEmbedding | Task::TextClassification | Task::Echo => false,
+    }
 }
 
 /// Puts the parts in the place of everything from their first item on; false when a stored part

@@ -16,6 +16,7 @@ const fn field_of(task: Task) -> &'static str {
     match task {
         Task::TextEmbedding => "embeddings",
         Task::TextClassification => "classifications",
+        Task::TextGeneration => "generations",
         Task::Echo => "texts",
     }
 }
@@ -24,6 +25,7 @@ const fn field(output: &Output) -> &'static str {
     match output {
         Output::Embeddings(_) => "embeddings",
         Output::Classifications(_) => "classifications",
+        Output::Generations(_) => "generations",
         Output::Texts(_) => "texts",
     }
 }
@@ -51,6 +53,7 @@ pub fn output_problem(output: &Output, items: u32) -> Option<(&'static str, Stri
     match output {
         Output::Embeddings(embeddings) => embeddings_problem(embeddings, items),
         Output::Classifications(classifications) => classifications_problem(classifications, items),
+        Output::Generations(generations) => generations_problem(generations, items),
         Output::Texts(texts) => (u32::try_from(texts.texts.len()) != Ok(items))
             .then(|| ("texts", format!("has {} texts for {items} items", texts.texts.len()))),
     }
@@ -70,6 +73,22 @@ fn embeddings_problem(embeddings: &v1::Embeddings, items: u32) -> Option<(&'stat
         );
         ("embeddings.vectors", problem)
     })
+}
+
+fn generations_problem(
+    generations: &v1::Generations,
+    items: u32,
+) -> Option<(&'static str, String)> {
+    let generations = &generations.generations;
+    if u32::try_from(generations.len()) != Ok(items) {
+        let problem = format!("has {} texts for {items} items", generations.len());
+        return Some(("generations", problem));
+    }
+    let unknown = |one: &v1::Generation| one.finish() == v1::FinishReason::Unspecified;
+    generations
+        .iter()
+        .any(unknown)
+        .then(|| ("generations", "has a text that does not say why it ended".to_owned()))
 }
 
 fn classifications_problem(
@@ -117,6 +136,11 @@ pub(super) fn skip(output: Output, count: usize) -> Option<Output> {
                 .filter_map(|index| index.checked_sub(count))
                 .collect();
             Output::Classifications(classifications)
+        }
+        Output::Generations(mut generations) => {
+            let whole = count <= generations.generations.len();
+            generations.generations = whole.then(|| generations.generations.split_off(count))?;
+            Output::Generations(generations)
         }
         Output::Texts(mut texts) => {
             let whole = count <= texts.texts.len();

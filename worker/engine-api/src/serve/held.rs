@@ -68,6 +68,10 @@ impl<P> Held<P> {
         keys.iter().map(ready).collect()
     }
 
+    pub(super) fn has(&self, key: ItemKey) -> bool {
+        self.slots.contains_key(&key)
+    }
+
     pub(super) fn forget(&mut self, keys: &[ItemKey]) {
         for key in keys {
             self.slots.remove(key);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::{PrepareRequest, RunRequest, ServeError, Shared, SharedQueue};
 use crate::{
     Engine, EngineError, FrameError, FromEngine, ItemError, ItemInput, ItemKey, ItemOutput,
-    Prepared, panics,
+    Listener, Piece, Prepared, Wanted, panics,
 };
 
 /// Prepares items until the queue is closed and empty.
@@ -45,13 +45,13 @@ fn prepare_one<E: Engine, W>(
 }
 
 /// Runs batches until the queue is closed and empty, or the engine can't go on.
-pub(super) fn run_batches<E: Engine, W: Write>(
+pub(super) fn run_batches<E: Engine, W: Write + Send>(
     shared: &Shared<E, W>,
     queue: &SharedQueue<RunRequest>,
 ) -> Result<(), ServeError> {
     while let Some(RunRequest { batch, items }) = next(queue) {
         let started = Instant::now();
-        let result = run_one(shared, &items);
+        let result = run_one(shared, batch, &items);
         let busy_micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let result = match result {
             Ok(outputs) => reply_done(shared, &items, batch, outputs, busy_micros)?,
@@ -67,21 +67,40 @@ pub(super) fn run_batches<E: Engine, W: Write>(
     Ok(())
 }
 
-fn run_one<E: Engine, W>(
+fn run_one<E: Engine, W: Write + Send>(
     shared: &Shared<E, W>,
+    batch: u64,
     keys: &[ItemKey],
 ) -> Result<Vec<ItemOutput>, EngineError> {
     let items = shared.held().get(keys).map_err(|ItemKey(key)| EngineError::Input {
         message: format!("item {key} is not prepared"),
     })?;
     let items: Vec<&E::Prepared> = items.iter().map(AsRef::as_ref).collect();
-    let outputs = catch_unwind(AssertUnwindSafe(|| shared.engine.run(&items)))
+    let told = Told { shared, batch, keys };
+    let outputs = catch_unwind(AssertUnwindSafe(|| shared.engine.run_heard(&items, &told)))
         .unwrap_or_else(|_| Err(EngineError::Internal { message: panics::place() }))?;
     if outputs.len() == items.len() {
         Ok(outputs)
     } else {
         let message = format!("{} outputs for {} items", outputs.len(), items.len());
         Err(EngineError::Internal { message })
+    }
+}
+
+/// Passes pieces of outputs on to the worker.
+struct Told<'a, E: Engine, W> {
+    shared: &'a Shared<E, W>,
+    batch: u64,
+    keys: &'a [ItemKey],
+}
+
+impl<E: Engine, W: Write + Send> Listener for Told<'_, E, W> {
+    fn said(&self, item: usize, piece: Piece) -> Wanted {
+        let Some(&item) = self.keys.get(item) else { return Wanted::No };
+        let wanted = self.shared.held().has(item);
+        let message = FromEngine::Said { batch: self.batch, item, piece };
+        // A worker that cannot be told anything will not take the output either.
+        if wanted && self.shared.replies.send(&message).is_ok() { Wanted::Yes } else { Wanted::No }
     }
 }
 

@@ -36,7 +36,9 @@ fn stored(probe: &mut Probe) -> u32 {
 
 fn releases(reports: &[Verdict]) -> Vec<(ReleaseReason, u32)> {
     let of = |verdict: &Verdict| match verdict {
-        Verdict::Release { reason, parts } => (*reason, parts.iter().map(|part| part.items).sum()),
+        Verdict::Release { reason, parts, .. } => {
+            (*reason, parts.iter().map(|part| part.items).sum())
+        }
         other => panic!("{other:?}"),
     };
     reports.iter().map(of).collect()

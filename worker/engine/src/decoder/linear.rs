@@ -1,0 +1,120 @@
+//! Linear layers and the vocabulary's rows, in each of the forms in which weights are kept.
+
+use std::sync::Arc;
+
+use candle_core::quantized::{QMatMul, QTensor};
+use candle_core::{
+    CpuStorage, CustomOp2, DType, Device, Layout, Module as _, Result, Shape, Tensor,
+};
+use pulp::Arch;
+
+use super::attention::floats;
+use crate::kernels::rows_product;
+
+/// A linear layer.
+pub(crate) struct Linear {
+    weights: Weights,
+    bias: Option<Tensor>,
+}
+
+enum Weights {
+    /// On a CPU: f32 with one row per output.
+    Rows(Tensor),
+    /// Elsewhere: a right factor.
+    Matrix(Tensor),
+    Quantized {
+        product: QMatMul,
+        bytes: usize,
+    },
+}
+
+impl Linear {
+    pub(super) const fn rows(weights: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weights: Weights::Rows(weights), bias }
+    }
+
+    pub(super) const fn matrix(weights: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weights: Weights::Matrix(weights), bias }
+    }
+
+    pub(super) fn quantized(weights: Arc<QTensor>, bias: Option<Tensor>) -> Self {
+        let bytes = weights.storage_size_in_bytes();
+        Self { weights: Weights::Quantized { product: QMatMul::QTensor(weights), bytes }, bias }
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let out = match &self.weights {
+            Weights::Rows(weights) => x.contiguous()?.apply_op2_no_bwd(weights, &RowsProduct)?,
+            Weights::Matrix(weights) => x.matmul(weights)?,
+            Weights::Quantized { product, .. } => product.forward(&x.contiguous()?)?,
+        };
+        match &self.bias {
+            Some(bias) => out.broadcast_add(bias),
+            None => Ok(out),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match &self.weights {
+            Weights::Rows(weights) | Weights::Matrix(weights) => crate::source::bytes(weights),
+            Weights::Quantized { bytes, .. } => *bytes,
+        }
+    }
+}
+
+/// Rows by token.
+pub(crate) enum Table {
+    Plain(Tensor),
+    Quantized(Arc<QTensor>),
+}
+
+impl Table {
+    pub(super) fn rows(&self, tokens: &[u32], dtype: DType) -> Result<Tensor> {
+        match self {
+            Self::Plain(table) => {
+                table.index_select(&Tensor::new(tokens, table.device())?, 0)?.to_dtype(dtype)
+            }
+            Self::Quantized(table) => {
+                table.embedding(&Tensor::new(tokens, &table.device())?)?.to_dtype(dtype)
+            }
+        }
+    }
+
+    /// Memory of its own.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Plain(table) => crate::source::bytes(table),
+            Self::Quantized(table) => table.storage_size_in_bytes(),
+        }
+    }
+
+    pub(super) fn device(&self) -> Device {
+        match self {
+            Self::Plain(table) => table.device().clone(),
+            Self::Quantized(table) => table.device(),
+        }
+    }
+}
+
+struct RowsProduct;
+
+impl CustomOp2 for RowsProduct {
+    fn name(&self) -> &'static str {
+        "rows-product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        rows: &CpuStorage,
+        rows_layout: &Layout,
+        matrix: &CpuStorage,
+        matrix_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (count, width) = rows_layout.shape().dims2()?;
+        let (outputs, _) = matrix_layout.shape().dims2()?;
+        let (rows, matrix) = (floats(rows, rows_layout)?, floats(matrix, matrix_layout)?);
+        let mut out = vec![0.0; count * outputs];
+        rows_product(Arch::new(), rows, matrix, width, &mut out);
+        Ok((CpuStorage::F32(out), Shape::from((count, outputs))))
+    }
+}
