@@ -28,7 +28,7 @@ pub(super) const LOOKED_BACK: Duration = Duration::from_hours(8 * 24);
 
 /// Attempts of jobs whose id is `$2` or later that began from `$3` to before `$1`: (lane, day, attempts, taken,
 /// busy), times in milliseconds. What an attempt adds to its worker's busy time is what reaches beyond the latest
-/// end of those that began before it. SQLite numbers parameters as they appear, Postgres as they are called: so
+/// end of those that began before it. `SQLite` numbers parameters as they appear, Postgres as they are called: so
 /// they are called as they appear.
 pub(super) const USAGE: &str = "SELECT jobs.lane, began / 86400000 AS day, count(*),
         CAST(sum(ended - began) AS bigint),
