@@ -12,6 +12,7 @@ use stoker_proto::v1::claim_outcome::Outcome;
 use stoker_proto::v1::fleet_service_client::FleetServiceClient;
 use stoker_proto::v1::register_response::Command;
 use stoker_proto::well_known;
+use stoker_runtime::clock::{Clock as _, SystemClock};
 use stoker_runtime::ids;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -75,7 +76,8 @@ impl Leader {
 
     /// Writes what the entry becomes by an event.
     async fn next(&mut self, entry: &Entry, event: Event) -> Entry {
-        let after = apply(entry, &event, Timestamp::from_unix_millis(1_700_000_000_000)).unwrap();
+        // Of now: what ended long ago is forgotten.
+        let after = apply(entry, &event, SystemClock::new().now()).unwrap();
         let after = Entry { version: entry.version + 1, ..after };
         self.write(&after).await;
         after

@@ -22,6 +22,7 @@ use crate::money::Money;
 use crate::time::Timestamp;
 
 pub use forecast::forecast;
+pub(super) use forecast::month_begin;
 
 /// What a machine was paid for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,10 +12,12 @@ use stoker_tests::programs::Program;
 
 const REGION: &str = "us-east-1";
 const MACHINES: usize = 50;
+/// Calls of a thousand jobs: more than so many machines would do in time.
+const CALLS: usize = 6;
 
 /// Where autoscalers die on the way up, and on the way down. What is in doubt is asked after for the first time half a minute
 /// later, and asked for again after another half: `stoker-sim machines` has the points that would only add to that.
-const UP: [&str; 3] = ["ledger.before", "launch.after@20", "resolve.before"];
+const UP: [&str; 3] = ["ledger.before", "launch.after@10", "resolve.before"];
 const DOWN: [&str; 4] = ["ledger.before", "ledger.after", "terminate.before", "terminate.after"];
 
 struct Stage {
@@ -126,7 +128,10 @@ async fn no_machine_is_orphaned_or_bought_twice_wherever_an_autoscaler_dies() ->
 {
     let stage = Stage::set().await?;
     // Nobody runs them: moto's machines have no workers. They wait, and machines are bought for them.
-    let jobs = stage.fleet.submit_many(1_000, 1).await?;
+    let mut jobs = Vec::new();
+    for _ in 0..CALLS {
+        jobs.extend(stage.fleet.submit_many(1_000, 1).await?);
+    }
     let living = stage.die_at(&UP, "up").await?;
     stage.until_running(MACHINES).await?;
     drop(living);

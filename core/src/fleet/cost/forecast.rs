@@ -3,23 +3,32 @@
 use std::time::Duration;
 
 use crate::fleet::caps::{DAY_MS, calendar};
-use crate::money::{HourlyPrice, Money};
+use crate::money::Money;
 use crate::time::Timestamp;
 
 /// What the month of `now` (UTC) will have cost at its end: what was spent in it, and for the rest of it what was
 /// spent per time lately. `recent` is the money of the last `over`.
 pub fn forecast(month_spent: Money, recent: Money, over: Duration, now: Timestamp) -> Money {
-    let millis = i128::try_from(over.as_millis()).unwrap_or(i128::MAX);
-    let hour = i128::from(recent.micros()).saturating_mul(3_600_000).checked_div(millis);
-    let hour = i64::try_from(hour.unwrap_or(0)).unwrap_or(i64::MAX);
-    let rest = HourlyPrice::new(Money::from_micros(hour)).of(month_end(now).since(now));
-    month_spent.plus(rest)
+    let millis = |time: Duration| i128::try_from(time.as_millis()).unwrap_or(i128::MAX);
+    let rest = i128::from(recent.micros()).saturating_mul(millis(month_end(now).since(now)));
+    let rest = rest.checked_div(millis(over)).unwrap_or(0);
+    month_spent.plus(Money::from_micros(i64::try_from(rest).unwrap_or(i64::MAX)))
+}
+
+/// The first moment of the month of `now`.
+pub(crate) fn month_begin(now: Timestamp) -> Timestamp {
+    let (today, month) = calendar(now);
+    let of_month = |day: &i64| calendar(midnight(*day)).1 == month;
+    midnight((0..31).map(|days| today - days).take_while(of_month).last().unwrap_or(today))
+}
+
+fn midnight(day: i64) -> Timestamp {
+    Timestamp::from_unix_millis(day.saturating_mul(DAY_MS))
 }
 
 /// The first moment of the next month.
 fn month_end(now: Timestamp) -> Timestamp {
     let (today, month) = calendar(now);
-    let midnight = |day: i64| Timestamp::from_unix_millis(day.saturating_mul(DAY_MS));
     let next = (1..=31).map(|days| midnight(today + days)).find(|day| calendar(*day).1 != month);
     next.unwrap_or(now)
 }

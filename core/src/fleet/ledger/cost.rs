@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::caps::{DAY_MS, calendar};
+use crate::fleet::cost::{forecast, month_begin};
 use crate::ids::MachineId;
 use crate::money::Money;
 use crate::time::Timestamp;
@@ -67,19 +68,9 @@ impl Spend {
 
     /// What this month will have cost at its end, if it goes on as it did so far.
     pub fn forecast(&self, now: Timestamp) -> Money {
-        let (day, month) = calendar(now);
-        let of_month = |day: i64| calendar(midnight(day)).1 == month;
-        let first = (0..31).map(|back| day - back).take_while(|day| of_month(*day)).last();
-        let first = midnight(first.unwrap_or(day));
-        let after = (1..32).map(|on| day + on).find(|day| !of_month(*day)).unwrap_or(day + 1);
-        let (gone, all) = (now.since(first), midnight(after).since(first));
-        // Less says nothing about a month.
-        let gone = gone.max(Duration::from_hours(1));
-        let micros = i128::from(self.month_spent.micros())
-            .saturating_mul(all.as_millis().cast_signed())
-            / gone.as_millis().cast_signed();
-        let forecast = Money::from_micros(i64::try_from(micros).unwrap_or(i64::MAX));
-        forecast.max(self.month_spent)
+        // Less than an hour says nothing about a month.
+        let so_far = now.since(month_begin(now)).max(Duration::from_hours(1));
+        forecast(self.month_spent, self.month_spent, so_far, now)
     }
 
     /// Begins a new day or month, if `at` is in one; answers the day.
@@ -136,7 +127,7 @@ mod tests {
         assert_eq!(spent(100).forecast(now), Money::from_micros(120_000_000));
         // The first hour is not taken for the whole.
         let first = Timestamp::from_unix_millis(1_793_491_200_000);
-        assert_eq!(spent(1).forecast(first), Money::from_micros(720_000_000));
+        assert_eq!(spent(1).forecast(first), Money::from_micros(721_000_000));
         let last = Timestamp::from_unix_millis(1_796_083_199_999);
         assert_eq!(spent(300).forecast(last), Money::from_micros(300_000_000));
         assert_eq!(spent(0).forecast(now), Money::ZERO);
