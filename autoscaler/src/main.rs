@@ -70,7 +70,7 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match start(Cli::parse()).await {
+    match Box::pin(start(Cli::parse())).await {
         Ok(code) => code,
         Err(error) => {
             // Telemetry may not be running yet, and a person may be waiting.
