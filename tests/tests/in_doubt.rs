@@ -68,22 +68,41 @@ const TRIGGER: &str = "
         END LOOP;
         RETURN NULL;
     END $$;
-    CREATE CONSTRAINT TRIGGER hold AFTER INSERT OR UPDATE ON stoker.jobs
-        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.state = ";
+    CREATE CONSTRAINT TRIGGER hold AFTER ";
+const HOLD: &str = " EXECUTE FUNCTION public.hold()";
 
-/// As the store writes them.
-const QUEUED: u8 = 1;
-const LEASED: u8 = 3;
-const SUCCEEDED: u8 = 5;
+/// A step of a job, with the state that it leads to as the store writes it.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    /// When it is taken: not when a job that has taken it changes otherwise.
+    taken: &'static str,
+    /// Those who have ever taken it: their number never goes down.
+    took: &'static str,
+}
+
+const QUEUED: Step = Step {
+    taken: "INSERT ON stoker.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.state = 1)",
+    took: "stoker.jobs",
+};
+const LEASED: Step = Step {
+    taken: "UPDATE ON stoker.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW \
+            WHEN (NEW.state = 3 AND OLD.state <> 3)",
+    took: "stoker.attempts",
+};
+const SUCCEEDED: Step = Step {
+    taken: "UPDATE ON stoker.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW \
+            WHEN (NEW.state = 5 AND OLD.state <> 5)",
+    took: "stoker.jobs WHERE state = 5",
+};
 
 impl Held {
-    async fn start(state: u8) -> anyhow::Result<(Self, Fleet)> {
+    async fn start(step: Step) -> anyhow::Result<(Self, Fleet)> {
         let server = PostgresServer::start()?;
         let store = server.database()?;
         let database = store.rsplit('/').next().context("a URL without a database")?.to_owned();
         let options = Options { store: Some(store), ..Options::echo(NAME, "10ms") };
         let fleet = Fleet::start(options).await?;
-        server.sql(&database, &format!("{TRIGGER}{state}) EXECUTE FUNCTION public.hold()"))?;
+        server.sql(&database, &format!("{TRIGGER}{}{HOLD}", step.taken))?;
         Ok((Self { server, database }, fleet))
     }
 
@@ -104,16 +123,16 @@ impl Held {
         .await
     }
 
-    fn jobs_in(&self, state: u8) -> anyhow::Result<u64> {
-        let count = format!("SELECT count(*) FROM stoker.jobs WHERE state = {state}");
+    fn took(&self, step: Step) -> anyhow::Result<u64> {
+        let count = format!("SELECT count(*) FROM {}", step.took);
         self.server.sql(&self.database, &count)?.parse().context("a count")
     }
 
     /// Lets the commit go whose client is dead by now, and waits until it is made.
-    async fn is_made(&self, state: u8, before: u64) -> anyhow::Result<()> {
+    async fn is_made(&self, step: Step, before: u64) -> anyhow::Result<()> {
         self.let_go()?;
         poll::until("the commit to be made", PATIENCE, || async {
-            let jobs = self.jobs_in(state)?;
+            let jobs = self.took(step)?;
             Ok(if jobs > before { Ok(()) } else { Err(format!("{jobs} jobs")) })
         })
         .await
@@ -145,9 +164,9 @@ async fn a_submit_whose_commit_was_not_heard_of_makes_one_job() -> anyhow::Resul
     Ok(())
 }
 
-/// The coordinator dies with a commit of jobs that come into this state; nothing runs twice for it.
-async fn costs_no_attempt(state: u8) -> anyhow::Result<()> {
-    let (database, mut fleet) = Held::start(state).await?;
+/// The coordinator dies with a commit of jobs that take this step; nothing runs twice for it.
+async fn costs_no_attempt(step: Step) -> anyhow::Result<()> {
+    let (database, mut fleet) = Held::start(step).await?;
     fleet.add_worker()?;
     fleet.ready(1).await?;
     // Some end and some are claimed at any moment.
@@ -156,8 +175,8 @@ async fn costs_no_attempt(state: u8) -> anyhow::Result<()> {
     database.hold()?;
     database.a_commit_is_held().await?;
     fleet.coordinator().kill9();
-    let before = database.jobs_in(state)?;
-    database.is_made(state, before).await?;
+    let before = database.took(step)?;
+    database.is_made(step, before).await?;
     fleet.start_coordinator().await?;
     for job in fleet.all_succeed(&ids).await? {
         assert_eq!((job.attempts, job.failures, job.crashes), (1, 0, 0), "{job:?}");
