@@ -169,8 +169,8 @@ async fn costs_no_attempt(step: Step) -> anyhow::Result<()> {
     let (database, mut fleet) = Held::start(step).await?;
     fleet.add_worker()?;
     fleet.ready(1).await?;
-    // Some end and some are claimed at any moment.
-    let ids = fleet.submit_many(60, 6).await?;
+    // Some end and some are claimed at any moment, for longer than it takes to hold a commit.
+    let ids = fleet.submit_many(400, 6).await?;
     fleet.wait_for(&ids[0], &[JobState::Succeeded]).await?;
     database.hold()?;
     database.a_commit_is_held().await?;

@@ -21,7 +21,7 @@ delay = "100ms"
 [pools.default]
 models = ["echo"]
 [pools.default.scaling]
-max = 4
+max = 12
 boot = "2s"
 [[pools.default.offerings]]
 instance-type = "small"
@@ -30,6 +30,7 @@ capacity = "spot"
 price = 0.3
 [provider.local]
 boot = "100ms"
+capacity = 12
 interruptions = { every = "5s", notice = "30s" }
 "#;
 
@@ -47,8 +48,8 @@ pub async fn run(rounds: u32) -> anyhow::Result<Value> {
         let usual = [("STOKER_INTERVAL", "1s"), ("STOKER_TERM", "10s")];
         let _autoscaler = fleet.add_autoscaler("autoscaler", &usual)?;
         leads(&fleet).await?;
-        // Enough that it is still there when the first machine is taken back.
-        fleet.submit_many(200, 20).await?;
+        // Still there when the first machine is taken back, and too little for as many machines as there may be.
+        fleet.submit_many(40, 40).await?;
         let began = Instant::now();
         asked(&fleet, 0).await?;
         load.note(began);

@@ -40,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
             embedding::run(model.as_ref(), corpus.as_ref(), u32::try_from(cores)?).await?
         }
         ["recovery"] => recovery::run(20).await?,
-        ["scaling"] => scaling::run(10).await?,
+        ["scaling"] => scaling::run(5).await?,
         ["queued"] => deep(1_000_000).await?,
         ["queued", jobs] => deep(jobs.parse().context(USAGE)?).await?,
         _ => bail!(USAGE),
