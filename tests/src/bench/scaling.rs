@@ -49,7 +49,7 @@ pub async fn run(rounds: u32) -> anyhow::Result<Value> {
         let _autoscaler = fleet.add_autoscaler("autoscaler", &usual)?;
         leads(&fleet).await?;
         // Still there when the first machine is taken back, and too little for as many machines as there may be.
-        fleet.submit_many(40, 40).await?;
+        fleet.submit_many(4, 400).await?;
         let began = Instant::now();
         asked(&fleet, 0).await?;
         load.note(began);
