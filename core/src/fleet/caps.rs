@@ -170,6 +170,11 @@ pub(crate) fn calendar(at: Timestamp) -> (i64, i64) {
     (day, (era * 400 + year) * 12 + month)
 }
 
+/// The first moment of a day.
+pub(crate) const fn midnight(day: i64) -> Timestamp {
+    Timestamp::from_unix_millis(day.saturating_mul(DAY_MS))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

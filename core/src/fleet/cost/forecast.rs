@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fleet::caps::{DAY_MS, calendar};
+use crate::fleet::caps::{calendar, midnight};
 use crate::money::Money;
 use crate::time::Timestamp;
 
@@ -22,10 +22,6 @@ pub(crate) fn month_begin(now: Timestamp) -> Timestamp {
     midnight((0..31).map(|days| today - days).take_while(of_month).last().unwrap_or(today))
 }
 
-fn midnight(day: i64) -> Timestamp {
-    Timestamp::from_unix_millis(day.saturating_mul(DAY_MS))
-}
-
 /// The first moment of the next month.
 fn month_end(now: Timestamp) -> Timestamp {
     let (today, month) = calendar(now);
@@ -36,6 +32,7 @@ fn month_end(now: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::caps::DAY_MS;
 
     #[test]
     fn the_rest_of_the_month_goes_on_as_lately() {

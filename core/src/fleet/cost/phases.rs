@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::fleet::caps::{DAY_MS, calendar};
+use crate::fleet::caps::{calendar, midnight};
 use crate::fleet::ledger::{Ending, Entry, Leave, State, span};
 use crate::fleet::spec::CapacityType;
 use crate::ids::{OfferingName, PoolName};
@@ -53,7 +53,7 @@ pub(super) fn add(entry: &Entry, period: Period, now: Timestamp, parts: &mut BTr
     let mut from = begin.max(period.from);
     while from < until {
         let (day, _) = calendar(from);
-        let midnight = Timestamp::from_unix_millis((day + 1).saturating_mul(DAY_MS));
+        let midnight = midnight(day + 1);
         // Beyond the calendar's end there is no midnight to come to.
         let midnight = if midnight > from { midnight } else { until };
         let (phase, phase_ends) = phase(entry, from);

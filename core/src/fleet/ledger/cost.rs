@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::caps::{DAY_MS, calendar};
+use crate::fleet::caps::{calendar, midnight};
 use crate::fleet::cost::{forecast, month_begin};
 use crate::ids::MachineId;
 use crate::money::Money;
@@ -84,10 +84,6 @@ impl Spend {
         }
         day
     }
-}
-
-fn midnight(day: i64) -> Timestamp {
-    Timestamp::from_unix_millis(day.saturating_mul(DAY_MS))
 }
 
 /// What a machine has cost up to `now`.
