@@ -91,13 +91,16 @@ fn quiet_floor(
         service: memory.demand.service.mean(),
         allowed: 1.0 - terms.objective,
     };
+    // A pool that has never had a job needs no worker.
+    if memory.demand.history.is_untouched() {
+        return 0;
+    }
     match quiet::break_even(&memory.demand.history, &trade) {
         Some(break_even) => {
             notes.push(Note::Silence(break_even));
             if break_even.favors_none() { 0 } else { floor }
         }
-        // A pool that has never had a job needs no worker; one whose silence is short keeps it.
-        None if memory.demand.history.is_untouched() => 0,
+        // A silence that is too short to tell.
         None => floor,
     }
 }

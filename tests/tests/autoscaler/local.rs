@@ -9,9 +9,10 @@ use stoker_proto::v1::{FleetMode, JobState};
 use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_fleet};
 use stoker_tests::poll;
 
-/// A fleet that scales between no machine and three.
+/// A fleet that scales between no machine and three. A boot is shorter than the wait that is allowed on any machine,
+/// so that no idle machine is kept for a job that would be late.
 fn scaled(name: &str, delay: &str, interruptions: &str) -> Options {
-    let fleet = echo_fleet(name, delay).replace("max-wait = \"60s\"", "max-wait = \"5s\"")
+    let fleet = echo_fleet(name, delay).replace("max-wait = \"60s\"", "max-wait = \"20s\"")
         + &format!(
             r#"
 [pools.default.scaling]
@@ -34,12 +35,13 @@ boot = "200ms"
     Options { fleet, ..Options::echo(name, delay) }
 }
 
+/// A machine is paid for a minute at least, and looked at a few times before it goes.
 async fn until_machines(
     fleet: &Fleet,
     what: &str,
     holds: impl Fn(&[Entry]) -> bool,
 ) -> anyhow::Result<Vec<Entry>> {
-    poll::until(what, PATIENCE * 2, || async {
+    poll::until(what, PATIENCE * 3, || async {
         let machines = fleet.machines().await?;
         Ok(if holds(&machines) { Ok(machines) } else { Err(format!("{machines:#?}")) })
     })

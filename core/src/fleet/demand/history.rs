@@ -111,6 +111,15 @@ impl History {
         if n == 0 { 0.0 } else { self.service * sum / size(n) }
     }
 
+    /// How long no job has come, as far as the last slots tell.
+    pub(crate) fn silence(&self) -> Duration {
+        if self.pending > 0.0 {
+            return Duration::ZERO;
+        }
+        let slots = self.recent.iter().rev().take_while(|rate| **rate <= 0.0).count();
+        SLOT.saturating_mul(u32::try_from(slots).unwrap_or(u32::MAX))
+    }
+
     /// Whether no work was ever seen.
     pub(crate) fn is_untouched(&self) -> bool {
         self.pending <= 0.0 && self.minutes.iter().all(|rate| *rate <= 0.0)
@@ -153,6 +162,21 @@ fn place(minute: i64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silence_begins_with_the_slot_after_the_last_job() {
+        let mut history = History::default();
+        assert_eq!(history.silence(), Duration::ZERO);
+        history.advance(at(0), 0.0, 1.0);
+        history.advance(at(10), 3.0, 1.0);
+        assert_eq!(history.silence(), Duration::ZERO);
+        history.advance(at(15), 0.0, 1.0);
+        assert_eq!(history.silence(), Duration::ZERO, "the slot of the jobs");
+        history.advance(at(60), 0.0, 1.0);
+        assert_eq!(history.silence(), Duration::from_secs(45));
+        history.advance(at(61), 1.0, 1.0);
+        assert_eq!(history.silence(), Duration::ZERO);
+    }
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix_millis(seconds * 1000)

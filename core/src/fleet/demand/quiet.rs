@@ -4,6 +4,9 @@
 //! The next job is expected when it came on the days before at this time, and when it came after earlier
 //! silences of this length. A late job is priced by the allowance that it uses up: with 1 % allowed, it
 //! spends what a hundred jobs may, so it is worth a few times their service time.
+//!
+//! A pool that is too young to tell rents until it could have bought (the ski rental problem; Karlin et al., 1988): its
+//! last worker stays for as long as a cold start would cost, which is at most twice what who knew the future would pay.
 
 use std::time::Duration;
 
@@ -35,6 +38,19 @@ pub(crate) struct Trade {
     pub(crate) allowed: f64,
 }
 
+impl Trade {
+    /// Seconds in which a job that comes to an empty pool is late.
+    fn exposed(&self) -> f64 {
+        self.boot.saturating_sub(self.max_wait).as_secs_f64()
+    }
+
+    /// What a boot and so many late jobs cost, in worker-seconds.
+    fn cold_start(&self, late: f64) -> f64 {
+        let price = PRICE * self.service / self.allowed.max(1e-6);
+        self.boot.as_secs_f64() + late * price
+    }
+}
+
 /// What idling and a cold start are expected to cost, in worker-seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct BreakEven {
@@ -50,12 +66,15 @@ impl BreakEven {
     }
 }
 
-/// The break-even now; `None` while the pool has work or too little is known.
+/// The break-even now; `None` while the pool has work or too little is known of times like these.
 pub(crate) fn break_even(history: &History, trade: &Trade) -> Option<BreakEven> {
     let now = history.minute();
-    let known = history.age_minutes();
-    if known < LEAST_HISTORY_MIN {
-        return None;
+    if history.age_minutes() < LEAST_HISTORY_MIN {
+        // What has been paid for idling so far, against one job that finds nobody.
+        let minutes = real(silence_before(history, now).unsigned_abs()) * 60.0;
+        let idle = history.silence().as_secs_f64().max(minutes);
+        let late = if trade.exposed() > 0.0 { 1.0 } else { 0.0 };
+        return Some(BreakEven { idle, cold_start: trade.cold_start(late) });
     }
     let silent = silence_before(history, now);
     if real(silent.unsigned_abs()) * 60.0 < trade.boot.as_secs_f64() {
@@ -84,12 +103,10 @@ fn weigh(history: &History, trade: &Trade, sum: &mut BreakEven, (moment, weight)
     }
     sum.idle += weight * real(gap.min(LONGEST_MIN).unsigned_abs()) * 60.0;
     if let Some(next) = next {
-        let exposed = trade.boot.saturating_sub(trade.max_wait).as_secs_f64();
-        let minutes = whole_minutes(exposed);
+        let minutes = whole_minutes(trade.exposed());
         let load = history.mean(next, next + minutes).unwrap_or(0.0);
         let late = load * real(minutes.unsigned_abs()) * 60.0 / trade.service;
-        let price = PRICE * trade.service / trade.allowed.max(1e-6);
-        sum.cold_start += weight * (trade.boot.as_secs_f64() + late * price);
+        sum.cold_start += weight * trade.cold_start(late);
     }
 }
 
@@ -165,8 +182,38 @@ mod tests {
         assert!(!lull.favors_none(), "{lull:?}");
     }
 
+    /// A job within half a minute, then silence for so many seconds.
+    fn young(silence: i64) -> History {
+        let mut history = History::default();
+        for second in (0..=30 + silence).step_by(15) {
+            let arrived = f64::from(u8::from(second == 30));
+            history.advance(Timestamp::from_unix_millis(second * 1000), arrived, 30.0);
+        }
+        history
+    }
+
     #[test]
-    fn nothing_is_concluded_from_nothing() {
-        assert_eq!(break_even(&History::default(), &TRADE), None);
+    fn a_young_pool_idles_for_as_long_as_a_cold_start_costs() {
+        // 3 min of boot, and a job of 30 s that is late: 4 * 30 s / 1 %.
+        let cold_start = 180.0 + 12_000.0;
+        let favors_none = |silence, trade: &Trade| {
+            let balance = break_even(&young(silence), trade).unwrap();
+            assert!((balance.idle - real(silence.unsigned_abs())).abs() <= 60.0, "{balance:?}");
+            balance.favors_none()
+        };
+        assert!(!favors_none(12_000, &TRADE));
+        assert!(favors_none(12_300, &TRADE));
+        let cost = break_even(&young(600), &TRADE).unwrap().cold_start;
+        assert!((cost - cold_start).abs() < 1e-6, "{cost}");
+        // Nobody is late where a boot is shorter than the wait that is allowed.
+        let quick = Trade { boot: Duration::from_secs(45), ..TRADE };
+        assert!(!favors_none(45, &quick));
+        assert!(favors_none(75, &quick));
+    }
+
+    #[test]
+    fn a_pool_that_works_is_not_silent() {
+        assert!(!break_even(&History::default(), &TRADE).unwrap().favors_none());
+        assert!(!break_even(&young(0), &TRADE).unwrap().favors_none());
     }
 }
