@@ -3,8 +3,8 @@
 
     dashboards.py PROGRAMS [PROMETHEUS]
 
-PROGRAMS is the folder of Stoker's own programs. A fleet of `stoker dev` is started on ports of its own and given jobs;
-Prometheus scrapes its coordinator and workers. Fails on a query that Prometheus refuses, on a rule that it cannot
+PROGRAMS is the folder of Stoker's own programs. A fleet of `stoker dev --autoscale` is started on ports of its own and given
+jobs; Prometheus scrapes its coordinator, its autoscaler and the workers that this one starts. Fails on a query that Prometheus refuses, on a rule that it cannot
 evaluate, and on a metric that the fleet does not report and that is not in `NOT_HERE`, which says why.
 """
 
@@ -40,9 +40,31 @@ NOT_HERE = {
     "stoker_worker_engine_restarts_total": "no engine crashed",
     "stoker_worker_handed_over_jobs_total": "no worker went",
     "stoker_worker_spooled_results_total": "every result was delivered at once",
+    "stoker_autoscaler_interruptions_total": "no machine is taken back",
+    "stoker_cloud_calls_total": "this machine is the cloud, and is not called over a network",
 }
-# Metrics of a part that `stoker dev` does not start; README.md says which exist.
-ELSEWHERE = ("stoker_autoscaler_", "stoker_cloud_")
+
+FLEET = """
+fleet = "dev"
+[classes.standard]
+max-wait = "60s"
+[models.echo]
+task = "echo"
+[pools.default]
+models = ["echo"]
+[pools.default.scaling]
+min = 2
+[[pools.default.offerings]]
+instance-type = "small"
+zone = "local"
+capacity = "spot"
+price = 0.3
+[budget]
+per-day = 10.0
+per-month = 200.0
+[provider.local]
+boot = "100ms"
+"""
 
 
 def free_port():
@@ -124,25 +146,27 @@ def known(name, reported):
     base = re.sub(r"_(bucket|sum|count)$", "", name)
     if name in reported or base in reported:
         return True
-    return any(base.startswith(start) for start in (*NOT_HERE, *ELSEWHERE))
+    return any(base.startswith(start) for start in NOT_HERE)
 
 
-def configuration(folder, server, workers):
+def configuration(folder, server, autoscaler, workers):
     """Prometheus's settings, with the labels that the agent of infra/image gives."""
     def job(name, address, host):
         labels = f'{{fleet: dev, role: {name}, pool: default, host: "{host}"}}'
         return f'  - job_name: "{host}"\n    static_configs: [{{targets: ["{address}"], labels: {labels}}}]\n'
 
-    jobs = job("coordinator", server, "c-0") + "".join(job("worker", w, f"w-{n}") for n, w in enumerate(workers))
+    jobs = job("coordinator", server, "c-0") + job("autoscaler", autoscaler, "a-0")
+    jobs += "".join(job("worker", worker, f"w-{n}") for n, worker in enumerate(workers))
     file = folder / "prometheus.yml"
     file.write_text(f"global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n"
                     f"rule_files: ['{FOLDER}/rules/*.yml']\nscrape_configs:\n{jobs}", encoding="utf-8")
     return file
 
 
-def worker_addresses(log):
-    """Where workers serve their metrics, as they say in the fleet's log."""
-    return sorted(set(re.findall(r'"metrics are served","address":"([^"]+)"', log.read_text(encoding="utf-8"))))
+def metrics_addresses(*logs):
+    """Where processes serve their metrics, as they say in their logs."""
+    texts = "".join(log.read_text(encoding="utf-8") for log in logs)
+    return sorted(set(re.findall(r'"metrics are served","address":"([^"]+)"', texts)))
 
 
 def look(prometheus):
@@ -172,12 +196,16 @@ def look(prometheus):
 def examine(stack, folder, stoker, binary):
     """Starts a fleet and Prometheus, and returns everything that is wrong."""
     port, server = free_port(), f"127.0.0.1:{free_port()}"
-    log = folder / "fleet.log"
-    fleet = stack.enter_context(running([stoker, "dev", "--listen", server, "--data", str(folder / "data")], log))
-    workers = until("two workers", lambda: len(found := worker_addresses(log)) == 2 and found, fleet)
+    log, data, settings = folder / "fleet.log", folder / "data", folder / "fleet.toml"
+    settings.write_text(FLEET, encoding="utf-8")
+    dev = [stoker, "dev", "--autoscale", "--listen", server, "--fleet", str(settings), "--data", str(data)]
+    fleet = stack.enter_context(running(dev, log))
+    autoscaler, = until("an autoscaler", lambda: metrics_addresses(log), fleet)
+    logs = data / "machines" / "logs"
+    workers = until("two workers", lambda: len(found := metrics_addresses(*logs.glob("*"))) == 2 and found, fleet)
     submit = [stoker, "--server", f"http://{server}", "submit", "--model", "echo", "--no-wait", "one", "two", "three"]
     until("a job", lambda: subprocess.run(submit, check=True, capture_output=True).stdout, fleet)
-    arguments = [binary, f"--config.file={configuration(folder, server, workers)}",
+    arguments = [binary, f"--config.file={configuration(folder, server, autoscaler, workers)}",
                  f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
     process = stack.enter_context(running(arguments, folder / "prometheus.log"))
     prometheus = Prometheus(port)
@@ -189,7 +217,7 @@ def examine(stack, folder, stoker, binary):
         rate = prometheus.get("query", query="sum(rate(stoker_worker_items_total[1m])) > 0")["result"]
         groups = prometheus.get("rules")["groups"]
         evaluated = groups and all(rule["health"] != "unknown" for group in groups for rule in group["rules"])
-        return evaluated and rate and up and float(up[0]["value"][1]) == 1 + len(workers)
+        return evaluated and rate and up and float(up[0]["value"][1]) == 2 + len(workers)
 
     until("metrics of all of the fleet", ready, fleet, process)
     return list(look(prometheus))
