@@ -1,9 +1,10 @@
 //! To many machines of EC2 and back, while autoscalers die at every point.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use stoker_core::fleet::ledger::State;
+use stoker_core::fleet::ledger::{Entry, State, Times};
 use stoker_proto::v1::FleetMode;
 use stoker_test_ec2::{Ec2Proxy, MotoServer};
 use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_fleet};
@@ -14,10 +15,14 @@ const REGION: &str = "us-east-1";
 const MACHINES: usize = 50;
 /// Calls of a thousand jobs: more than so many machines would do in time.
 const CALLS: usize = 6;
+/// A call that may have been made is asked after, and repeated a minute later.
+const DOUBT: Duration = Duration::from_mins(3);
 
-/// Where autoscalers die on the way up, and on the way down. A launch that was written and not made is asked for again after
-/// a minute, so its points are left to `stoker-sim machines`.
+/// Where autoscalers die on the way up: before anything is bought, and in the midst of it.
 const UP: [&str; 2] = ["ledger.before", "launch.after@10"];
+/// Where they leave launches that stand in the ledger and were not made.
+const IN_DOUBT: [&str; 2] = ["ledger.after", "launch.before@3"];
+/// Where they die on the way down.
 const DOWN: [&str; 4] = ["ledger.before", "ledger.after", "terminate.before", "terminate.after"];
 
 struct Stage {
@@ -25,10 +30,12 @@ struct Stage {
     moto: &'static MotoServer,
     proxy: Ec2Proxy,
     name: String,
+    most: usize,
 }
 
 impl Stage {
-    async fn set() -> anyhow::Result<Self> {
+    /// A fleet of up to `most` machines, and jobs for more.
+    async fn set(most: usize) -> anyhow::Result<Self> {
         let moto = tokio::task::spawn_blocking(MotoServer::shared).await??;
         let name = format!("f{}", stoker_runtime::ids::event_id().as_uuid().simple());
         let template = name.clone();
@@ -46,7 +53,7 @@ impl Stage {
             + &format!(
                 r#"
 [pools.default.scaling]
-max = {MACHINES}
+max = {most}
 [[pools.default.offerings]]
 instance-type = "t3.micro"
 zone = "us-east-1a"
@@ -56,7 +63,11 @@ launch-templates.default = {{ id = "{name}", version = "1" }}
 "#
             );
         let fleet = Fleet::start(Options { fleet: text, ..Options::echo(&name, "20ms") }).await?;
-        Ok(Self { fleet, moto, proxy, name })
+        // Nobody runs them: moto's machines have no workers. They wait, and machines are bought for them.
+        for _ in 0..CALLS {
+            fleet.submit_many(1_000, 1).await?;
+        }
+        Ok(Self { fleet, moto, proxy, name, most })
     }
 
     fn autoscaler(&self, name: &str, point: Option<&str>) -> anyhow::Result<Program> {
@@ -88,11 +99,22 @@ launch-templates.default = {{ id = "{name}", version = "1" }}
         Ok((by_launch(&all)?, by_launch(&up)?.values().sum()))
     }
 
+    /// The ledger, which has every launch of the server, each of one machine.
+    async fn known_once(&self, launches: &BTreeMap<String, usize>) -> anyhow::Result<Vec<Entry>> {
+        ensure!(launches.values().all(|machines| *machines == 1), "bought twice: {launches:?}");
+        let machines = self.fleet.machines().await?;
+        let known: BTreeSet<String> = machines.iter().map(|entry| entry.id.to_string()).collect();
+        for launch in launches.keys() {
+            ensure!(known.contains(launch), "{launch} stands in no entry");
+        }
+        Ok(machines)
+    }
+
     /// Waits for so many machines that run; there are never more than the fleet may have.
     async fn until_running(&self, count: usize) -> anyhow::Result<()> {
-        poll::until("machines", PATIENCE * 2, || async {
+        poll::until("machines", DOUBT, || async {
             let (_, running) = self.real().await?;
-            ensure!(running <= MACHINES, "{running} machines run at once");
+            ensure!(running <= self.most, "{running} machines run at once");
             Ok(if running == count { Ok(()) } else { Err(format!("{running} run")) })
         })
         .await
@@ -102,11 +124,11 @@ launch-templates.default = {{ id = "{name}", version = "1" }}
     async fn die_at(&self, points: &[&str], way: &str) -> anyhow::Result<Program> {
         for (number, point) in points.iter().enumerate() {
             let mut autoscaler = self.autoscaler(&format!("{way}-{number}"), Some(point))?;
-            poll::until(&format!("the death at {point}"), PATIENCE * 2, || {
+            poll::until(&format!("the death at {point}"), DOUBT, || {
                 let ended = autoscaler.ended();
                 async move {
                     let (_, running) = self.real().await?;
-                    ensure!(running <= MACHINES, "{running} machines run at once");
+                    ensure!(running <= self.most, "{running} machines run at once");
                     Ok(ended?.map(drop).ok_or_else(|| format!("it lives; {running} run")))
                 }
             })
@@ -131,11 +153,7 @@ fn by_launch(answer: &str) -> anyhow::Result<BTreeMap<String, usize>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_machine_is_orphaned_or_bought_twice_wherever_an_autoscaler_dies() -> anyhow::Result<()>
 {
-    let stage = Stage::set().await?;
-    // Nobody runs them: moto's machines have no workers. They wait, and machines are bought for them.
-    for _ in 0..CALLS {
-        stage.fleet.submit_many(1_000, 1).await?;
-    }
+    let stage = Stage::set(MACHINES).await?;
     let living = stage.die_at(&UP, "up").await?;
     stage.until_running(MACHINES).await?;
     drop(living);
@@ -149,16 +167,26 @@ async fn no_machine_is_orphaned_or_bought_twice_wherever_an_autoscaler_dies() ->
         Ok(if open == 0 { Ok(()) } else { Err(format!("{open} are open")) })
     })
     .await?;
-
     let (launches, running) = stage.real().await?;
     ensure!(running == 0, "{running} run");
-    ensure!(launches.values().all(|machines| *machines == 1), "bought twice: {launches:?}");
-    let machines = stage.fleet.machines().await?;
-    let known: BTreeSet<String> = machines.iter().map(|entry| entry.id.to_string()).collect();
-    for launch in launches.keys() {
-        ensure!(known.contains(launch), "{launch} stands in no entry");
-    }
+    let machines = stage.known_once(&launches).await?;
     let there = machines.iter().filter(|entry| matches!(entry.state, State::Gone { .. })).count();
     ensure!(there == launches.len(), "{there} of {} machines were known", launches.len());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_launch_in_doubt_is_asked_for_again_and_made_once() -> anyhow::Result<()> {
+    let most = 10;
+    let stage = Stage::set(most).await?;
+    let _living = stage.die_at(&IN_DOUBT, "doubt").await?;
+    stage.until_running(most).await?;
+    let (launches, _) = stage.real().await?;
+    let machines = stage.known_once(&launches).await?;
+    let again = machines.iter().filter(|entry| {
+        let Times { requested, asked, .. } = entry.times;
+        asked > requested
+    });
+    ensure!(again.count() > 0, "nothing was asked for again: {machines:#?}");
     Ok(())
 }
