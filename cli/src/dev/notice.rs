@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::restart::{Decision, Ending};
+use stoker_runtime::child::Ending;
+
+use super::restart::Decision;
 use crate::render::time::span;
 
 /// Something that happened to a process, for people.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use stoker_core::fleet::Fleet;
 use stoker_core::ids::PoolName;
+use stoker_runtime::child::ChildPlan;
 use stoker_runtime::secret::Secret;
 
 use super::programs::Programs;
@@ -68,13 +69,10 @@ pub(crate) struct Plan {
 
 /// A process to start.
 #[derive(Debug, Clone)]
-pub(crate) struct ChildPlan {
+pub(crate) struct NamedPlan {
     /// What its log lines and messages call it.
     pub(crate) name: String,
-    pub(crate) program: PathBuf,
-    pub(crate) arguments: Vec<OsString>,
-    /// Variables besides those of this process.
-    pub(crate) environment: Vec<(&'static str, Secret)>,
+    pub(crate) child: ChildPlan,
 }
 
 /// Every pool of the fleet, in its order.
@@ -101,27 +99,24 @@ impl Plan {
         }
     }
 
-    pub(super) fn coordinator(&self) -> ChildPlan {
+    pub(super) fn coordinator(&self) -> NamedPlan {
         let mut arguments = self.shared_arguments();
         arguments.extend(["--listen".into(), self.listen.to_string().into()]);
         arguments.extend(["--data".into(), self.data.clone().into_os_string()]);
-        ChildPlan {
-            name: "coordinator".to_owned(),
-            program: self.programs.coordinator.clone(),
-            arguments,
-            environment: self.environment(),
-        }
+        let (program, environment) = (self.programs.coordinator.clone(), self.environment());
+        let child = ChildPlan { program, arguments, environment };
+        NamedPlan { name: "coordinator".to_owned(), child }
     }
 
     /// What does the work: workers, or who starts them.
-    pub(super) fn staff_plans(&self) -> Vec<ChildPlan> {
+    pub(super) fn staff_plans(&self) -> Vec<NamedPlan> {
         match self.staff {
             Staff::Workers(per_pool) => self.worker_plans(per_pool),
             Staff::Autoscaled => vec![self.autoscaler()],
         }
     }
 
-    fn worker_plans(&self, per_pool: NonZeroU32) -> Vec<ChildPlan> {
+    fn worker_plans(&self, per_pool: NonZeroU32) -> Vec<NamedPlan> {
         let several = self.pools.len() > 1;
         let numbered = self
             .pools
@@ -136,7 +131,7 @@ impl Plan {
             .collect()
     }
 
-    fn worker(&self, name: String, pool: &PoolName) -> ChildPlan {
+    fn worker(&self, name: String, pool: &PoolName) -> NamedPlan {
         let mut arguments = self.shared_arguments();
         arguments.extend(["--coordinator".into(), self.server().into()]);
         arguments.extend(["--pool".into(), pool.as_str().into()]);
@@ -144,27 +139,20 @@ impl Plan {
         arguments.extend(["--lanes".into(), self.lanes.to_string().into()]);
         let spool = self.data.join("spool").join(&name);
         arguments.extend(["--spool".into(), spool.into_os_string()]);
-        ChildPlan {
-            name,
-            program: self.programs.worker.clone(),
-            arguments,
-            environment: self.environment(),
-        }
+        let (program, environment) = (self.programs.worker.clone(), self.environment());
+        NamedPlan { name, child: ChildPlan { program, arguments, environment } }
     }
 
-    fn autoscaler(&self) -> ChildPlan {
+    fn autoscaler(&self) -> NamedPlan {
         let mut arguments = self.arguments();
         arguments.extend(["--coordinator".into(), self.server().into()]);
         for (option, folder) in [("--journal", "journal"), ("--machines", "machines")] {
             arguments.extend([option.into(), self.data.join(folder).into_os_string()]);
         }
         arguments.extend(["--worker".into(), self.programs.worker.clone().into_os_string()]);
-        ChildPlan {
-            name: "autoscaler".to_owned(),
-            program: self.programs.autoscaler.clone(),
-            arguments,
-            environment: self.environment(),
-        }
+        let (program, environment) = (self.programs.autoscaler.clone(), self.environment());
+        let child = ChildPlan { program, arguments, environment };
+        NamedPlan { name: "autoscaler".to_owned(), child }
     }
 
     fn shared_arguments(&self) -> Vec<OsString> {
@@ -216,10 +204,10 @@ mod tests {
         }
     }
 
-    fn line(child: &ChildPlan) -> String {
+    fn line(plan: &NamedPlan) -> String {
         let words: Vec<_> =
-            child.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        format!("{}: {}", child.name, words.join(" "))
+            plan.child.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        format!("{}: {}", plan.name, words.join(" "))
     }
 
     #[test]
@@ -237,7 +225,7 @@ mod tests {
              --broker embedded --coordinator http://127.0.0.1:7070 --pool default --slots 4 \
              --lanes 3 --spool data/spool/worker-2"
         );
-        assert!(workers[0].environment.is_empty());
+        assert!(workers[0].child.environment.is_empty());
     }
 
     #[test]
@@ -248,7 +236,7 @@ mod tests {
             assert!(!line(child).contains("hunter2"));
             assert!(!line(child).contains("--broker"));
             assert!(!format!("{child:?}").contains("hunter2"));
-            let [(name, secret)] = child.environment.as_slice() else { panic!() };
+            let [(name, secret)] = child.child.environment.as_slice() else { panic!() };
             assert_eq!((*name, secret.expose()), (BROKER_URI, uri));
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use stoker_runtime::child::Ending;
+
 /// A process that lived longer than this was well: what ended it starts a new count.
 const STABLE: Duration = Duration::from_secs(30);
 
@@ -10,25 +12,6 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
 /// Times in a row that a process may end by itself right after its start.
 const MAX_STRIKES: u32 = 6;
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// By itself, with this exit code.
-    Exited(i32),
-    /// By this signal.
-    Killed(i32),
-}
-
-impl std::fmt::Display for Ending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Exited(code) => write!(f, "exited with code {code}"),
-            Self::Killed(9) => f.write_str("was killed (SIGKILL)"),
-            Self::Killed(signal) => write!(f, "was ended by signal {signal}"),
-        }
-    }
-}
 
 /// What to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use stoker_runtime::child::{Ending, Running, Signal};
 use stoker_runtime::tasks::Tasks;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::child::{self, Ended, Report, Running, Signal};
+use super::child::{self, Ended, Report};
 use super::logs::{Log, LogTarget};
 use super::notice::Notice;
-use super::plan::{ChildPlan, Plan};
-use super::restart::{Decision, Ending, History};
+use super::plan::{NamedPlan, Plan};
+use super::restart::{Decision, History};
 use crate::failure::Failure;
 
 /// Longer than a worker takes at worst: its grace period, then the ends of its engines and of its
@@ -52,7 +53,7 @@ pub(super) struct Outlets {
 
 #[derive(Debug)]
 struct Supervised {
-    plan: ChildPlan,
+    plan: NamedPlan,
     log: Log,
     running: Option<Running>,
     history: History,
@@ -111,8 +112,11 @@ impl Supervisor {
         let report = Report { index, ended: self.ended_sender.clone() };
         child.log.begin();
         let running =
-            child::start(&child.plan, &child.log, &self.tasks, report).map_err(|error| {
-                Failure::failed(format!("cannot start {}: {error}", child.plan.program.display()))
+            child::start(&child.plan.child, &child.log, &self.tasks, report).map_err(|error| {
+                Failure::failed(format!(
+                    "cannot start {}: {error}",
+                    child.plan.child.program.display()
+                ))
             })?;
         child.starts += 1;
         child.start_at = None;
