@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use crate::poll;
+use crate::ports;
 use crate::programs::{self, Program};
 
 mod autoscaler;
@@ -67,11 +68,16 @@ pub struct Fleet {
     folder: TempDir,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Coordinator {
     program: Option<Program>,
-    /// 0 before the first start.
     port: u16,
+}
+
+impl Coordinator {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { program: None, port: ports::free()? })
+    }
 }
 
 impl Fleet {
@@ -82,7 +88,7 @@ impl Fleet {
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("stoker-fleet-").tempdir()?;
         std::fs::write(folder.path().join("fleet.toml"), &options.fleet)?;
-        let coordinators = vec![Coordinator::default()];
+        let coordinators = vec![Coordinator::new()?];
         let mut fleet = Self { options, coordinators, spoken_to: 0, workers: Vec::new(), folder };
         fleet.start_coordinator().await?;
         Ok(fleet)
@@ -95,7 +101,7 @@ impl Fleet {
     /// As [`Fleet::start`].
     pub async fn add_coordinator(&mut self) -> anyhow::Result<usize> {
         let before = self.spoken_to;
-        self.coordinators.push(Coordinator::default());
+        self.coordinators.push(Coordinator::new()?);
         self.spoken_to = self.coordinators.len() - 1;
         self.start_coordinator().await?;
         let number = std::mem::replace(&mut self.spoken_to, before);
@@ -157,9 +163,7 @@ impl Fleet {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let port = std::fs::read_to_string(&port_file)?.trim().parse();
         let coordinator = &mut self.coordinators[self.spoken_to];
-        coordinator.port = port.context("reading the port")?;
         let address = format!("http://127.0.0.1:{}", coordinator.port);
         let program = coordinator.program.insert(program);
         let ended = async |program: &mut Program| loop {

@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod fleet;
 mod guard;
 pub mod poll;
+pub mod ports;
 pub mod postgres;
 pub mod programs;
 pub mod rabbitmq;

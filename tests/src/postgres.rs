@@ -3,7 +3,7 @@
 //! It syncs as a real one does, since the store refuses one that does not.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use crate::guard::{AtEnd, Guarded};
+use crate::ports;
 use crate::programs::tail;
 
 const START_DEADLINE: Duration = Duration::from_mins(2);
@@ -66,9 +67,7 @@ impl PostgresServer {
         let mut keeper = Command::new("sleep");
         keeper.arg("infinity").env("PATH", path());
         let keeper = Guarded::spawn(&keeper, (&dir, LOG), AtEnd::DeleteData)?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("finding a port")?;
-        let port = listener.local_addr()?.port();
-        drop(listener);
+        let port = ports::free()?;
         let server =
             Self { programs, dir, port, account, server: Mutex::new(None), _keeper: keeper };
         server.init()?;

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use crate::guard::{AtEnd, Guarded};
+use crate::ports;
 use crate::programs::{signal_process, tail};
 
 const START_DEADLINE: Duration = Duration::from_mins(5);
@@ -57,7 +58,8 @@ impl RabbitMqNode {
             .context("making a folder for a RabbitMQ node")?
             .keep();
         prepare(&dir)?;
-        let ports = free_ports()?;
+        let (amqp, distribution, mapper) = (ports::free()?, ports::free()?, ports::free()?);
+        let ports = Ports { amqp, distribution, mapper };
         let mut mapper = base_command("epmd", &dir, ports);
         mapper.args(["-port", &ports.mapper.to_string(), "-address", "127.0.0.1"]);
         let mapper = Guarded::spawn(&mapper, (&dir, LOG), AtEnd::DeleteData)
@@ -271,14 +273,6 @@ fn prepare(dir: &Path) -> anyhow::Result<()> {
                   disk_free_limit.absolute = 10MB\n";
     fs::write(dir.join("rabbitmq.conf"), config)?;
     Ok(())
-}
-
-/// Three ports that were free a moment ago.
-fn free_ports() -> anyhow::Result<Ports> {
-    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port");
-    let (a, b, c) = (listen()?, listen()?, listen()?);
-    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-    Ok(Ports { amqp: port(&a)?, distribution: port(&b)?, mapper: port(&c)? })
 }
 
 /// Nothing of the caller's environment may lead to another broker.
