@@ -237,9 +237,10 @@ impl Executions {
     }
 }
 
-/// Sums over all jobs.
+/// Sums over all jobs that are still stored.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub struct Totals {
+    pub jobs: u64,
     /// Releases to the queue beyond each job's first.
     pub redeliveries: u64,
     /// Leases that expired.
@@ -258,6 +259,7 @@ impl Totals {
             let expected = history.accepted.get(id).map(|expected| expected.nature);
             let reason = job.failure.as_ref().map(Failure::reason);
             let poison = expected == Some(Nature::Poison) || reason == Some(FailureReason::Poison);
+            totals.jobs += 1;
             totals.redeliveries += u64::from(job.dispatches.saturating_sub(1));
             totals.lost_workers += u64::from(job.lost_workers);
             totals.interruptions += u64::from(job.interruptions);
@@ -296,12 +298,15 @@ pub(super) fn bitten(
 ) {
     let done = |fault| u64::from(faults.of(fault));
     let zombies = done(Fault::Zombie);
+    // What befell jobs that are no longer stored is not counted.
+    let all = u64::from(settings.jobs);
+    let stored = |least: u64| least * totals.jobs.min(all) / all.max(1);
     for (what, count, least) in [
         ("kills", u64::from(faults.kills), u64::from(settings.kills) * 9 / 10),
         // Nearly every worker runs something when it is killed, and some client is at work whenever a
         // coordinator is; but not always.
-        ("redeliveries", totals.redeliveries, done(Fault::KillWorker) / 4),
-        ("expired leases", totals.lost_workers, done(Fault::KillWorker) / 4),
+        ("redeliveries", totals.redeliveries, stored(done(Fault::KillWorker) / 4)),
+        ("expired leases", totals.lost_workers, stored(done(Fault::KillWorker) / 4)),
         ("tries without an answer", unknown, done(Fault::KillCoordinator) / 4),
         // A worker that wakes after its lease reports what it had.
         ("fenced reports", fenced.values().sum(), zombies.div_ceil(4)),

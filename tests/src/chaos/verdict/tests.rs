@@ -195,18 +195,23 @@ fn faults_cost_no_more_than_they_touch() {
 fn faults_that_do_not_bite_are_found() {
     let kinds = [(Fault::KillWorker, 8), (Fault::Zombie, 1)];
     let faults = Faults { kills: 8, by_kind: kinds.into(), ..Faults::default() };
-    let good = Totals { redeliveries: 9, lost_workers: 9, ..Totals::default() };
+    let idle = Totals { jobs: settings(8).jobs.into(), ..Totals::default() };
+    let good = Totals { redeliveries: 9, lost_workers: 9, ..idle };
     let fenced = Fenced::from([("heartbeat".to_owned(), 1)]);
     let judge = |faults: &Faults, totals, fenced: &Fenced| {
         found(|f| bitten(&settings(8), faults, &totals, (0, fenced), f))
     };
     assert!(judge(&faults, good, &fenced).is_empty());
-    assert_eq!(judge(&faults, Totals::default(), &fenced), ["the faults bite"]);
+    assert_eq!(judge(&faults, idle, &fenced), ["the faults bite"]);
+    // Half of the jobs are no longer stored, and with them what befell them.
+    let half = Totals { jobs: idle.jobs / 2, redeliveries: 1, lost_workers: 1, ..idle };
+    assert!(judge(&faults, half, &fenced).is_empty());
+    assert_eq!(judge(&faults, Totals { jobs: idle.jobs, ..half }, &fenced), ["the faults bite"]);
     assert_eq!(judge(&faults, good, &Fenced::new()), ["the faults bite"]);
     let missed = Faults { missed: [(Fault::KillEngine, 1)].into(), ..faults.clone() };
     assert_eq!(judge(&missed, good, &fenced), ["the faults bite"]);
-    let idle = Faults { kills: 0, ..faults };
-    assert_eq!(judge(&idle, good, &fenced), ["the faults bite"]);
+    let none = Faults { kills: 0, ..faults };
+    assert_eq!(judge(&none, good, &fenced), ["the faults bite"]);
 }
 
 #[test]
@@ -241,7 +246,8 @@ fn a_run_before_a_release_has_its_least_counts() {
         let faults = Faults { kills: 2_100, by_kind, ..Faults::default() };
         let settings =
             Settings { broker: Broker::RabbitMq, store: Store::Postgres, ..settings(2_300) };
-        let totals = Totals { redeliveries: 999, lost_workers: 999, ..Totals::default() };
+        let totals =
+            Totals { jobs: u64::MAX, redeliveries: 999, lost_workers: 999, ..Totals::default() };
         let fenced = [("complete", 2), ("fail", 1), ("heartbeat", 99)];
         let fenced = fenced.map(|(call, reports)| (call.to_owned(), reports)).into();
         found(|f| bitten(&settings, &faults, &totals, (999, &fenced), f))
