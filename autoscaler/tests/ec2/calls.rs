@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use stoker_autoscaler::cloud::contract::PATIENCE;
 use stoker_autoscaler::cloud::ec2::Ec2Limits;
-use stoker_autoscaler::cloud::{CloudProvider as _, ErrorClass, Launch, Verb, owner};
+use stoker_autoscaler::cloud::{
+    CloudProvider as _, ErrorClass, Launch, MachineState, Terminated, Verb, owner,
+};
 use stoker_core::fleet::CapacityType;
 use stoker_core::ids::PoolName;
 use stoker_test_ec2::Order;
@@ -220,4 +222,46 @@ async fn machines_of_the_fleet_that_are_no_workers_are_not_listed() {
     let listed = stage.ours.list(&Stage::region(EAST)).await.unwrap();
     let names: Vec<_> = listed.iter().map(|machine| &machine.name).collect();
     assert_eq!(names, [&launched.machines[0].name]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_cannot_be_ended_keeps_no_other_from_its_end() {
+    let stage = Stage::set().await.unwrap();
+    let launched = stage.ours.launch(&Stage::launch(EAST, 5)).await.unwrap();
+    let names: BTreeSet<_> = launched.machines.iter().map(|machine| machine.name.clone()).collect();
+    let protected = launched.machines[2].name.clone();
+    let protect = &[("DisableApiTermination.Value", "true")];
+    stage.change("ModifyInstanceAttribute", &protected, protect).await.unwrap();
+    let ends = stage.ours.terminate(&Stage::region(EAST), &names).await;
+    for name in &names {
+        let end = &ends[name];
+        if *name == protected {
+            assert_eq!(end.as_ref().unwrap_err().class, ErrorClass::Invalid, "{end:?}");
+        } else {
+            assert_eq!(*end.as_ref().unwrap(), Terminated::Accepted);
+        }
+    }
+    let listed = stage.ours.list(&Stage::region(EAST)).await.unwrap();
+    let up: Vec<_> = listed.iter().filter(|m| m.state.is_up()).map(|m| &m.name).collect();
+    assert_eq!(up, [&protected]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_machine_is_there_and_can_be_ended() {
+    let stage = Stage::set().await.unwrap();
+    let on_demand = stoker_autoscaler::cloud::contract::Harness::offerings(&stage)
+        .into_iter()
+        .filter(|(_, offering)| offering.capacity == CapacityType::OnDemand)
+        .collect();
+    let launch = Launch { offerings: on_demand, ..Stage::launch(EAST, 1) };
+    let launched = stage.ours.launch(&launch).await.unwrap();
+    let name = &launched.machines[0].name;
+    stage.change("StopInstances", name, &[]).await.unwrap();
+    let state = async || {
+        let listed = stage.ours.list(&Stage::region(EAST)).await.unwrap();
+        listed.iter().find(|machine| machine.name == *name).map(|machine| machine.state)
+    };
+    assert_eq!(state().await, Some(MachineState::Running));
+    stage.ours.terminate(&Stage::region(EAST), &BTreeSet::from([name.clone()])).await;
+    assert_eq!(state().await, Some(MachineState::Terminated));
 }

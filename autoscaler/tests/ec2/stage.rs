@@ -72,6 +72,23 @@ impl Stage {
         Ok(())
     }
 
+    /// Asks the server itself, about one machine.
+    pub(crate) async fn change(
+        &self,
+        action: &'static str,
+        name: &InstanceName,
+        more: &'static [(&'static str, &'static str)],
+    ) -> anyhow::Result<()> {
+        let (moto, id) = (self.moto, name.to_string());
+        let change = move || {
+            let name =
+                if action == "ModifyInstanceAttribute" { "InstanceId" } else { "InstanceId.1" };
+            moto.ask(EAST, action, &[&[(name, id.as_str())], more].concat())
+        };
+        tokio::task::spawn_blocking(change).await??;
+        Ok(())
+    }
+
     pub(crate) fn launch(region: &str, count: u32) -> Launch {
         let mut offerings = offerings();
         offerings.retain(|_, offering| {

@@ -81,14 +81,14 @@ fn takes_back(code: &str) -> bool {
     matches!(code, "Server.SpotInstanceTermination" | "Server.SpotInstanceShutdown")
 }
 
-/// A stopped machine costs its disks, and nobody here starts it again. So does, as far as is known, one in a state that
-/// this version does not know.
+/// Only what is on its way out by itself needs no more calls. A stopped machine costs its disks until somebody ends it, and
+/// one in a state that this version does not know may cost anything: both are there, and their workers are not.
 fn state(name: Option<&InstanceStateName>) -> MachineState {
     match name {
         Some(InstanceStateName::Pending) => MachineState::Pending,
-        Some(InstanceStateName::Running) => MachineState::Running,
+        Some(InstanceStateName::ShuttingDown) => MachineState::Stopping,
         Some(InstanceStateName::Terminated) => MachineState::Terminated,
-        _ => MachineState::Stopping,
+        _ => MachineState::Running,
     }
 }
 

@@ -1,12 +1,12 @@
-//! Ends machines in batches. EC2 refuses a whole batch for one name that it does not know, so such a batch is halved
-//! until the name is found.
+//! Ends machines in batches. EC2 refuses a whole batch for one machine that it does not know, that is protected from
+//! termination, or that the caller may not end, so such a batch is halved until that one is found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use stoker_core::ids::InstanceName;
 
 use super::caller::Caller;
-use crate::cloud::error::{CloudError, Verb};
+use crate::cloud::error::{CloudError, ErrorClass, Verb};
 use crate::cloud::provider::Terminated;
 
 /// Machines that are ended in one call. EC2 takes more, and is slower to answer then.
@@ -23,7 +23,7 @@ pub(super) async fn machines(
     while let Some(batch) = left.pop() {
         let end = match end(caller, batch).await {
             Ok(()) => Ok(Terminated::Accepted),
-            Err(error) if is_unknown(&error) && batch.len() > 1 => {
+            Err(error) if may_be_of_one(&error) && batch.len() > 1 => {
                 let (first, second) = batch.split_at(batch.len() / 2);
                 left.extend([second, first]);
                 continue;
@@ -41,6 +41,11 @@ async fn end(caller: &Caller, batch: &[InstanceName]) -> Result<(), CloudError> 
     let terminate =
         || caller.client().terminate_instances().set_instance_ids(Some(ids.clone())).send();
     caller.call(Verb::Terminate, terminate).await.map(|_| ())
+}
+
+/// Whether the others of a batch may be ended although the whole of it was refused so.
+const fn may_be_of_one(error: &CloudError) -> bool {
+    matches!(error.class, ErrorClass::Invalid | ErrorClass::Auth)
 }
 
 /// Whether EC2 says that one of the names is of no machine.
