@@ -40,8 +40,12 @@ pub(super) fn failed(breaker: &mut Breaker, rules: &Rules, now: Timestamp) {
     }
 }
 
-/// Launches of the template cannot go well before somebody mends something.
+/// Launches of the template cannot go well before somebody mends something. What was launched together fails together and is
+/// one failure: a breaker that is open already stays as it is.
 pub(super) fn trip(breaker: &mut Breaker, rules: &Rules, now: Timestamp) {
+    if breaker.open_until.is_some_and(|until| now < until) {
+        return;
+    }
     let pause = rules.breaker_pause.saturating_mul(1 << breaker.trips.min(16));
     breaker.open_until = Some(now.after(pause.min(rules.breaker_longest)));
     breaker.trips = breaker.trips.saturating_add(1);

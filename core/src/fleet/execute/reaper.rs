@@ -69,8 +69,8 @@ fn judge(
         return;
     }
     turn.account.orphans.remove(&machine.instance);
-    // The tag names an entry that has ended, or that has another machine: this one needs one of its own.
-    let id = machine.tag.filter(|tag| !turn.entries.contains_key(tag)).unwrap_or_else(fresh);
+    // Whatever its tag names has ended, perhaps so long ago that it was not read, or has another machine.
+    let id = fresh();
     let order = order(turn, region, machine);
     let made = (machine.instance.clone(), machine.launched_at);
     // What it has cost so far was not charged for.

@@ -199,6 +199,30 @@ fn a_boot_that_never_registers_is_ended_and_a_loop_of_them_pauses_the_template()
 }
 
 #[test]
+fn boots_of_one_wave_that_fail_are_one_failure() {
+    let mut stage = Stage::new();
+    let _ = stage.launched(12);
+    stage.pass(MIN * 16);
+    let _ = stage.step();
+    let breaker = &stage.ledger.account.breakers["lt-1"];
+    assert_eq!((breaker.trips, breaker.open_until), (1, Some(stage.now.after(MIN * 5))));
+}
+
+#[test]
+fn launches_of_one_wave_that_need_mending_are_one_failure() {
+    let mut stage = Stage::new();
+    stage.want(10);
+    let _ = stage.step();
+    for machine in stage.machines() {
+        let (class, why) = (Failure::Auth, "expired".to_owned());
+        stage.outcomes.push(Outcome::Refused { machine, class, why });
+    }
+    let _ = stage.step();
+    let breaker = &stage.ledger.account.breakers["lt-1"];
+    assert_eq!((breaker.trips, breaker.open_until), (1, Some(stage.now.after(MIN * 5))));
+}
+
+#[test]
 fn a_registered_worker_closes_the_breaker() {
     let mut stage = Stage::new();
     let _ = stage.launched(3);
@@ -359,6 +383,20 @@ fn an_orphan_is_adopted_after_two_listings_and_never_on_a_stale_ledger() {
     let machine = stage.only();
     assert_eq!(stage.ledger.entries[&machine].state.instance(), Some(&instance(9)));
     assert!(stage.ledger.account.orphans.is_empty());
+}
+
+#[test]
+fn a_machine_whose_entry_ended_long_ago_is_taken_in_under_an_id_of_its_own() {
+    let mut stage = Stage::new();
+    // The entry is still stored, and no longer read: a second one of its id could not be written.
+    let forgotten = MachineId::from_bytes([7; 16]);
+    stage.list(9, Some(forgotten), MachineState::Running);
+    let _ = stage.step();
+    stage.pass(MIN * 3);
+    let _ = stage.step();
+    let adopted = stage.only();
+    assert_ne!(adopted, forgotten);
+    assert_eq!(stage.ledger.entries[&adopted].state.instance(), Some(&instance(9)));
 }
 
 #[test]
