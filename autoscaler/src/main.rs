@@ -60,8 +60,8 @@ struct PanicArgs {
     #[arg(long)]
     yes: bool,
 
-    /// How long to try
-    #[arg(long, value_name = "TIME", default_value = "10m")]
+    /// How long to try; it takes five minutes without a machine to be sure that none is left
+    #[arg(long, value_name = "TIME", default_value = "20m")]
     within: HumanDuration,
 }
 
@@ -172,10 +172,29 @@ async fn panic(config: &Config, args: &PanicArgs) -> Result<ExitCode, Box<dyn Er
     }
     let tasks = Tasks::new(CancellationToken::new());
     let opened = open(config, &tasks).await?;
-    let left = operator::panic(&*opened.cloud, args.within.get(), say).await;
+    let times = (operator::SETTLED, args.within.get());
+    let mut settled = false;
+    let left = operator::panic(&*opened.cloud, times, |left| {
+        if left.settles && !settled {
+            let _ = writeln!(
+                out,
+                "none is left; one that is just being started may not be listed yet, so it goes on \
+                 looking for {} minutes",
+                operator::SETTLED.as_secs() / 60
+            );
+        }
+        settled = left.settles;
+        say(left);
+    })
+    .await;
     if left.is_nothing() {
         writeln!(out, "no machine of the fleet {fleet} is left")?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if left.settles {
+        let message = "none is left that is listed, but there was no time to wait for those that \
+                       are just being started: try again with a longer --within";
+        return Err(message.into());
     }
     Err("not everything has ended: try again, or end it in the cloud's own console".into())
 }
