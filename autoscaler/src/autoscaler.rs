@@ -10,8 +10,9 @@ use stoker_core::fleet::execute::{Executed, Outcome, Proposal, Rules, Sites, Sit
 use stoker_core::fleet::journal::{Line, Record};
 use stoker_core::fleet::ledger::{Mode, WorkerList};
 use stoker_core::fleet::{self, Fleet, INTERVAL, Memory, Plan, Planned, Policy, Reading, Snapshot};
-use stoker_core::ids::{Epoch, PoolName};
+use stoker_core::ids::{Epoch, FleetName, PoolName};
 use stoker_core::time::Timestamp;
+use stoker_proto::client::MAX_MEMORY_BYTES;
 use stoker_proto::{convert, v1};
 use stoker_runtime::clock::Clock;
 use stoker_runtime::{crash, ids};
@@ -36,6 +37,8 @@ const REMEMBER_EVERY: Duration = Duration::from_mins(1);
 const DEMAND_SHARE: u32 = 20;
 /// Calls under way are waited for at the end.
 const LAST_CALLS: Duration = Duration::from_mins(1);
+/// A write with more entries goes without what was learned.
+const MOST_BESIDE_MEMORY: usize = 1_000;
 
 /// The parts of an autoscaler.
 #[derive(Debug)]
@@ -56,6 +59,9 @@ pub struct Parts {
 /// An autoscaler between two rounds.
 #[derive(Debug)]
 pub struct Autoscaler {
+    fleet: FleetName,
+    /// Whether the coordinator was found to be this fleet's: another's ledger is not to be led.
+    is_ours: bool,
     policy: Policy,
     sites: Sites,
     rules: Rules,
@@ -73,6 +79,7 @@ pub struct Autoscaler {
 /// What the leader has in mind.
 #[derive(Debug)]
 struct Head {
+    epoch: Epoch,
     memory: Memory,
     remembered: Instant,
     totals: Totals,
@@ -117,6 +124,8 @@ impl Autoscaler {
         let policy = Policy::of(&fleet);
         metrics::budget(&policy.budget);
         Self {
+            fleet: fleet.name.clone(),
+            is_ours: false,
             market: Market::new(Arc::clone(&cloud), Arc::clone(&clock), list_every),
             hands: Hands::new(cloud, coordinator.clone(), Arc::clone(&clock)),
             policy,
@@ -136,20 +145,28 @@ impl Autoscaler {
     /// # Errors
     /// When the coordinator cannot be asked or told. Nothing was decided then, and what was under way goes on.
     pub async fn round(&mut self) -> Result<bool, CallError> {
-        let led = self.coordinator.lead(self.term).await;
-        let Ok(Some(reign)) = led else {
-            metrics::leads(0);
-            // What it asked for is another's to find out, and what it knows grows old.
+        if !self.is_ours {
+            self.coordinator.is_of(&self.fleet).await?;
+            self.is_ours = true;
+        }
+        // Without an answer it may lead still, and what came of its calls is told in a later round.
+        let led = self.coordinator.lead(self.term).await.inspect_err(|_| metrics::leads(0))?;
+        let epoch = led.map(|reign| reign.epoch);
+        if self.head.as_ref().is_some_and(|head| Some(head.epoch) != epoch) {
+            // What it asked for is another's to find out, and what it knows is old.
             self.head = None;
             self.hands.outcomes();
-            return led.map(|_| false);
+        }
+        let Some(reign) = led else {
+            metrics::leads(0);
+            return Ok(false);
         };
         metrics::leads(1);
         self.market.refresh(&self.policy);
         let look = self.look().await?;
         self.ask_demand().await;
         if self.head.is_none() {
-            self.head = Some(self.begin(&look).await?);
+            self.head = Some(self.begin(&look, reign.epoch).await?);
             tracing::info!(epoch = reign.epoch.number(), "leads the fleet");
         }
         self.decide(reign, look).await?;
@@ -214,13 +231,14 @@ impl Autoscaler {
     }
 
     /// What was learned by whoever led before, or what can be learned from the records.
-    async fn begin(&self, look: &Look) -> Result<Head, CallError> {
+    async fn begin(&self, look: &Look, epoch: Epoch) -> Result<Head, CallError> {
         let now = self.clock.now();
         let memory = match &look.read.memory {
             Some(memory) => memory.clone().taken_over(),
             None => self.recall(&look.seen, now).await,
         };
         Ok(Head {
+            epoch,
             memory,
             remembered: Instant::now(),
             totals: Totals::default(),
@@ -311,7 +329,7 @@ impl Autoscaler {
         let remembers = head.remembered.elapsed() >= REMEMBER_EVERY;
         let mut written = Ok(Written::Committed);
         if !writes.is_empty() || remembers {
-            let memory = remembers.then_some(&head.memory);
+            let memory = remembers.then(|| head.document(writes.entries.len())).flatten();
             let write = self.coordinator.write(round.reign.epoch, &read.switch, writes, memory);
             // Cut off here, the writes may be committed and the calls not made: they are in doubt, and asked after.
             written = crash::around("ledger", write).await;
@@ -331,6 +349,25 @@ impl Autoscaler {
 }
 
 impl Head {
+    /// What was learned, for a write with so many entries. Left out where it would be too much for one request: what stands
+    /// in the ledger is worth more.
+    fn document(&self, entries: usize) -> Option<Vec<u8>> {
+        if entries > MOST_BESIDE_MEMORY {
+            return None;
+        }
+        match serde_json::to_vec(&self.memory) {
+            Ok(document) if document.len() <= MAX_MEMORY_BYTES => Some(document),
+            Ok(document) => {
+                tracing::warn!(bytes = document.len(), "what was learned is too large to be kept");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what was learned cannot be kept");
+                None
+            }
+        }
+    }
+
     /// Asks the planner. Answers also the line of the journal.
     fn plan(
         &mut self,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use stoker_core::fleet::Memory;
 use stoker_core::fleet::execute::Writes;
 use stoker_core::fleet::ledger::{Account, Entry, Ledger, Switch};
-use stoker_core::ids::{Epoch, WorkerId};
+use stoker_core::ids::{Epoch, FleetName, WorkerId};
 use stoker_core::time::Timestamp;
 use stoker_proto::client::{self, AddressError};
 use stoker_proto::status::{Reason, explain};
@@ -36,6 +36,10 @@ pub enum CallError {
     Refused(String),
     #[error("the coordinator's answer cannot be used: {0}")]
     Unreadable(String),
+    #[error(
+        "the coordinator runs the fleet `{theirs}`, and the fleet file is of `{ours}`: one of them is the wrong one"
+    )]
+    OtherFleet { ours: FleetName, theirs: String },
 }
 
 /// The right to write and to call the cloud.
@@ -51,7 +55,7 @@ pub struct Reign {
 pub struct Read {
     pub ledger: Ledger,
     pub switch: Switch,
-    /// If it was asked for and is there.
+    /// If it was asked for, is there, and is of a version that can be read.
     pub memory: Option<Memory>,
 }
 
@@ -137,10 +141,14 @@ impl Coordinator {
         let switch = convert::required(first.switch.as_ref(), "switch")
             .and_then(convert::fleet_switch)
             .map_err(unreadable)?;
-        let memory = (!first.memory.is_empty())
-            .then(|| serde_json::from_slice(&first.memory))
-            .transpose()
-            .map_err(unreadable)?;
+        let memory = match first.memory.as_slice() {
+            [] => None,
+            document => serde_json::from_slice(document)
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "what was learned cannot be read; it is learned anew");
+                })
+                .ok(),
+        };
         Ok(Read { ledger: Ledger { entries, account }, switch, memory })
     }
 
@@ -150,19 +158,18 @@ impl Coordinator {
         epoch: Epoch,
         switch: &Switch,
         writes: &Writes,
-        memory: Option<&Memory>,
+        memory: Option<Vec<u8>>,
     ) -> Result<Written, CallError> {
         let document = |value: Result<Vec<u8>, _>| value.map_err(unreadable);
         let entries = writes.entries.iter().map(|entry| document(serde_json::to_vec(entry)));
         let account = writes.account.as_ref().map(|account| document(serde_json::to_vec(account)));
-        let memory = memory.map(|memory| document(serde_json::to_vec(memory)));
         let request = v1::WriteLedgerRequest {
             holder: self.holder.clone(),
             epoch: epoch.number(),
             switch_version: switch.version,
             entries: entries.collect::<Result<_, _>>()?,
             account: account.transpose()?,
-            memory: memory.transpose()?,
+            memory,
         };
         match self.fleet.clone().write_ledger(request).await {
             Ok(_) => Ok(Written::Committed),
@@ -189,6 +196,15 @@ impl Coordinator {
         let request = v1::DrainWorkerRequest { worker_id: worker.to_string(), within };
         self.admin.clone().drain_worker(request).await.map_err(|status| refused(&status))?;
         Ok(())
+    }
+
+    /// Whether it is this fleet's.
+    pub async fn is_of(&self, fleet: &FleetName) -> Result<(), CallError> {
+        let theirs = self.status().await?.fleet;
+        if theirs == fleet.as_str() {
+            return Ok(());
+        }
+        Err(CallError::OtherFleet { ours: fleet.clone(), theirs })
     }
 
     pub async fn status(&self) -> Result<v1::FleetStatusResponse, CallError> {

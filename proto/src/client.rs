@@ -11,6 +11,8 @@ use crate::text::clean;
 pub const MAX_REQUEST_BYTES: usize = 16 << 20;
 /// Largest message that a coordinator sends. Clients set it as their decoding limit.
 pub const MAX_RESPONSE_BYTES: usize = 64 << 20;
+/// Largest memory of a planner in a write of the ledger: half of a request.
+pub const MAX_MEMORY_BYTES: usize = MAX_REQUEST_BYTES / 2;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer that vanished without a word is noticed within the sum of these two.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use stoker_core::fleet::ledger::{Account, Entry};
 use stoker_core::ids::{Epoch, InstanceName, MachineId};
+use stoker_proto::client::MAX_MEMORY_BYTES;
 use stoker_proto::convert::{self, wire_duration, wire_timestamp};
 use stoker_proto::status::{self, FieldViolation, Reason};
 use stoker_proto::v1;
@@ -25,11 +26,10 @@ const SHORTEST_TERM: Duration = Duration::from_secs(1);
 const LONGEST_TERM: Duration = Duration::from_mins(1);
 const PAGE: u32 = 500;
 const LARGEST_PAGE: u32 = 1_000;
-/// Entries in one write, and bytes of each document.
-const MOST_ENTRIES: usize = 1_000;
+/// Entries in one write, which may end a whole fleet, and bytes of each document.
+const MOST_ENTRIES: usize = 10_000;
 const MOST_ENTRY_BYTES: usize = 16 << 10;
 const MOST_ACCOUNT_BYTES: usize = 1 << 20;
-const MOST_MEMORY_BYTES: usize = 4 << 20;
 const MOST_REASON_CHARS: usize = 200;
 
 /// The service.
@@ -191,17 +191,18 @@ fn write(request: v1::WriteLedgerRequest) -> Result<LedgerWrite, FieldViolation>
     let v1::WriteLedgerRequest { holder, epoch, switch_version, entries, account, memory } =
         request;
     if entries.len() > MOST_ENTRIES {
-        return Err(FieldViolation::new("entries", "are more than 1000: split the write"));
+        return Err(FieldViolation::new("entries", "are more than 10000: split the write"));
     }
     let memory = memory.map(Bytes::from);
-    if memory.as_ref().is_some_and(|memory| memory.len() > MOST_MEMORY_BYTES) {
-        return Err(FieldViolation::new("memory", "is larger than 4 MiB"));
+    if memory.as_ref().is_some_and(|memory| memory.len() > MAX_MEMORY_BYTES) {
+        return Err(FieldViolation::new("memory", "is larger than 8 MiB"));
     }
     let mut read: Vec<Entry> = Vec::with_capacity(entries.len());
+    let mut machines = BTreeSet::new();
     for (index, json) in entries.iter().enumerate() {
         let field = format!("entries[{index}]");
         let entry: Entry = parse(json, &field, MOST_ENTRY_BYTES)?;
-        if read.iter().any(|other| other.id == entry.id) {
+        if !machines.insert(entry.id) {
             return Err(FieldViolation::new(field, "is of a machine that stands there before"));
         }
         read.push(entry);
