@@ -21,7 +21,6 @@ use super::error::{Kind, database, kind};
 use super::leaders::CAMPAIGN;
 use super::rows::uuid;
 use super::session::take;
-use super::writer::give_up;
 
 const WHO: &str = "SELECT holder, epoch, CASE WHEN expires_at > clock_timestamp()
     THEN (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::int8 ELSE 0 END
@@ -88,12 +87,36 @@ pub(super) async fn write(
     shared: &Shared,
     ledger: &LedgerWrite,
 ) -> Result<LedgerWritten, StoreError> {
-    let db = take(&shared.pool).await?;
-    let written = write_in(&db, ledger).await;
-    if !matches!(written, Ok(LedgerWritten::Written)) {
-        give_up(db).await;
-    }
+    let begun = Begun(Some(take(&shared.pool).await?));
+    let written = write_in(begun.db(), ledger).await;
+    begun.end(!matches!(written, Ok(LedgerWritten::Written))).await;
     written
+}
+
+/// A connection with a transaction. Dropped before its end, as when a caller no longer waits, it is closed: the next
+/// user of the connection would go on in that transaction, and commit what is done of it.
+struct Begun(Option<Object>);
+
+impl Begun {
+    fn db(&self) -> &Object {
+        self.0.as_ref().expect("there until its end")
+    }
+
+    async fn end(mut self, failed: bool) {
+        let Some(db) = &self.0 else { return };
+        if !failed || db.batch_execute("ROLLBACK").await.is_ok() {
+            // Back into the pool; what cannot even do that is closed.
+            drop(self.0.take());
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(db) = self.0.take() {
+            drop(Object::take(db));
+        }
+    }
 }
 
 async fn write_in(db: &Object, ledger: &LedgerWrite) -> Result<LedgerWritten, StoreError> {
@@ -170,6 +193,10 @@ pub(super) async fn is_leaving(db: &Object, instance: &InstanceName) -> Result<b
 
 pub(super) async fn read(db: &Object, query: LedgerQuery) -> Result<LedgerPage, StoreError> {
     let failed = || database("reading the ledger");
+    // First: an account that is older than the entries has its writer decide again, a younger one would hide what was
+    // written in between.
+    let statement = db.prepare_cached(STATUS).await.map_err(failed())?;
+    let row = db.query_one(&statement, &[&query.with_memory]).await.map_err(failed())?;
     let mut bodies: Vec<String> = Vec::new();
     if query.limit > 0 {
         let after = query.after.map_or(Uuid::nil(), |id| *id.as_uuid());
@@ -180,8 +207,6 @@ pub(super) async fn read(db: &Object, query: LedgerQuery) -> Result<LedgerPage, 
         bodies = rows.iter().map(|row| row.get(1)).collect();
     }
     let (entries, next) = page(&bodies, query.limit)?;
-    let statement = db.prepare_cached(STATUS).await.map_err(failed())?;
-    let row = db.query_one(&statement, &[&query.with_memory]).await.map_err(failed())?;
     let statement = db.prepare_cached(BY_STATE).await.map_err(failed())?;
     let open = db.query(&statement, &[]).await.map_err(failed())?;
     let (account, switch): (Account, Switch) =
@@ -203,11 +228,9 @@ pub(super) async fn set_switch(
     by: String,
     why: String,
 ) -> Result<Switch, StoreError> {
-    let db = take(&shared.pool).await?;
-    let set = set_switch_in(&db, mode, (by, why)).await;
-    if set.is_err() {
-        give_up(db).await;
-    }
+    let begun = Begun(Some(take(&shared.pool).await?));
+    let set = set_switch_in(begun.db(), mode, (by, why)).await;
+    begun.end(set.is_err()).await;
     set
 }
 

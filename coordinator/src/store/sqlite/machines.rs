@@ -142,8 +142,8 @@ pub(super) fn read(
     read_at: Timestamp,
 ) -> Result<LedgerPage, StoreError> {
     let failed = || StoreError::database("reading the ledger");
-    let bodies = bodies(db, query).map_err(failed())?;
-    let (entries, next) = page(&bodies, query.limit)?;
+    // First: an account that is older than the entries has its writer decide again, a younger one would hide what was
+    // written in between.
     let (account, switch, memory) = db
         .prepare_cached("SELECT account, switch, CASE WHEN ? THEN memory END FROM fleet")
         .and_then(|mut sql| {
@@ -153,6 +153,8 @@ pub(super) fn read(
             })
         })
         .map_err(failed())?;
+    let bodies = bodies(db, query).map_err(failed())?;
+    let (entries, next) = page(&bodies, query.limit)?;
     let open = open(db).map_err(failed())?;
     let (account, switch): (Account, Switch) =
         (of_json("the account", &account)?, of_json("the switch", &switch)?);
