@@ -63,11 +63,15 @@ impl Leader {
     }
 
     async fn write(&mut self, entry: &Entry) {
+        self.write_all(std::slice::from_ref(entry)).await;
+    }
+
+    async fn write_all(&mut self, entries: &[Entry]) {
         let write = v1::WriteLedgerRequest {
             holder: self.holder.clone(),
             epoch: self.epoch,
             switch_version: 0,
-            entries: vec![serde_json::to_vec(entry).unwrap()],
+            entries: entries.iter().map(|entry| serde_json::to_vec(entry).unwrap()).collect(),
             account: None,
             memory: None,
         };
@@ -82,6 +86,27 @@ impl Leader {
         self.write(&after).await;
         after
     }
+}
+
+#[tokio::test]
+async fn a_large_fleet_is_written_at_once() {
+    let coordinator = Coordinator::start("").await;
+    let mut leader = Leader::of(&coordinator).await;
+    // A panic ends all of them in one step.
+    let now = SystemClock::new().now();
+    let fleet: Vec<Entry> =
+        (0..3_000).map(|_| Entry { id: ids::machine_id(now), ..entry() }).collect();
+    leader.write_all(&fleet).await;
+    let asked = |entry: &Entry| {
+        let after = apply(entry, &Event::Asked, now).unwrap();
+        Entry { version: entry.version + 1, ..after }
+    };
+    leader.write_all(&fleet.iter().map(asked).collect::<Vec<_>>()).await;
+    let ask = v1::ReadLedgerRequest { page_size: 1_000, ..Default::default() };
+    let read = leader.fleet.read_ledger(ask).await.unwrap().into_inner();
+    assert_eq!(read.entries.len(), 1_000);
+    assert!(!read.next_page_token.is_empty());
+    coordinator.stop().await;
 }
 
 #[tokio::test]
@@ -157,10 +182,10 @@ async fn what_is_no_ledger_is_refused_with_its_field() {
         (write(vec![good.clone(), b"{}".to_vec()], None), "entries[1]"),
         (write(vec![good.clone(), good], None), "entries[1]"),
         (write(vec![vec![b' '; 20_000]], None), "entries[0]"),
-        (write(vec![vec![]; 1_001], None), "entries"),
+        (write(vec![vec![]; 10_001], None), "entries"),
         (write(vec![], Some(b"nothing".to_vec())), "account"),
         (
-            v1::WriteLedgerRequest { memory: Some(vec![0; 5 << 20]), ..write(vec![], None) },
+            v1::WriteLedgerRequest { memory: Some(vec![0; 9 << 20]), ..write(vec![], None) },
             "memory",
         ),
     ];

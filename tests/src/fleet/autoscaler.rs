@@ -25,9 +25,9 @@ impl Fleet {
     ) -> anyhow::Result<Program> {
         let mut command = self.command("stoker-autoscaler")?;
         command
-            .args(["--coordinator", &self.address()])
             .args(["--journal", &self.path("journal"), "--machines", &self.path("machines")])
             .envs([("STOKER_INTERVAL", "200ms"), ("STOKER_TERM", "1s")])
+            .env("STOKER_COORDINATOR", self.address())
             .envs(environment.iter().copied());
         Program::start(name, command, &self.log(name))
     }

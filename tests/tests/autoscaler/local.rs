@@ -134,3 +134,22 @@ async fn the_switch_holds_drains_and_ends() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_autoscaler_does_not_lead_the_ledger_of_another_fleet() -> anyhow::Result<()> {
+    let theirs = Fleet::start(scaled("theirs", "20ms", "")).await?;
+    let ours = Fleet::start(scaled("ours", "20ms", "")).await?;
+    theirs.submit_many(10, 10).await?;
+    let wrong = [("STOKER_COORDINATOR", &*theirs.address())];
+    let autoscaler = ours.add_autoscaler("autoscaler", &wrong)?;
+    poll::until("it to say so", PATIENCE, || async {
+        let said = autoscaler.log_tail();
+        Ok(if said.contains("runs the fleet `theirs`") { Ok(()) } else { Err(said) })
+    })
+    .await?;
+    ensure!(
+        theirs.machines().await?.is_empty(),
+        "nothing is bought for a fleet that is not its own"
+    );
+    Ok(())
+}
