@@ -13,6 +13,7 @@ use stoker_coordinator::store::{
     Change, Claim, ClaimOutcome, JobStore, Lane, NewJob, Origin, Role, StoreError, TenantScope,
     WorkerOrder, WorkerRow,
 };
+use stoker_core::fleet::ledger::Mode;
 use stoker_core::ids::{ClassName, JobId, ModelName, PoolName, TenantName};
 use stoker_core::job::StateKind;
 use stoker_core::policy::JobPolicy;
@@ -360,6 +361,57 @@ async fn more_are_accepted(store: &PostgresStore, more: u64) -> anyhow::Result<(
 }
 
 /// While jobs are submitted, all processes of the server are killed, several times.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_dropped_leaves_no_open_transaction() -> anyhow::Result<()> {
+    let server = PostgresServer::shared()?;
+    let url = server.database()?;
+    let store = open(&url).await?;
+    let database = url.rsplit('/').next().unwrap().to_owned();
+    let sessions = {
+        let database = database.clone();
+        move |what: &str| {
+            let sql = format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND {what}"
+            );
+            server.sql("postgres", &sql)
+        }
+    };
+    let hold = "BEGIN; SELECT 1 FROM fleet FOR UPDATE; SELECT pg_sleep(600)";
+    let held = database.clone();
+    let holder = tokio::task::spawn_blocking(move || server.sql(&held, hold));
+    let asleep = "wait_event = 'PgSleep'";
+    poll::until("a lock on the fleet", PATIENCE, || async {
+        let asleep = sessions(asleep)?;
+        Ok(if asleep == "1" { Ok(()) } else { Err(asleep) })
+    })
+    .await?;
+    let blocked = store.set_switch(Mode::Freeze, "me".into(), "test".into());
+    tokio::select! {
+        set = blocked => anyhow::bail!("it was not held up: {set:?}"),
+        waits = poll::until("a call that waits for it", PATIENCE, || async {
+            let waiting = sessions("wait_event_type = 'Lock'")?;
+            Ok(if waiting == "1" { Ok(()) } else { Err(waiting) })
+        }) => waits?,
+    }
+    // It is dropped now. Its connection ends with it: the server would end it only after five seconds, and who took
+    // it from the pool meanwhile would go on in that transaction.
+    let end = format!(
+        "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE {asleep}
+         AND datname = '{database}' OFFSET 0) AS holder"
+    );
+    server.sql("postgres", &end)?;
+    assert!(holder.await?.is_err(), "it was ended");
+    poll::until("the end of its transaction", Duration::from_secs(4), || async {
+        let open = sessions("xact_start IS NOT NULL AND backend_type = 'client backend'")?;
+        Ok(if open == "0" { Ok(()) } else { Err(open) })
+    })
+    .await?;
+    let switch = store.set_switch(Mode::Freeze, "me".into(), "test".into()).await?;
+    assert_eq!(switch.version, 1);
+    store.close().await;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_loses_nothing_that_was_answered() -> anyhow::Result<()> {
     const KILLS: usize = 3;
