@@ -21,6 +21,7 @@ pub mod policy;
 pub mod request;
 pub mod retry;
 pub mod time;
+pub mod told;
 pub mod units;
 pub mod window;
 pub mod worker;
