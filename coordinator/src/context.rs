@@ -15,6 +15,7 @@ use crate::grpc::streams::StreamSlots;
 use crate::publisher::Aside;
 use crate::registry::Registry;
 use crate::store::{JobStore, Lane};
+use crate::texts::Texts;
 use crate::throughput::Throughput;
 use crate::watch::Hub;
 
@@ -25,6 +26,7 @@ pub struct Context {
     pub store: Arc<dyn JobStore>,
     pub registry: Arc<Registry>,
     pub hub: Arc<Hub>,
+    pub texts: Arc<Texts>,
     pub events: Arc<Events>,
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,

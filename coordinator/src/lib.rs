@@ -20,6 +20,7 @@ mod room;
 pub mod run;
 pub mod store;
 pub mod sweeper;
+pub mod texts;
 pub mod throughput;
 pub mod watch;
 

@@ -36,6 +36,7 @@ use crate::store::postgres::{Company, PostgresOptions, PostgresStore, StoreClock
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{JobStore, StoreError};
 use crate::sweeper::Sweeper;
+use crate::texts::Texts;
 use crate::watch::Hub;
 
 /// How long the coordinator's own tasks may take to end.
@@ -97,6 +98,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
         store: Arc::clone(&store),
         registry,
         hub,
+        texts: Texts::new(),
         events,
         broker,
         gate: Gate::new(config.join_token.as_ref()),

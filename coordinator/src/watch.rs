@@ -47,6 +47,11 @@ impl Hub {
         Watcher { hub: Arc::clone(self), jobs, dirty }
     }
 
+    /// Whether somebody waits for news of this job.
+    pub fn is_watched(&self, job: JobId) -> bool {
+        self.watchers().contains_key(&job)
+    }
+
     /// Tells the watchers of these jobs. Returns at once.
     pub fn changed(&self, jobs: impl IntoIterator<Item = JobId>) {
         let watchers = self.watchers();
@@ -98,17 +103,37 @@ impl Watcher {
     }
 }
 
-impl Drop for Watcher {
-    fn drop(&mut self) {
+impl Watcher {
+    /// Wants no news of this job any more.
+    pub fn leave(&mut self, job: JobId) {
+        if self.jobs.remove(&job) {
+            self.unsubscribe([job]);
+        }
+    }
+
+    /// Wants no news any more. Answers the jobs that it had.
+    pub fn leave_all(&mut self) -> BTreeSet<JobId> {
+        let jobs = std::mem::take(&mut self.jobs);
+        self.unsubscribe(jobs.iter().copied());
+        jobs
+    }
+
+    fn unsubscribe(&self, jobs: impl IntoIterator<Item = JobId>) {
         let mut watchers = self.hub.watchers();
-        for job in &self.jobs {
-            if let Some(of_job) = watchers.get_mut(job) {
+        for job in jobs {
+            if let Some(of_job) = watchers.get_mut(&job) {
                 of_job.retain(|dirty| !Arc::ptr_eq(dirty, &self.dirty));
                 if of_job.is_empty() {
-                    watchers.remove(job);
+                    watchers.remove(&job);
                 }
             }
         }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.leave_all();
     }
 }
 
@@ -153,6 +178,19 @@ mod tests {
         hub.changed([job(1)]);
         assert_eq!(two.changed().await.len(), 1);
         drop(two);
+        assert!(hub.watchers().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_watcher_leaves_a_job_and_hears_of_the_others() {
+        let hub = Hub::new();
+        let mut one = hub.subscribe(&[job(1), job(2)]);
+        one.leave(job(1));
+        one.leave(job(3));
+        assert_eq!([1, 2].map(|number| hub.is_watched(job(number))), [false, true]);
+        hub.changed([job(1), job(2)]);
+        assert_eq!(one.changed().await, BTreeSet::from([job(2)]));
+        assert_eq!(one.leave_all(), BTreeSet::from([job(2)]));
         assert!(hub.watchers().is_empty());
     }
 }

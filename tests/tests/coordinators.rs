@@ -63,8 +63,12 @@ async fn any_coordinator_takes_any_call() -> anyhow::Result<()> {
     // A cancel that one coordinator takes reaches the worker through the other, and so does the news.
     let long = fleet.submit_many(1, 2_000).await?.remove(0);
     fleet.wait_for(&long, &[JobState::Leased]).await?;
-    let mut news =
-        fleet.jobs().await?.watch(WatchRequest { job_ids: vec![long.clone()] }).await?.into_inner();
+    let mut news = fleet
+        .jobs()
+        .await?
+        .watch(WatchRequest { job_ids: vec![long.clone()], texts: false })
+        .await?
+        .into_inner();
     fleet.talk_to(0);
     let began = Instant::now();
     fleet.jobs().await?.cancel(CancelRequest { job_id: long.clone() }).await?;

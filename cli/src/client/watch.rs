@@ -97,7 +97,7 @@ impl Watch {
         if self.updates.is_none() {
             let job_ids = self.pending.iter().cloned().collect();
             let mut jobs = self.client.jobs.clone();
-            let call = jobs.watch(v1::WatchRequest { job_ids });
+            let call = jobs.watch(v1::WatchRequest { job_ids, texts: false });
             let answer = tokio::time::timeout(self.client.timeout, call).await;
             let answer = answer.map_err(|_| Status::unavailable("no answer in time"))??;
             self.updates = Some(answer.into_inner());

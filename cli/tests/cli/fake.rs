@@ -194,7 +194,8 @@ impl JobService for Handler {
         for id in &request.get_ref().job_ids {
             jobs.push(self.job(id)?);
         }
-        let updates = stream::iter(jobs).map(|job| Ok(v1::WatchResponse { job: Some(job) }));
+        let updates =
+            stream::iter(jobs).map(|job| Ok(v1::WatchResponse { job: Some(job), texts: None }));
         if self.0.lock().unwrap().watch_for_ever {
             return Ok(Response::new(updates.chain(stream::pending()).boxed()));
         }

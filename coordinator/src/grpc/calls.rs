@@ -35,7 +35,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 const PACKAGE: &str = "/stoker.v1.";
 
 /// The methods of the API: labels must not come from callers.
-const METHODS: [&str; 30] = [
+const METHODS: [&str; 31] = [
     "JobService/Submit",
     "JobService/SubmitBatch",
     "JobService/Get",
@@ -51,6 +51,7 @@ const METHODS: [&str; 30] = [
     "WorkerService/Complete",
     "WorkerService/Fail",
     "WorkerService/Release",
+    "WorkerService/Tell",
     "AdminService/FleetStatus",
     "AdminService/ListQueues",
     "AdminService/ObserveDemand",

@@ -95,8 +95,7 @@ impl JobService for Jobs {
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let scope = self.scope(request.metadata())?;
-        let jobs = request.into_inner().job_ids;
-        watch::watch(&self.context, scope, &jobs).await.map(Response::new)
+        watch::watch(&self.context, scope, &request.into_inner()).await.map(Response::new)
     }
 
     type ResultsStream = ReceiverStream<Result<v1::ResultsResponse, Status>>;

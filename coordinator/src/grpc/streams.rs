@@ -17,6 +17,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamKind {
     Watch,
+    /// Watches that are told texts, too.
+    WatchTexts,
     Results,
     Register,
     Consume,
@@ -26,6 +28,7 @@ impl StreamKind {
     const fn name(self) -> &'static str {
         match self {
             Self::Watch => "watch",
+            Self::WatchTexts => "watch-texts",
             Self::Results => "results",
             Self::Register => "register",
             Self::Consume => "consume",
@@ -37,7 +40,7 @@ impl StreamKind {
         match self {
             Self::Watch => 1_024,
             // Each may hold a few parts of results in memory.
-            Self::Results => 128,
+            Self::Results | Self::WatchTexts => 128,
             Self::Register | Self::Consume => 4_096,
         }
     }
@@ -47,6 +50,7 @@ impl StreamKind {
 #[derive(Debug)]
 pub struct StreamSlots {
     watch: Arc<Semaphore>,
+    watch_texts: Arc<Semaphore>,
     results: Arc<Semaphore>,
     register: Arc<Semaphore>,
     consume: Arc<Semaphore>,
@@ -57,6 +61,7 @@ impl Default for StreamSlots {
         let slots = |kind: StreamKind| Arc::new(Semaphore::new(kind.limit()));
         Self {
             watch: slots(StreamKind::Watch),
+            watch_texts: slots(StreamKind::WatchTexts),
             results: slots(StreamKind::Results),
             register: slots(StreamKind::Register),
             consume: slots(StreamKind::Consume),
@@ -69,6 +74,7 @@ impl StreamSlots {
     pub(super) fn open(&self, kind: StreamKind) -> Result<StreamSlot, Status> {
         let slots = match kind {
             StreamKind::Watch => &self.watch,
+            StreamKind::WatchTexts => &self.watch_texts,
             StreamKind::Results => &self.results,
             StreamKind::Register => &self.register,
             StreamKind::Consume => &self.consume,

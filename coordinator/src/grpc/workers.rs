@@ -3,6 +3,7 @@
 mod attempts;
 mod claim;
 mod register;
+mod tell;
 
 use std::sync::Arc;
 
@@ -95,6 +96,16 @@ impl WorkerService for Workers {
         self.context.registry.heard(worker(&worker_id)?, None);
         let outcomes = attempts::release(&self.context, releases).await?;
         Ok(Response::new(v1::ReleaseResponse { outcomes }))
+    }
+
+    async fn tell(
+        &self,
+        request: Request<v1::TellRequest>,
+    ) -> Result<Response<v1::TellResponse>, Status> {
+        let v1::TellRequest { worker_id, attempts } = request.into_inner();
+        worker(&worker_id)?;
+        let outcomes = tell::tell(&self.context, &attempts).await?;
+        Ok(Response::new(v1::TellResponse { outcomes }))
     }
 }
 

@@ -193,7 +193,8 @@ async fn lists_filter_by_state_class_and_labels() {
 async fn a_watch_tells_the_present_then_progress_and_ends_with_the_last_job() {
     let coordinator = Coordinator::start("").await;
     let (one, two) = (coordinator.submit(&["a", "b"]).await, coordinator.submit(&["c"]).await);
-    let request = v1::WatchRequest { job_ids: vec![one.clone(), two.clone(), one.clone()] };
+    let request =
+        v1::WatchRequest { job_ids: vec![one.clone(), two.clone(), one.clone()], texts: false };
     let mut watch = coordinator.jobs().await.watch(request).await.unwrap().into_inner();
     let snapshot = [next(&mut watch).await.job.unwrap(), next(&mut watch).await.job.unwrap()];
     assert_eq!(snapshot.each_ref().map(|job| &job.id), [&one, &two]);
@@ -222,14 +223,15 @@ async fn a_watch_needs_jobs_that_exist() {
     let coordinator = Coordinator::start("").await;
     let mut jobs = coordinator.jobs().await;
     let (known, unknown) = (coordinator.submit(&["a"]).await, unknown_id());
-    let refusal =
-        refused(jobs.watch(v1::WatchRequest { job_ids: vec![known, unknown.clone()] }).await);
+    let refusal = refused(
+        jobs.watch(v1::WatchRequest { job_ids: vec![known, unknown.clone()], texts: false }).await,
+    );
     assert_eq!(refusal.code, Code::NotFound);
     assert!(refusal.message.contains(&unknown), "{refusal}");
-    let refusal = refused(jobs.watch(v1::WatchRequest { job_ids: vec![] }).await);
+    let refusal = refused(jobs.watch(v1::WatchRequest { job_ids: vec![], texts: false }).await);
     assert_eq!(fields(&refusal), ["job_ids"]);
     let many = vec![unknown; 1_001];
-    let refusal = refused(jobs.watch(v1::WatchRequest { job_ids: many }).await);
+    let refusal = refused(jobs.watch(v1::WatchRequest { job_ids: many, texts: false }).await);
     assert_eq!(fields(&refusal), ["job_ids"]);
 }
 

@@ -26,7 +26,7 @@ async fn shutdown_ends_streams_with_the_reason_and_keeps_what_was_accepted() {
     let job = coordinator.submit(&["a"]).await;
     let mut worker = Worker::ready(&coordinator, 1).await;
     let held = worker.take(&coordinator, &job).await;
-    let request = v1::WatchRequest { job_ids: vec![job.clone()] };
+    let request = v1::WatchRequest { job_ids: vec![job.clone()], texts: false };
     let mut watch = coordinator.jobs().await.watch(request).await.unwrap().into_inner();
     next(&mut watch).await;
 
@@ -66,7 +66,7 @@ async fn open_streams_of_every_kind_do_not_hold_up_the_end() {
     let coordinator = Coordinator::start("").await;
     let worker = Worker::ready(&coordinator, 1).await;
     let job = coordinator.submit(&["a"]).await;
-    let request = v1::WatchRequest { job_ids: vec![job] };
+    let request = v1::WatchRequest { job_ids: vec![job], texts: false };
     let watch = coordinator.jobs().await.watch(request).await.unwrap();
     let (requests, stream) = tokio::sync::mpsc::channel(1);
     let open = v1::OpenConsumer { pool: "default".into(), model: "echo".into(), prefetch: 1 };

@@ -15,3 +15,4 @@ mod queue;
 mod registration;
 mod results;
 mod tenants;
+mod texts;

@@ -8,6 +8,14 @@ use crate::fixture::{Coordinator, as_tenant, echo, refused};
 
 const TENANTS: &str = "[tenants.acme]\n[tenants.evil]\n";
 
+fn watch(job: String) -> v1::WatchRequest {
+    v1::WatchRequest { job_ids: vec![job], texts: false }
+}
+
+fn read(job: String) -> v1::WatchRequest {
+    v1::WatchRequest { texts: true, ..watch(job) }
+}
+
 #[tokio::test]
 async fn foreign_jobs_are_not_found_in_every_call() {
     let coordinator = Coordinator::start(TENANTS).await;
@@ -19,7 +27,8 @@ async fn foreign_jobs_are_not_found_in_every_call() {
         refused(jobs.get(as_tenant("evil", v1::GetRequest { job_id: job_id() })).await),
         refused(jobs.cancel(as_tenant("evil", v1::CancelRequest { job_id: job_id() })).await),
         refused(jobs.retry(as_tenant("evil", v1::RetryRequest { job_id: job_id() })).await),
-        refused(jobs.watch(as_tenant("evil", v1::WatchRequest { job_ids: vec![job_id()] })).await),
+        refused(jobs.watch(as_tenant("evil", watch(job_id()))).await),
+        refused(jobs.watch(as_tenant("evil", read(job_id()))).await),
         refused(
             jobs.results(as_tenant("evil", v1::ResultsRequest { job_id: job_id(), first_item: 0 }))
                 .await,

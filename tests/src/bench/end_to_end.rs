@@ -52,7 +52,7 @@ pub async fn latency(fleet: &Fleet, jobs: usize) -> anyhow::Result<Sample> {
         let began = Instant::now();
         let job = Some(echo_job(vec![number.to_string()]));
         let id = client.submit(SubmitRequest { job }).await?.into_inner().job_id;
-        let request = WatchRequest { job_ids: vec![id] };
+        let request = WatchRequest { job_ids: vec![id], texts: false };
         let mut events = client.watch(request).await?.into_inner();
         let mut last = JobState::Unspecified;
         while let Some(event) = events.message().await? {

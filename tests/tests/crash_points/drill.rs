@@ -254,7 +254,7 @@ async fn watch(address: String, ids: Vec<String>) {
 
 async fn follow(address: &str, open: &mut BTreeSet<String>) -> anyhow::Result<()> {
     let channel = client::endpoint(address)?.connect().await?;
-    let request = WatchRequest { job_ids: open.iter().cloned().collect() };
+    let request = WatchRequest { job_ids: open.iter().cloned().collect(), texts: false };
     let mut stream = JobServiceClient::new(channel).watch(request).await?.into_inner();
     while let Some(message) = stream.message().await? {
         let job = message.job.context("news of no job")?;

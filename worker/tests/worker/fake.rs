@@ -228,6 +228,15 @@ impl WorkerService for Fake {
         let outcomes = releases.iter().map(|release| world.release(release).into()).collect();
         Ok(Response::new(v1::ReleaseResponse { outcomes }))
     }
+
+    /// Nobody watches.
+    async fn tell(
+        &self,
+        request: Request<v1::TellRequest>,
+    ) -> Result<Response<v1::TellResponse>, Status> {
+        let outcomes = vec![v1::Told::default(); request.into_inner().attempts.len()];
+        Ok(Response::new(v1::TellResponse { outcomes }))
+    }
 }
 
 #[tonic::async_trait]

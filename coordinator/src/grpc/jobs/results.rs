@@ -1,5 +1,6 @@
 //! The results of a job, part by part.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use stoker_core::ids::JobId;
@@ -12,7 +13,7 @@ use tonic::Status;
 
 use crate::context::Context;
 use crate::grpc::errors;
-use crate::grpc::streams::{self, Sink, Stop, StreamKind};
+use crate::grpc::streams::{self, StreamKind};
 use crate::store::StoredPart;
 
 /// Parts read from the store at once; each is at least read whole.
@@ -42,47 +43,69 @@ pub(super) async fn results(
         return Err(status::invalid_field("first_item", problem));
     }
     let slot = context.stream_slots.open(StreamKind::Results)?;
-    let parts = read(context, job, first_item).await?;
-    if parts.is_empty() && first_item < total {
+    let mut parts = Parts::new(job, total, first_item);
+    let first = parts.next(context).await?;
+    if !parts.are_over() && first.is_none() {
         return Err(removed(job));
     }
     let context = Arc::clone(context);
     let tasks = context.streams.clone();
     Ok(streams::spawn(&tasks, slot, BACKLOG, move |sink| async move {
-        let mut next = tell(&sink, job, parts, first_item).await?;
-        while next < total {
-            let parts = read(&context, job, next).await?;
-            if parts.is_empty() {
-                return Err(removed(job).into());
-            }
-            next = tell(&sink, job, parts, next).await?;
+        let mut next = first;
+        while let Some(part) = next {
+            streams::send(&sink, v1::ResultsResponse { part: Some(part) }).await?;
+            next = parts.next(&context).await?;
         }
-        Ok(())
+        if parts.are_over() { Ok(()) } else { Err(removed(job).into()) }
     }))
 }
 
-/// Sends the items from `next` on; answers the item after the last.
-async fn tell(
-    sink: &Sink<v1::ResultsResponse>,
+/// A job's stored results, part by part.
+#[derive(Debug)]
+pub(super) struct Parts {
     job: JobId,
-    parts: Vec<StoredPart>,
-    mut next: u32,
-) -> Result<u32, Stop> {
-    for part in parts {
-        let part = convert::decode_part(part.data).map_err(|error| errors::internal(&error))?;
-        let Some(part) = convert::skip_to(part, next) else { continue };
-        if part.first_item != next || part.items == 0 {
-            let gap = Gap { job, expected: next, found: part.first_item };
-            return Err(errors::internal(&gap).into());
-        }
-        next = next.saturating_add(part.items);
-        streams::send(sink, v1::ResultsResponse { part: Some(part) }).await?;
-    }
-    Ok(next)
+    /// The item after the last that was given.
+    next: u32,
+    total: u32,
+    read: VecDeque<StoredPart>,
 }
 
-async fn read(context: &Context, job: JobId, first_item: u32) -> Result<Vec<StoredPart>, Status> {
-    context.store.results(job, first_item, READ_BYTES).await.map_err(errors::store)
+impl Parts {
+    /// Those of a job with `total` items, from `first_item` on.
+    pub(super) const fn new(job: JobId, total: u32, first_item: u32) -> Self {
+        Self { job, next: first_item, total, read: VecDeque::new() }
+    }
+
+    /// The next one; nothing behind the last item, or when they were removed.
+    pub(super) async fn next(
+        &mut self,
+        context: &Context,
+    ) -> Result<Option<v1::ResultPart>, Status> {
+        while !self.are_over() {
+            let Some(part) = self.read.pop_front() else {
+                let read = context.store.results(self.job, self.next, READ_BYTES).await;
+                self.read = read.map_err(errors::store)?.into();
+                if self.read.is_empty() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let part = convert::decode_part(part.data).map_err(|error| errors::internal(&error))?;
+            let Some(part) = convert::skip_to(part, self.next) else { continue };
+            if part.first_item != self.next || part.items == 0 {
+                let (job, expected) = (self.job, self.next);
+                return Err(errors::internal(&Gap { job, expected, found: part.first_item }));
+            }
+            self.next = self.next.saturating_add(part.items);
+            return Ok(Some(part));
+        }
+        Ok(None)
+    }
+
+    /// Whether every item was given.
+    pub(super) const fn are_over(&self) -> bool {
+        self.next >= self.total
+    }
 }
 
 fn require_result(record: &JobRecord) -> Result<(), Status> {

@@ -1,10 +1,13 @@
 //! Jobs as they change: the present state at once, then every change, until all have ended.
 
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stoker_core::ids::JobId;
 use stoker_core::job::JobRecord;
+use stoker_core::request::Task;
 use stoker_proto::convert;
 use stoker_proto::status::{self, Resource};
 use stoker_proto::v1;
@@ -13,40 +16,52 @@ use tonic::Status;
 
 use crate::context::Context;
 use crate::grpc::errors;
-use crate::grpc::streams::{self, Sink, Stop, StreamKind};
+use crate::grpc::streams::{self, Stop, StreamKind};
 use crate::store::TenantScope;
+use crate::texts::Reader;
 use crate::watch::Watcher;
+
+use told::Told;
 
 const MAX_JOBS: usize = 1_000;
 
-/// Messages that wait for the client; further changes are coalesced in the hub.
+/// Messages that wait for the client; further changes are coalesced in the hub, and texts in what is known of them.
 const BACKLOG: usize = 64;
 
 pub(super) async fn watch(
     context: &Arc<Context>,
     scope: TenantScope,
-    ids: &[String],
+    request: &v1::WatchRequest,
 ) -> Result<ReceiverStream<Result<v1::WatchResponse, Status>>, Status> {
-    let jobs = convert::job_ids(ids, "job_ids", MAX_JOBS)
+    let jobs = convert::job_ids(&request.job_ids, "job_ids", MAX_JOBS)
         .map_err(|violations| status::invalid(&violations))?;
-    let slot = context.stream_slots.open(StreamKind::Watch)?;
+    let kind = if request.texts { StreamKind::WatchTexts } else { StreamKind::Watch };
+    let slot = context.stream_slots.open(kind)?;
     // Before the first reading, so that no change falls between the two.
     let watcher = context.hub.subscribe(&jobs);
     let records = read(context, &scope, jobs.clone()).await?;
     if let Some(missing) = jobs.iter().find(|job| !records.contains_key(job)) {
         return Err(status::not_found(Resource::Job, missing));
     }
+    // Of jobs that are known to be the caller's.
+    let reader = request.texts.then(|| context.texts.read(&generating(&records)));
     let context = Arc::clone(context);
     let tasks = context.streams.clone();
     Ok(streams::spawn(&tasks, slot, BACKLOG, move |sink| async move {
-        let snapshot = jobs.iter().collect::<BTreeSet<_>>();
-        let snapshot = snapshot.into_iter().filter_map(|job| records.get(job));
-        let mut open = BTreeSet::new();
-        for record in snapshot {
-            tell(&sink, record, &mut open).await?;
+        let mut told = Told::new(sink, reader);
+        for record in records.values() {
+            told.state(&context, record).await?;
         }
-        follow(&context, &scope, &watcher, open, sink).await
+        follow(&context, &scope, &watcher, told).await
     }))
+}
+
+/// Those that texts are generated for, and that have not ended.
+fn generating(records: &BTreeMap<JobId, JobRecord>) -> Vec<JobId> {
+    let generates = |record: &&JobRecord| {
+        record.task == Task::TextGeneration && !record.job.state.is_terminal()
+    };
+    records.values().filter(generates).map(|record| record.job.id).collect()
 }
 
 /// Tells changes until no job is open.
@@ -54,43 +69,42 @@ async fn follow(
     context: &Context,
     scope: &TenantScope,
     watcher: &Watcher,
-    mut open: BTreeSet<JobId>,
-    sink: Sink<v1::WatchResponse>,
+    mut told: Told,
 ) -> Result<(), Stop> {
-    while !open.is_empty() {
-        let changed: Vec<JobId> =
-            watcher.changed().await.into_iter().filter(|job| open.contains(job)).collect();
-        if changed.is_empty() {
-            continue;
-        }
-        let records = read(context, scope, changed.clone()).await?;
-        for job in changed {
-            match records.get(&job) {
-                Some(record) => tell(&sink, record, &mut open).await?,
-                // Retention removed it: it had ended, and its end was told.
-                None => {
-                    open.remove(&job);
+    while told.is_any_open() {
+        // All of them are cancel-safe.
+        tokio::select! {
+            changed = watcher.changed() => {
+                let changed: Vec<JobId> =
+                    changed.into_iter().filter(|job| told.is_open(*job)).collect();
+                if changed.is_empty() {
+                    continue;
                 }
+                let records = read(context, scope, changed.clone()).await?;
+                for job in changed {
+                    match records.get(&job) {
+                        Some(record) => told.state(context, record).await?,
+                        // Retention removed it: it had ended, and its end was told.
+                        None => told.leave(job),
+                    }
+                }
+            }
+            jobs = more(told.reader()) => told.unread(jobs),
+            place = told.place() => {
+                let place = place?;
+                told.text(place);
             }
         }
     }
     Ok(())
 }
 
-/// Sends one job's state and notes whether more is to come.
-async fn tell(
-    sink: &Sink<v1::WatchResponse>,
-    record: &JobRecord,
-    open: &mut BTreeSet<JobId>,
-) -> Result<(), Stop> {
-    if record.job.state.is_terminal() {
-        open.remove(&record.job.id);
-    } else {
-        open.insert(record.job.id);
+/// The jobs of which more was generated, for whoever reads along.
+async fn more(reader: Option<&Reader>) -> BTreeSet<JobId> {
+    match reader {
+        Some(reader) => reader.changed().await,
+        None => std::future::pending().await,
     }
-    let job = Some(convert::job(record));
-    streams::send(sink, v1::WatchResponse { job }).await?;
-    Ok(())
 }
 
 async fn read(

@@ -256,7 +256,7 @@ fn stored(part: &v1::ResultPart) -> StoredPart {
     }
 }
 
-async fn read(
+pub(super) async fn read(
     context: &Context,
     jobs: BTreeSet<JobId>,
 ) -> Result<BTreeMap<JobId, JobRecord>, Status> {
@@ -268,7 +268,7 @@ async fn read(
     Ok(records.into_iter().map(|record| (record.job.id, record)).collect())
 }
 
-fn require_few(count: usize, path: &str) -> Result<(), Status> {
+pub(super) fn require_few(count: usize, path: &str) -> Result<(), Status> {
     if count <= MAX_ATTEMPTS {
         return Ok(());
     }

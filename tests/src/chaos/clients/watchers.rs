@@ -34,7 +34,7 @@ pub(super) async fn watch(address: String, shared: Arc<Shared>, seed: u64) {
 /// Until all have ended, the stream breaks, or nothing is said for as long as a call may take.
 async fn follow(mut jobs: Jobs, job_ids: Vec<String>, shared: &Shared) {
     let give_up = Instant::now() + CALL_LIMIT;
-    let request = WatchRequest { job_ids };
+    let request = WatchRequest { job_ids, texts: false };
     let Ok(Ok(stream)) = timeout(CALL_LIMIT, jobs.watch(request)).await else { return };
     let mut stream = stream.into_inner();
     let mut last: BTreeMap<String, Job> = BTreeMap::new();
