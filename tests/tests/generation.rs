@@ -1,17 +1,25 @@
 //! Long texts whose workers and engines are killed while they are generated: real processes from end to end.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
 use serde_json::Value;
+use stoker_core::told::{Heard, Stretch, ToldText};
 use stoker_proto::v1::job_input::Task;
+use stoker_proto::v1::job_service_client::JobServiceClient;
 use stoker_proto::v1::result_part::Output;
 use stoker_proto::v1::{
     CancelRequest, Generation, GenerationOptions, JobInput, JobSpec, JobState, Prompt,
-    ResultsRequest, SubmitRequest, TextGenerationInput, prompt,
+    ResultsRequest, SubmitRequest, TextGenerationInput, WatchRequest, prompt,
 };
+use stoker_runtime::tasks::Tasks;
 use stoker_tests::fleet::{Fleet, Options, PATIENCE};
 use stoker_tests::{poll, programs};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+type Jobs = JobServiceClient<Channel>;
 
 /// Enough that a small model takes some seconds for it.
 const TOKENS: u32 = 6_000;
@@ -98,6 +106,35 @@ async fn generated(fleet: &Fleet, id: &str) -> anyhow::Result<Vec<Generation>> {
     Ok(texts)
 }
 
+/// What somebody who read along was told.
+#[derive(Debug, Default)]
+struct Read {
+    texts: BTreeMap<u32, ToldText>,
+    /// Bytes while each attempt was under way.
+    bytes: BTreeMap<u32, usize>,
+}
+
+/// Reads along until the job has ended.
+async fn read_along(mut jobs: Jobs, id: &str) -> anyhow::Result<Read> {
+    let request = WatchRequest { job_ids: vec![id.to_owned()], texts: true };
+    let mut updates = jobs.watch(request).await?.into_inner();
+    let mut read = Read::default();
+    let mut attempt = 0;
+    while let Some(update) = updates.message().await? {
+        if let Some(job) = update.job {
+            attempt = job.attempts;
+        }
+        for piece in update.texts.into_iter().flat_map(|news| news.pieces) {
+            let text = read.texts.entry(piece.item).or_default();
+            let bytes_before = usize::try_from(piece.bytes_before)?;
+            let heard = text.hear(Stretch { bytes_before, text: &piece.text, ends: piece.ends });
+            ensure!(heard == Heard::More, "{heard:?} by {piece:?} after {text:?}");
+            *read.bytes.entry(attempt).or_default() += piece.text.len();
+        }
+    }
+    Ok(read)
+}
+
 /// One field of the lines of a worker's log that say this of a job.
 fn logged(log: &str, message: &str, field: &str, id: &str) -> Vec<u64> {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -135,6 +172,9 @@ async fn a_text_whose_worker_and_engine_are_killed_goes_on_token_for_token() -> 
     assert!(expected.iter().all(|text| text.generated_tokens == TOKENS), "{expected:?}");
 
     let interrupted = submit(&fleet).await?;
+    let (jobs, id) = (fleet.jobs().await?, interrupted.clone());
+    let tasks = Tasks::new(CancellationToken::new());
+    let reader = tasks.spawn("reader", async move { read_along(jobs, &id).await });
     more_is_stored(&mut fleet, first, &interrupted).await?;
     fleet.worker(first).kill9();
     let second = fleet.add_worker_with(&DEBUG)?;
@@ -143,6 +183,13 @@ async fn a_text_whose_worker_and_engine_are_killed_goes_on_token_for_token() -> 
     ensure!(engines.len() == 1, "not one engine: {engines:?}");
     engines[0].kill9()?;
     assert_eq!(generated(&fleet, &interrupted).await?, expected);
+    // Who read along was told while each attempt ran, nothing twice and nothing that was not to be, to the end.
+    let read = tokio::time::timeout(PATIENCE, reader).await???;
+    assert!((1..=3).all(|attempt| read.bytes.contains_key(&attempt)), "{:?}", read.bytes);
+    let texts: Vec<&str> = read.texts.values().map(ToldText::text).collect();
+    let whole: Vec<&str> = expected.iter().map(|text| text.text.as_str()).collect();
+    assert_eq!(texts, whole);
+    assert!(read.texts.values().all(ToldText::has_ended));
     // Both texts of it, both times.
     assert_eq!(begun(&mut fleet, second, &interrupted), [2, 2]);
     let job = fleet.job(&interrupted).await?;

@@ -9,6 +9,7 @@ mod health;
 mod heartbeat;
 mod jobs;
 mod state;
+mod telling;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use tracing::error;
 
 pub use heartbeat::HeartbeatAnswer;
 pub use state::{ModelPlan, State, WorkerPlan};
+pub use telling::TellAnswer;
 
 use crate::attempt::{Granted, Ticket};
 use crate::board::JobKey;
@@ -61,6 +63,7 @@ pub enum Event {
     Session(SessionNews),
     Settled(Settled),
     Heartbeat(HeartbeatAnswer),
+    Told(TellAnswer),
 }
 
 /// What follows from events.
@@ -86,6 +89,10 @@ pub enum Effect {
         request: v1::HeartbeatRequest,
         keys: Vec<JobKey>,
     },
+    Tell {
+        request: v1::TellRequest,
+        told: Vec<(JobKey, Vec<v1::TextPiece>)>,
+    },
     RegisterAgain,
     /// Results of one call may be this large from now on.
     MaxBytes(usize),
@@ -100,7 +107,7 @@ pub enum Effect {
 pub struct Agent {
     pub state: State,
     pub events: mpsc::Receiver<Event>,
-    /// For answers to heartbeats.
+    /// For answers to heartbeats and to texts.
     pub events_tx: mpsc::Sender<Event>,
     pub clock: Arc<dyn Clock>,
     pub link: Link,
@@ -196,6 +203,7 @@ impl Agent {
                 }
             }
             Effect::Heartbeat { request, keys } => self.send_heartbeat(request, keys),
+            Effect::Tell { request, told } => self.send_texts(request, told),
             Effect::RegisterAgain => self.again.notify_one(),
             Effect::MaxBytes(bytes) => {
                 self.max_bytes.send_replace(bytes);
@@ -212,6 +220,15 @@ impl Agent {
             let result = link.heartbeat(request).await;
             // An agent that has ended wants no answer.
             let _ = events.send(Event::Heartbeat(HeartbeatAnswer { keys, result })).await;
+        });
+    }
+
+    fn send_texts(&self, request: v1::TellRequest, told: Vec<(JobKey, Vec<v1::TextPiece>)>) {
+        let (link, events) = (self.link.clone(), self.events_tx.clone());
+        self.tasks.spawn("tell", async move {
+            let result = link.tell(request).await;
+            // An agent that has ended wants no answer.
+            let _ = events.send(Event::Told(TellAnswer { told, result })).await;
         });
     }
 }

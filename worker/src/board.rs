@@ -8,6 +8,7 @@ mod job;
 mod leaving;
 mod preparing;
 mod results;
+mod telling;
 
 #[cfg(test)]
 mod tests;

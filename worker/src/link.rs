@@ -22,6 +22,7 @@ pub use session::{Registration, Session, SessionNews};
 
 const CLAIM_LIMIT: Duration = Duration::from_secs(10);
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(10);
+const TELL_LIMIT: Duration = Duration::from_secs(10);
 const REPORT_LIMIT: Duration = Duration::from_secs(30);
 
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -122,6 +123,11 @@ impl Link {
         let mut client = self.workers.clone();
         let heartbeat = call(HEARTBEAT_LIMIT, client.heartbeat(timed(request, HEARTBEAT_LIMIT)));
         crash::around("worker.heartbeat", heartbeat).await
+    }
+
+    pub async fn tell(&self, request: v1::TellRequest) -> Result<v1::TellResponse, LinkError> {
+        let mut client = self.workers.clone();
+        call(TELL_LIMIT, client.tell(timed(request, TELL_LIMIT))).await
     }
 
     pub async fn complete(

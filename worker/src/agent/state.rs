@@ -14,6 +14,7 @@ use tracing::{Span, info};
 use super::drain::{Drain, Lifeline};
 use super::health::Health;
 use super::heartbeat::Pulse;
+use super::telling::Telling;
 use super::{Effect, Event};
 use crate::attempt::{Fence, Ticket};
 use crate::board::{Blame, Board, JobKey};
@@ -124,6 +125,7 @@ pub struct State {
     /// How long a drain may take when nobody said otherwise.
     pub(super) grace: Duration,
     pub(super) pulse: Pulse,
+    pub(super) telling: Telling,
     pub(super) effects: Vec<Effect>,
 }
 
@@ -156,6 +158,7 @@ impl State {
             drain: None,
             grace,
             pulse: Pulse::default(),
+            telling: Telling::default(),
             effects: Vec::new(),
         }
     }
@@ -231,6 +234,7 @@ impl State {
                 }
                 self.heartbeat_answered(answer);
             }
+            Event::Told(answer) => self.tell_answered(answer, now),
         }
     }
 
@@ -245,6 +249,7 @@ impl State {
         }
         self.set_gates();
         self.beat_if_due(now);
+        self.tell_if_due(now);
     }
 
     fn advance_model(&mut self, index: usize, now: Timestamp) {
@@ -273,7 +278,13 @@ impl State {
         let patience = self.models.iter().filter_map(super::engines::patience_ends);
         let drain = self.drain.iter().filter_map(Drain::wake_at);
         let lifeline = self.lifeline.wake_at;
-        boards.chain(patience).chain(drain).chain(self.next_beat()).chain(lifeline).min()
+        boards
+            .chain(patience)
+            .chain(drain)
+            .chain(self.next_beat())
+            .chain(self.next_tell())
+            .chain(lifeline)
+            .min()
     }
 
     fn session(&mut self, news: SessionNews, now: Timestamp) {

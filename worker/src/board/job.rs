@@ -5,11 +5,12 @@ use std::time::Duration;
 use stoker_core::batch::{Turn, Want};
 use stoker_core::departure::Pace;
 use stoker_core::time::Timestamp;
-use stoker_engine_api::{ItemInput, ItemKey, Piece, Prompt};
+use stoker_engine_api::{ItemInput, ItemKey, ItemOutput, Piece, Prompt};
 use stoker_proto::v1::{BegunText, BegunTexts};
 
 use super::MAX_UNSENT_BYTES;
 use super::results::{Labeled, MixedOutputs, Results};
+use super::telling::Texts;
 
 /// Tokens of a job's begun texts that are told; the coordinator keeps somewhat more.
 const MAX_BEGUN_TOKENS: usize = 160_000;
@@ -74,6 +75,8 @@ pub(super) struct Job {
     pub(super) ends: Ends,
     /// Of its own items, as measured lately.
     pub(super) pace: Pace,
+    /// What is generated, for those who watch.
+    pub(super) texts: Texts,
 }
 
 impl Job {
@@ -97,6 +100,7 @@ impl Job {
             busy: Duration::ZERO,
             ends: Ends::Complete,
             pace: Pace::default(),
+            texts: Texts::default(),
         }
     }
 
@@ -217,6 +221,9 @@ impl Job {
                 ItemInput::Text(text) => *text = String::new(),
             }
         }
+        if let ItemOutput::Generation(generation) = &output.output {
+            self.texts.done(index, &generation.text);
+        }
         self.results.put(index, output)
     }
 
@@ -240,6 +247,7 @@ impl Job {
     pub(super) fn said(&mut self, index: u32, piece: Piece) {
         let input = usize::try_from(index).ok().and_then(|index| self.inputs.get_mut(index));
         if let Some(ItemInput::Generation(input)) = input {
+            self.texts.said(index, &piece);
             input.generated.truncate(piece.tokens_before);
             input.generated.extend(piece.tokens);
         }
