@@ -28,7 +28,7 @@ use connection::Connection;
 
 pub(crate) use ledger::LedgerView;
 pub(crate) use results::{ResultStream, scores, vectors};
-pub(crate) use watch::{Coordinator, watch};
+pub(crate) use watch::{Coordinator, Update, Wanted, follow, watch};
 
 /// A longer time limit is a typo, and far beyond it clocks overflow.
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(365 * 24);

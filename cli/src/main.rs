@@ -19,6 +19,7 @@ mod input;
 mod journal;
 mod output;
 mod planning;
+mod reading;
 mod render;
 mod simulation;
 mod spec;

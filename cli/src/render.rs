@@ -13,6 +13,7 @@ pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod queue;
 pub(crate) mod state;
+pub(crate) mod story;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod time;

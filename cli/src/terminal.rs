@@ -76,7 +76,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// Writes several lines of data that end with a newline, or nothing.
+    /// Writes data as they are.
     pub(crate) fn block(&mut self, text: &str) -> Result<(), Failure> {
         self.out.write_all(text.as_bytes())?;
         Ok(())

@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::client::{Client, Coordinator, watch};
+use crate::client::{Client, Coordinator, Update, Wanted, follow};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::reading::Reading;
 use crate::render::progress::{Progress, Tally};
 use crate::render::text::count;
 
@@ -48,25 +49,52 @@ impl StopSignals {
     }
 }
 
+/// What shows how a wait goes.
+#[derive(Debug)]
+pub(crate) enum Shown<'a> {
+    Progress(Progress),
+    /// Of one job: its texts themselves, as they are generated.
+    Texts(Reading<'a>),
+}
+
+impl Shown<'_> {
+    const fn wanted(&self) -> Wanted {
+        match self {
+            Self::Progress(_) => Wanted::States,
+            Self::Texts(_) => Wanted::Texts,
+        }
+    }
+
+    fn show(&mut self, update: Update, tally: &mut Tally) -> Result<(), Failure> {
+        match (update, self) {
+            (Update::Job(job), Self::Texts(_)) => tally.update(*job),
+            (Update::Job(job), Self::Progress(progress)) => {
+                tally.update(*job);
+                progress.show(tally.extent());
+            }
+            (Update::Texts(news), Self::Texts(reading)) => reading.texts(&news)?,
+            (Update::Texts(_), Self::Progress(_)) => {}
+        }
+        Ok(())
+    }
+}
+
 /// Follows `ids` into `tally` until all have ended.
 pub(crate) async fn wait(
     client: &Client,
     ids: &[String],
     limit: Option<Duration>,
     tally: &mut Tally,
-    progress: &mut Progress,
+    shown: &mut Shown<'_>,
 ) -> Result<Waited, Failure> {
     let mut signals = StopSignals::new()?;
-    let mut updates = watch(client, ids, Coordinator::Known);
+    let mut updates = follow(client, ids, Coordinator::Known, shown.wanted());
     let limit = tokio::time::sleep(limit.unwrap_or(LONGEST).min(LONGEST));
     tokio::pin!(limit);
     loop {
         tokio::select! {
             update = updates.next() => match update {
-                Some(job) => {
-                    tally.update(job?);
-                    progress.show(tally.extent());
-                }
+                Some(update) => shown.show(update?, tally)?,
                 None => return Ok(Waited::AllEnded),
             },
             () = &mut limit => return Ok(Waited::TimedOut),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
+use stoker_proto::status::{Reason, explain};
 use stoker_proto::v1;
 use stoker_runtime::retry::{Delays, Retryable};
 use tokio::time::Instant;
@@ -29,6 +30,21 @@ pub(crate) enum Coordinator {
     Unknown,
 }
 
+/// What a watcher is told.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Update {
+    Job(Box<v1::Job>),
+    Texts(v1::TextNews),
+}
+
+/// What a watcher wants to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    States,
+    /// Texts that are being generated, too. A coordinator that has too many such watchers tells states only.
+    Texts,
+}
+
 /// Yields the present state of each job, then each change, and ends when all have ended.
 ///
 /// An item may repeat what an earlier one said. After an error nothing follows for that part.
@@ -37,8 +53,23 @@ pub(crate) fn watch(
     ids: &[String],
     coordinator: Coordinator,
 ) -> BoxStream<'static, Result<v1::Job, Failure>> {
+    let job = async |update| match update {
+        Ok(Update::Job(job)) => Some(Ok(*job)),
+        Ok(Update::Texts(_)) => None,
+        Err(failure) => Some(Err(failure)),
+    };
+    follow(client, ids, coordinator, Wanted::States).filter_map(job).boxed()
+}
+
+/// As [`watch`], with what else is wanted.
+pub(crate) fn follow(
+    client: &Client,
+    ids: &[String],
+    coordinator: Coordinator,
+    wanted: Wanted,
+) -> BoxStream<'static, Result<Update, Failure>> {
     let parts = ids.chunks(JOBS_PER_CALL).map(|ids| {
-        let watch = Watch::new(client.clone(), ids, coordinator);
+        let watch = Watch { wanted, ..Watch::new(client.clone(), ids, coordinator) };
         stream::unfold(watch, |mut watch| async move {
             let item = watch.next().await?;
             Some((item, watch))
@@ -57,6 +88,7 @@ struct Watch {
     delays: Delays,
     lost_at: Option<Instant>,
     coordinator: Coordinator,
+    wanted: Wanted,
 }
 
 impl Watch {
@@ -68,17 +100,20 @@ impl Watch {
             delays: Delays::new(Duration::from_millis(200), Duration::from_secs(3)),
             lost_at: None,
             coordinator,
+            wanted: Wanted::States,
         }
     }
 
-    async fn next(&mut self) -> Option<Result<v1::Job, Failure>> {
+    async fn next(&mut self) -> Option<Result<Update, Failure>> {
         while !self.pending.is_empty() {
             match self.receive().await {
-                Ok(Some(job)) => {
-                    if is_terminal(job.state) {
+                Ok(Some(update)) => {
+                    if let Update::Job(job) = &update
+                        && is_terminal(job.state)
+                    {
                         self.pending.remove(&job.id);
                     }
-                    return Some(Ok(job));
+                    return Some(Ok(update));
                 }
                 Ok(None) => self.lost(),
                 Err(status) if self.is_worth_waiting(&status) => self.lost(),
@@ -93,14 +128,15 @@ impl Watch {
         None
     }
 
-    async fn receive(&mut self) -> Result<Option<v1::Job>, Status> {
+    async fn receive(&mut self) -> Result<Option<Update>, Status> {
         if self.updates.is_none() {
-            let job_ids = self.pending.iter().cloned().collect();
-            let mut jobs = self.client.jobs.clone();
-            let call = jobs.watch(v1::WatchRequest { job_ids, texts: false });
-            let answer = tokio::time::timeout(self.client.timeout, call).await;
-            let answer = answer.map_err(|_| Status::unavailable("no answer in time"))??;
-            self.updates = Some(answer.into_inner());
+            let mut opened = self.open().await;
+            if self.wanted == Wanted::Texts && opened.as_ref().is_err_and(is_too_many) {
+                note("many others read along; its texts come with its results");
+                self.wanted = Wanted::States;
+                opened = self.open().await;
+            }
+            self.updates = Some(opened?);
             self.coordinator = Coordinator::Known;
         }
         let Some(updates) = &mut self.updates else { return Ok(None) };
@@ -109,9 +145,21 @@ impl Watch {
             note(&format!("{} is back", self.client.server));
         }
         self.delays.reset();
-        update
-            .job
-            .map_or_else(|| Err(Status::internal("an update without a job")), |job| Ok(Some(job)))
+        match update {
+            v1::WatchResponse { job: Some(job), .. } => Ok(Some(Update::Job(Box::new(job)))),
+            v1::WatchResponse { texts: Some(texts), .. } => Ok(Some(Update::Texts(texts))),
+            v1::WatchResponse { job: None, texts: None } => {
+                Err(Status::internal("an update without a job"))
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Streaming<v1::WatchResponse>, Status> {
+        let job_ids = self.pending.iter().cloned().collect();
+        let mut jobs = self.client.jobs.clone();
+        let call = jobs.watch(v1::WatchRequest { job_ids, texts: self.wanted == Wanted::Texts });
+        let answer = tokio::time::timeout(self.client.timeout, call).await;
+        Ok(answer.map_err(|_| Status::unavailable("no answer in time"))??.into_inner())
     }
 
     /// The stream broke or ended early: connect anew.
@@ -125,4 +173,9 @@ impl Watch {
         let known = self.coordinator == Coordinator::Known;
         broken && known && self.lost_at.is_none_or(|since| since.elapsed() < PATIENCE)
     }
+}
+
+/// Whether as many streams of this kind are open as may be.
+fn is_too_many(status: &Status) -> bool {
+    explain(status).reason == Some(Reason::TooManyStreams)
 }

@@ -18,19 +18,20 @@ use super::{parse_label, results};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::input::{self, Form, Input, Source};
+use crate::reading::{MOST_READ, Reading};
 use crate::render::job;
 use crate::render::progress::{Progress, Tally};
 use crate::render::text::count;
 use crate::spec::{self, MAX_KEY_BYTES, Task, Template};
 use crate::submission::{self, Accepted};
 use crate::terminal::note;
-use crate::waiting::{self, ended_early};
+use crate::waiting::{self, Shown, ended_early};
 
 /// Submit texts as a job and wait for it.
 ///
 /// The texts come from arguments, from a file or from standard input. All of them make one job,
 /// unless --split or the input says otherwise. A job that was accepted runs to its end whatever
-/// happens to this command.
+/// happens to this command. Up to 16 texts that one job generates are shown as they come.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   stoker submit --model all-minilm-l6-v2 \"first text\" \"second text\"
@@ -138,7 +139,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     if args.no_wait {
         return print_ids(&accepted, context);
     }
-    wait(&args, &accepted, context).await
+    wait(&args, task, &accepted, context).await
 }
 
 fn source(args: &Args) -> Result<Source, Failure> {
@@ -208,14 +209,34 @@ fn print_ids(accepted: &[Accepted], context: &mut Context) -> Result<(), Failure
     Ok(())
 }
 
-async fn wait(args: &Args, accepted: &[Accepted], context: &mut Context) -> Result<(), Failure> {
+async fn wait(
+    args: &Args,
+    task: Task,
+    accepted: &[Accepted],
+    context: &mut Context,
+) -> Result<(), Failure> {
     let ids: Vec<String> = accepted.iter().map(|job| job.id.clone()).collect();
-    let items = accepted.iter().map(|job| job.items).sum();
+    let items: u64 = accepted.iter().map(|job| job.items).sum();
     let mut tally = Tally::default();
-    let mut progress = Progress::new(&context.terminal, items, ids.len() as u64);
+    let read_along = match u32::try_from(items) {
+        Ok(items) if reads_along(args, task, accepted, context) && items <= MOST_READ => {
+            Some(items)
+        }
+        Ok(_) | Err(_) => None,
+    };
+    let mut shown = match read_along {
+        Some(items) => Shown::Texts(Reading::new(&mut context.terminal, items)),
+        None => Shown::Progress(Progress::new(&context.terminal, items, ids.len() as u64)),
+    };
     let limit = args.wait_timeout.map(HumanDuration::get);
-    let waited = waiting::wait(&context.client, &ids, limit, &mut tally, &mut progress).await;
-    drop(progress);
+    let waited = waiting::wait(&context.client, &ids, limit, &mut tally, &mut shown).await;
+    if let Shown::Texts(reading) = &mut shown {
+        for id in succeeded(&ids, &tally) {
+            reading.finish(id, &context.client).await?;
+        }
+        reading.pause()?;
+    }
+    drop(shown);
     if let Some(failure) = waited.map_or_else(Some, |waited| ended_early(waited, &ids)) {
         // They are all that there is to go on with.
         print_ids(accepted, context)?;
@@ -223,13 +244,26 @@ async fn wait(args: &Args, accepted: &[Accepted], context: &mut Context) -> Resu
     }
     let jobs: Vec<v1::Job> = ids.iter().filter_map(|id| tally.get(id).cloned()).collect();
     if args.results {
-        for job in jobs.iter().filter(|job| job.state == v1::JobState::Succeeded as i32) {
-            results::print_lines(&job.id, context).await?;
+        for id in succeeded(&ids, &tally) {
+            results::print_lines(id, context).await?;
         }
     } else {
         print_summary(&jobs, context)?;
     }
     outcome(&jobs)
+}
+
+/// Whether what comes is one job's texts, for a person.
+fn reads_along(args: &Args, task: Task, accepted: &[Accepted], context: &Context) -> bool {
+    let generates = task.0 == request::Task::TextGeneration;
+    generates && accepted.len() == 1 && !args.results && !context.terminal.is_json()
+}
+
+fn succeeded<'a>(ids: &'a [String], tally: &'a Tally) -> impl Iterator<Item = &'a str> {
+    let state = |id: &&String| tally.get(id).map(|job| job.state);
+    ids.iter()
+        .filter(move |id| state(id) == Some(v1::JobState::Succeeded as i32))
+        .map(String::as_str)
 }
 
 fn print_summary(jobs: &[v1::Job], context: &mut Context) -> Result<(), Failure> {

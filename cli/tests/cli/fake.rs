@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) jobs: BTreeMap<String, v1::Job>,
     /// What `Watch` sends before the jobs' present state.
     pub(crate) updates: Vec<v1::Job>,
+    /// What `Watch` sends behind these, to those who want texts.
+    pub(crate) texts: Vec<v1::TextNews>,
     /// Results by job, in parts.
     pub(crate) parts: BTreeMap<String, Vec<v1::ResultPart>>,
     /// `Results` breaks after this many parts, once.
@@ -190,12 +192,18 @@ impl JobService for Handler {
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         self.begin(format!("watch {}", request.get_ref().job_ids.len()), request.metadata())?;
-        let mut jobs = std::mem::take(&mut self.0.lock().unwrap().updates);
-        for id in &request.get_ref().job_ids {
-            jobs.push(self.job(id)?);
+        let v1::WatchRequest { job_ids, texts } = request.into_inner();
+        let state = |job| v1::WatchResponse { job: Some(job), texts: None };
+        let jobs = std::mem::take(&mut self.0.lock().unwrap().updates);
+        let mut updates: Vec<v1::WatchResponse> = jobs.into_iter().map(state).collect();
+        if texts {
+            let texts = std::mem::take(&mut self.0.lock().unwrap().texts).into_iter();
+            updates.extend(texts.map(|texts| v1::WatchResponse { job: None, texts: Some(texts) }));
         }
-        let updates =
-            stream::iter(jobs).map(|job| Ok(v1::WatchResponse { job: Some(job), texts: None }));
+        for id in &job_ids {
+            updates.push(state(self.job(id)?));
+        }
+        let updates = stream::iter(updates).map(Ok);
         if self.0.lock().unwrap().watch_for_ever {
             return Ok(Response::new(updates.chain(stream::pending()).boxed()));
         }

@@ -2,7 +2,9 @@
 
 use std::process::Stdio;
 
+use stoker_proto::status::{self, Reason};
 use stoker_proto::v1;
+use stoker_proto::v1::result_part::Output;
 use tonic::Status;
 
 use crate::fake::{Fake, State, job, vectors};
@@ -82,7 +84,7 @@ async fn a_watch_tells_each_change_once_and_survives_a_restart() {
         Fake::start(State { jobs: [("job-1".into(), running)].into(), ..State::default() }).await;
     let watch = stoker_at(&fake.url, &["watch", "job-1"]);
     let finish = async {
-        while fake.with(|state| state.requests.len()) < 2 {
+        while fake.with(|state| state.requests.len()) < 3 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         let mut state = fake.state.lock().unwrap();
@@ -92,6 +94,61 @@ async fn a_watch_tells_each_change_once_and_survives_a_restart() {
     let (run, ()) = tokio::join!(watch, finish);
     let run = run.expect(0);
     assert!(run.out().ends_with("job-1  succeeded  1 items\n"), "{}", run.out());
+}
+
+/// A job that generates, with what is told of it and its results.
+fn tale(told: &[&str], result: &str) -> State {
+    let state = v1::JobState::Leased as i32;
+    let running = v1::Job { state, items_done: 0, ..job("job-1", 1) };
+    let mut bytes_before = 0;
+    let news = |text: &&str| {
+        let piece = v1::TextPiece { item: 0, bytes_before, text: (*text).into(), ends: false };
+        bytes_before += text.len() as u64;
+        v1::TextNews { job_id: "job-1".into(), pieces: vec![piece] }
+    };
+    let texts = told.iter().map(news).collect();
+    let finish = v1::FinishReason::Stop.into();
+    let generation = v1::Generation { text: result.into(), finish, ..Default::default() };
+    let output = Output::Generations(v1::Generations { generations: vec![generation] });
+    let part = v1::ResultPart { first_item: 0, items: 1, output: Some(output) };
+    let parts = [("job-1".to_owned(), vec![part])].into();
+    State { updates: vec![running], texts, parts, ..jobs(1) }
+}
+
+#[tokio::test]
+async fn a_watch_of_one_job_shows_its_texts_up_to_their_end() {
+    let fake = Fake::start(tale(&["Once", " upon"], "Once upon a time")).await;
+    let run = stoker_at(&fake.url, &["watch", "job-1"]).await.expect(0);
+    let expected = "job-1  leased  0/1 items\nOnce upon a time\njob-1  succeeded  1 items\n";
+    assert_eq!(run.out(), expected);
+
+    let fake = Fake::start(tale(&["Once"], "Once")).await;
+    let run = stoker_at(&fake.url, &["watch", "job-1", "-o", "json"]).await.expect(0);
+    assert!(!run.out().contains("Once"), "states only: {}", run.out());
+}
+
+#[tokio::test]
+async fn a_submission_shows_its_texts_as_they_come() {
+    let state = State { jobs: [].into(), updates: vec![], ..tale(&["Once"], "Once upon a time") };
+    let fake = Fake::start(state).await;
+    let arguments = ["submit", "-m", "echo", "--task", "text-generation", "Tell me"];
+    let run = stoker_at(&fake.url, &arguments).await.expect(0);
+    assert!(run.out().starts_with("Once upon a time\nID     STATE"), "{}", run.out());
+}
+
+#[tokio::test]
+async fn where_too_many_read_along_the_texts_come_with_the_results() {
+    let later = std::time::Duration::from_secs(1);
+    let full = status::exhausted(Reason::TooManyStreams, "128 streams are open", later);
+    let failures = [full].into();
+    let state = State { jobs: [].into(), updates: vec![], ..tale(&[], "Once upon a time") };
+    let fake = Fake::start(State { answer_first: 1, failures, ..state }).await;
+    let arguments = ["submit", "-m", "echo", "--task", "text-generation", "Tell me"];
+    let run = stoker_at(&fake.url, &arguments).await.expect(0);
+    assert!(run.out().starts_with("Once upon a time\nID     STATE"), "{}", run.out());
+    assert!(run.err.contains("many others read along"), "{}", run.err);
+    let watches = |state: &State| state.requests.iter().filter(|what| *what == "watch 1").count();
+    assert_eq!(fake.with(watches), 2);
 }
 
 #[tokio::test]
