@@ -24,7 +24,7 @@ SEEDS ?= 20000
 HOURS ?= 10000
 
 .PHONY: help build demo test sim lint fmt deny each-alone engine-cuda check-cuda test-gpu bench bench-autoscaler traces-check \
-	chaos soak model deps clean check-infra check-dashboards infra-tools
+	chaos soak model test-tokenizer deps clean check-infra check-dashboards infra-tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
@@ -101,6 +101,11 @@ traces-check: ## whether the recorded traces are there, and the simulator agrees
 model: ## fetch the model of demo and tests into .cache/models, once
 	@scripts/deps.sh build
 	@scripts/fetch-model.sh
+
+test-tokenizer: ## fetch a small model that generates, and compare the tokens of its vocabulary with those of llama.cpp
+	@scripts/deps.sh build
+	@scripts/fetch-model.sh --smollm2
+	$(CARGO) test $(LOCKED) -p stoker-engine --test generation -- --ignored
 
 deps: ## install what the tests need from the system, or say what to install
 	@scripts/deps.sh test

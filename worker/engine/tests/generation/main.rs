@@ -5,6 +5,7 @@
 mod batches;
 mod broken;
 mod reference;
+mod smollm2;
 
 use std::path::{Path, PathBuf};
 
