@@ -257,11 +257,11 @@ async fn a_stopped_machine_is_there_and_can_be_ended() {
     let launched = stage.ours.launch(&launch).await.unwrap();
     let name = &launched.machines[0].name;
     stage.change("StopInstances", name, &[]).await.unwrap();
-    let state = async || {
+    let seen = async || {
         let listed = stage.ours.list(&Stage::region(EAST)).await.unwrap();
         listed.iter().find(|machine| machine.name == *name).map(|machine| machine.state)
     };
-    assert_eq!(state().await, Some(MachineState::Running));
+    assert_eq!(seen().await, Some(MachineState::Running));
     stage.ours.terminate(&Stage::region(EAST), &BTreeSet::from([name.clone()])).await;
-    assert_eq!(state().await, Some(MachineState::Terminated));
+    assert_eq!(seen().await, Some(MachineState::Terminated));
 }

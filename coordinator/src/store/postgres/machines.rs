@@ -89,7 +89,10 @@ pub(super) async fn write(
 ) -> Result<LedgerWritten, StoreError> {
     let begun = Begun(Some(take(&shared.pool).await?));
     let written = write_in(begun.db(), ledger).await;
-    begun.end(!matches!(written, Ok(LedgerWritten::Written))).await;
+    match written {
+        Ok(LedgerWritten::Written) => begun.committed(),
+        _ => begun.give_up().await,
+    }
     written
 }
 
@@ -102,11 +105,15 @@ impl Begun {
         self.0.as_ref().expect("there until its end")
     }
 
-    async fn end(mut self, failed: bool) {
-        let Some(db) = &self.0 else { return };
-        if !failed || db.batch_execute("ROLLBACK").await.is_ok() {
-            // Back into the pool; what cannot even do that is closed.
-            drop(self.0.take());
+    /// Its connection is another's.
+    fn committed(mut self) {
+        drop(self.0.take());
+    }
+
+    /// What cannot even be rolled back is closed.
+    async fn give_up(self) {
+        if self.db().batch_execute("ROLLBACK").await.is_ok() {
+            self.committed();
         }
     }
 }
@@ -230,7 +237,10 @@ pub(super) async fn set_switch(
 ) -> Result<Switch, StoreError> {
     let begun = Begun(Some(take(&shared.pool).await?));
     let set = set_switch_in(begun.db(), mode, (by, why)).await;
-    begun.end(set.is_err()).await;
+    match set {
+        Ok(_) => begun.committed(),
+        Err(_) => begun.give_up().await,
+    }
     set
 }
 
