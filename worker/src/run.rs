@@ -340,6 +340,7 @@ impl Start<'_> {
             metrics_address: metrics_address.to_string(),
             // Known by now, or later; each registration has what is known then.
             instance: String::new(),
+            identity: None,
         };
         let (link, events) = (self.link.clone(), self.events.0.clone());
         let session = Session::new(link, request, instance, events, Arc::clone(again));
