@@ -1,5 +1,7 @@
 //! What the coordinator can be told: flags over environment over a TOML file, checked as a whole.
 
+mod identity;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -14,7 +16,10 @@ use stoker_runtime::net::is_loopback;
 use stoker_runtime::secret::Secret;
 use stoker_runtime::telemetry::TelemetrySettings;
 
+use crate::identity::Identity;
 use crate::store::postgres::{PostgresUrl, PostgresUrlError};
+
+pub use identity::{IdentitySettings, IdentitySettingsError, NamelessChoice};
 
 const DEFAULT_PORT: u16 = 7070;
 const DEFAULT_FLEET: &str = "fleet.toml";
@@ -69,6 +74,9 @@ pub struct Settings {
     pub join: JoinSettings,
 
     #[command(flatten)]
+    pub identity: IdentitySettings,
+
+    #[command(flatten)]
     pub telemetry: TelemetrySettings,
 }
 
@@ -107,6 +115,8 @@ pub struct Config {
     pub broker: BrokerChoice,
     /// What workers have to show; `None`: nothing.
     pub join_token: Option<Secret>,
+    /// What workers that name their machine have to prove; `None`: nothing.
+    pub identity: Option<Identity>,
     pub port_file: Option<PathBuf>,
 }
 
@@ -124,6 +134,8 @@ pub enum SettingsError {
     Fleet(#[from] FleetFileError),
     #[error(transparent)]
     Join(#[from] JoinError),
+    #[error(transparent)]
+    Identity(#[from] IdentitySettingsError),
     /// The text never repeats the setting: it may be a URL with a password.
     #[error("the store (--store or STOKER_STORE) is neither `sqlite` nor a usable URL")]
     Store {
@@ -192,6 +204,7 @@ impl Settings {
             broker: broker(self.broker.as_ref())?,
             fleet: load_fleet(&self.fleet.unwrap_or_else(|| DEFAULT_FLEET.into()))?,
             join_token: self.join.check()?,
+            identity: self.identity.check()?,
             port_file: self.port_file,
         })
     }

@@ -12,6 +12,7 @@ use crate::broker::Broker;
 use crate::events::Events;
 use crate::grpc::gate::Gate;
 use crate::grpc::streams::StreamSlots;
+use crate::identity::Identity;
 use crate::publisher::Aside;
 use crate::registry::Registry;
 use crate::store::{JobStore, Lane};
@@ -38,6 +39,8 @@ pub struct Context {
     pub stream_slots: StreamSlots,
     /// Who may call as a worker.
     pub gate: Gate,
+    /// What workers have to prove of the machine that they name; `None`: nothing.
+    pub identity: Option<Identity>,
     pub started_at: Timestamp,
 }
 

@@ -5,11 +5,13 @@
 //! streams in the [`registry`] and watchers in [`watch`]. [`run::run`] puts it together.
 
 pub mod broker;
+pub mod check;
 pub mod config;
 pub mod context;
 pub mod dispatcher;
 pub mod events;
 pub mod grpc;
+pub mod identity;
 pub mod metrics;
 pub mod observe;
 pub mod peers;

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use stoker_coordinator::check::Report;
 use stoker_coordinator::config::{Settings, StoreChoice};
 use stoker_coordinator::run::run;
 use stoker_coordinator::store::postgres;
+use stoker_runtime::clock::{Clock as _, SystemClock};
 use stoker_runtime::config::layered;
 use stoker_runtime::error::chain;
 use stoker_runtime::signals::{shutdown_on_signals, shutdown_on_stdin_eof};
@@ -44,6 +46,9 @@ struct Cli {
 enum Command {
     /// Copy all jobs from the directory of --data into the empty Postgres of --store, and exit
     CopyStore,
+    /// Say whether the settings can be used and what of them does not last, such as certificates; exit with 1 if workers
+    /// would be refused for that
+    Check,
 }
 
 /// How long the last tasks of the process may take to end.
@@ -67,8 +72,10 @@ async fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
         std::io::stdout().write_all(settings.shown()?.as_bytes())?;
         return Ok(());
     }
-    if let Some(Command::CopyStore) = cli.command {
-        return copy_store(settings).await;
+    match cli.command {
+        None => {}
+        Some(Command::CopyStore) => return copy_store(settings).await,
+        Some(Command::Check) => return check(settings),
     }
     let guard = telemetry::init("stoker-coordinator", &settings.telemetry)?;
     let config = settings.check()?;
@@ -90,6 +97,12 @@ async fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
         Some(failure) => Err(failure.into()),
         None => Ok(()),
     }
+}
+
+fn check(settings: Settings) -> Result<(), Box<dyn Error>> {
+    let report = Report::of(&settings.check()?, SystemClock::new().now());
+    write!(std::io::stdout(), "{report}")?;
+    if report.good { Ok(()) } else { Err("some certificates are not good; see above".into()) }
 }
 
 async fn copy_store(settings: Settings) -> Result<(), Box<dyn Error>> {

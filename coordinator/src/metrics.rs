@@ -36,6 +36,7 @@ const CONNECTIONS: &str = "stoker_coordinator_connections";
 const PUBLISHED: &str = "stoker_coordinator_published_total";
 const OUTBOX: &str = "stoker_coordinator_outbox_messages";
 const FENCED: &str = "stoker_coordinator_fenced_total";
+const REGISTRATIONS_REFUSED: &str = "stoker_coordinator_registrations_refused_total";
 const SWEPT: &str = "stoker_coordinator_swept_total";
 const COMMIT_SECONDS: &str = "stoker_coordinator_commit_seconds";
 const COMMIT_CALLS: &str = "stoker_coordinator_commit_calls";
@@ -85,6 +86,10 @@ pub fn describe() {
     describe_gauge!(CONNECTIONS, "Open connections");
     describe_counter!(PUBLISHED, "Messages sent to the broker, by whether it confirmed them");
     describe_gauge!(OUTBOX, "Messages that the broker has not confirmed");
+    describe_counter!(
+        REGISTRATIONS_REFUSED,
+        "Registrations of workers that may not run, or do not prove to run, on the machine that they name, by reason"
+    );
     describe_counter!(FENCED, "Reports of attempts that were over and changed nothing, by call");
     describe_counter!(SWEPT, "Jobs that a timer changed");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time of a group commit, sync included");
@@ -184,6 +189,10 @@ pub(crate) fn published(confirmed: usize, unconfirmed: usize) {
 
 pub(crate) fn fenced(call: &'static str, reports: usize) {
     counter!(FENCED, "call" => call).increment(u64::try_from(reports).unwrap_or(u64::MAX));
+}
+
+pub(crate) fn registration_refused(reason: &'static str) {
+    counter!(REGISTRATIONS_REFUSED, "reason" => reason).increment(1);
 }
 
 pub(crate) fn swept(jobs: u32) {

@@ -20,6 +20,7 @@ use stoker_runtime::tasks::Tasks;
 use tokio::net::TcpListener;
 
 use crate::broker::Broker;
+use crate::check::warn_of_certificates;
 use crate::config::{BrokerChoice, Config, StoreChoice};
 use crate::context::{Context, lanes};
 use crate::dispatcher::Dispatcher;
@@ -80,6 +81,9 @@ struct StoreFailed;
 /// Serves until `tasks` ends.
 pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Result<(), RunError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    if let Some(identity) = &config.identity {
+        warn_of_certificates(identity, clock.now());
+    }
     let fleet = Arc::new(config.fleet.clone());
     let registry = Registry::new(Arc::clone(&clock), fleet.job_policy.lease.ttl);
     let hub = Hub::new();
@@ -102,6 +106,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
         events,
         broker,
         gate: Gate::new(config.join_token.as_ref()),
+        identity: config.identity.clone(),
         started_at: clock.now(),
         clock,
         throughput: Arc::default(),

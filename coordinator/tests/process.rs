@@ -55,6 +55,36 @@ fn bad_settings_are_told_in_one_line_and_a_code() {
 }
 
 #[test]
+fn a_check_tells_which_certificates_are_good_and_which_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |certificates: &[&str]| {
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/identity");
+        let files: Vec<String> =
+            certificates.iter().map(|name| beside.join(name).display().to_string()).collect();
+        let mut command = coordinator(folder.path());
+        if !files.is_empty() {
+            let accounts = ["--identity-accounts", "123456789012", "--identity-certificates"];
+            command.args(accounts).arg(files.join(","));
+        }
+        let (output, told) = run(command.arg("check"));
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &told)
+    };
+    let (code, told) = check(&[]);
+    assert!(code == Some(0) && told.contains("need not prove"), "{told}");
+    let (code, told) = check(&["trusted.pem"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("123456789012") && told.contains("good until 2195-01-01"), "{told}");
+    let (code, told) = check(&["trusted.pem", "expired.pem"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("expired.pem has expired on 2016-01-01"), "{told}");
+    for (file, said) in [("missing.pem", "cannot read"), ("short.pem", "1024 bits")] {
+        let (code, told) = check(&[file]);
+        assert!(code == Some(1) && told.contains(said), "{told}");
+    }
+    assert!(!folder.path().join(".stoker").exists(), "nothing was started");
+}
+
+#[test]
 fn every_problem_of_a_fleet_file_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = coordinator(folder.path());

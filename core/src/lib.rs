@@ -12,6 +12,7 @@ pub mod departure;
 pub mod dispatch;
 pub mod fleet;
 pub mod generation;
+pub mod identity;
 pub mod ids;
 pub mod job;
 pub mod labels;

@@ -33,7 +33,12 @@ mkdir -p "$work/bin" "$work/secrets" "$work/aws"
 cat >"$work/bin/aws" <<'EOF'
 #!/usr/bin/env bash
 # aws secretsmanager get-secret-value --secret-id NAME ...
-[[ $1 == secretsmanager && $3 == --secret-id ]] && cat "$FAKE_AWS/$4"
+# aws s3 cp --only-show-errors s3://BUCKET/NAME TO
+case $1 in
+    secretsmanager) [[ $3 == --secret-id ]] && cat "$FAKE_AWS/$4" ;;
+    s3) [[ $2 == cp ]] && cp "$FAKE_AWS/${4##*/}" "$5" && echo "download: $4" ;;
+    *) exit 1 ;;
+esac
 EOF
 for program in systemctl chown; do
     cat >"$work/bin/$program" <<EOF
@@ -84,6 +89,23 @@ check_refresh() {
     equal 'number of keys after one was missing' "$(wc -l <"$work/secrets/tunnel.psk")" 3
     equal 'broker after a broken secret' "$(cat "$work/secrets/broker.env")" \
         'STOKER_BROKER_URI=amqps://stoker:pw@mq.example:5671/%2f'
+}
+
+check_identity() {
+    local to=$work/identity.pem settings
+    equal 'settings without certificates' "$(STOKER_IDENTITY_TO=$to "$LIB/identity")" ''
+    [[ ! -e $to ]] || fail 'certificates were fetched that nobody gave'
+    echo certificates >"$work/aws/identity.pem"
+    settings=$(BOOT_BUCKET=bucket BOOT_IDENTITY_ACCOUNT=123456789012 BOOT_IDENTITY_REGIONS=us-east-1,us-west-2 \
+        STOKER_IDENTITY_TO=$to "$LIB/identity" 2>/dev/null)
+    equal 'settings with certificates' "$settings" "STOKER_IDENTITY_ACCOUNTS=123456789012
+STOKER_IDENTITY_REGIONS=us-east-1,us-west-2
+STOKER_IDENTITY_CERTIFICATES=$to
+STOKER_IDENTITY_NAMELESS=refuse"
+    equal certificates "$(cat "$to")" certificates
+    rm "$work/aws/identity.pem"
+    ! BOOT_BUCKET=bucket BOOT_IDENTITY_ACCOUNT=123456789012 BOOT_IDENTITY_REGIONS=us-east-1 \
+        STOKER_IDENTITY_TO=$to "$LIB/identity" >/dev/null 2>&1 || fail 'certificates that are missing were no error'
 }
 
 check_weights() {
@@ -174,6 +196,7 @@ check_certificate() {
 
 check_coordinator_secrets
 check_refresh
+check_identity
 check_weights
 check_health
 check_tunnel

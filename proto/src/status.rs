@@ -166,6 +166,17 @@ pub fn join_token_wrong(problem: &str) -> Status {
     status(Reason::JoinTokenWrong, &message, ErrorDetails::new())
 }
 
+/// `UNAUTHENTICATED`: a worker has not proved that it runs on the machine that it names; `problem` says what was
+/// wrong and what to do.
+pub fn instance_not_proven(problem: impl fmt::Display) -> Status {
+    status(Reason::InstanceNotProven, &problem.to_string(), ErrorDetails::new())
+}
+
+/// `PERMISSION_DENIED`: a worker's machine may not work for this fleet; `problem` says why and what to do.
+pub fn instance_not_allowed(problem: impl fmt::Display) -> Status {
+    status(Reason::InstanceNotAllowed, &problem.to_string(), ErrorDetails::new())
+}
+
 /// `RESOURCE_EXHAUSTED`: there is no room now; `message` says in what, and what to do.
 pub fn exhausted(reason: Reason, message: impl fmt::Display, retry_after: Duration) -> Status {
     retry_later(reason, message, retry_after)
@@ -236,8 +247,8 @@ const fn code(reason: Reason) -> Code {
         | Reason::SwitchChanged
         | Reason::LedgerConflict
         | Reason::LedgerFull => Code::FailedPrecondition,
-        Reason::UnknownTenant => Code::PermissionDenied,
-        Reason::JoinTokenWrong => Code::Unauthenticated,
+        Reason::UnknownTenant | Reason::InstanceNotAllowed => Code::PermissionDenied,
+        Reason::JoinTokenWrong | Reason::InstanceNotProven => Code::Unauthenticated,
         Reason::DiskFull
         | Reason::FleetQueueFull
         | Reason::TenantQueueFull

@@ -1,9 +1,11 @@
-//! What the cloud says about the machine, its name and its end: a watcher that asks, and a state that others read.
+//! What the cloud says about the machine, its name, its identity and its end: a watcher that asks, and a state that
+//! others read.
 //!
 //! The watcher decides nothing. It asks the instance metadata service, says what that said, and lives with a
 //! service that is not there, slow, broken or forgetful of its tokens.
 
 mod imds;
+mod instance;
 #[cfg(any(test, feature = "mock-imds"))]
 pub mod mock;
 mod presence;
@@ -24,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub use imds::{Imds, ImdsError, Seen};
+use instance::Naming;
+pub use instance::{Instance, SignedIdentity};
 use presence::{Presence, Question, Tell};
 pub use reading::{Action, InterruptionNotice, UnreadableNotice};
 
@@ -49,8 +53,8 @@ impl Announced {
 #[derive(Debug, Clone)]
 pub struct Cloud {
     pub announced: watch::Receiver<Announced>,
-    /// The machine's name, once it is known. A machine that is of no cloud has none.
-    pub instance: watch::Receiver<Option<InstanceName>>,
+    /// The machine, once its name is known. One that is of no cloud has none.
+    pub instance: watch::Receiver<Option<Instance>>,
 }
 
 /// Starts to watch. A service at `None` is not asked; a name that is given is not asked for.
@@ -61,22 +65,21 @@ pub fn start(
     tasks: &Tasks,
 ) -> Cloud {
     let (announced, heard) = watch::channel(Announced::default());
-    let asks_name = name.is_none();
-    let (instance, named) = watch::channel(name);
+    let (naming, instance) = Naming::new(name);
     if let Some(address) = imds {
-        let instance = asks_name.then_some(instance);
-        let watcher = Watcher { imds: Imds::new(address.clone()), clock, announced, instance };
+        let (imds, naming) = (Imds::new(address.clone()), Some(naming));
+        let watcher = Watcher { imds, clock, announced, naming };
         tasks.spawn("interruption", watcher.run(tasks.shutdown_token()));
     }
-    Cloud { announced: heard, instance: named }
+    Cloud { announced: heard, instance }
 }
 
 struct Watcher {
     imds: Imds,
     clock: Arc<dyn Clock>,
     announced: watch::Sender<Announced>,
-    /// `None` once the machine's name is known.
-    instance: Option<watch::Sender<Option<InstanceName>>>,
+    /// `None` once all is known of the machine.
+    naming: Option<Naming>,
 }
 
 impl Watcher {
@@ -96,7 +99,7 @@ impl Watcher {
             if self.announced.borrow().is_interrupted() {
                 return;
             }
-            if answered && stop.run_until_cancelled(self.ask_name()).await.is_none() {
+            if answered && stop.run_until_cancelled(self.ask_instance()).await.is_none() {
                 return;
             }
             if stop.run_until_cancelled(sleep(next.delay)).await.is_none() {
@@ -105,25 +108,9 @@ impl Watcher {
         }
     }
 
-    /// Until it is known: whoever scales the fleet takes a machine without a worker for one that never came up.
-    async fn ask_name(&mut self) {
-        let Some(instance) = &self.instance else { return };
-        let name = match self.imds.instance().await {
-            Ok(Some(name)) => name,
-            // A service that names no machine may do so later.
-            Ok(None) => return,
-            Err(error) => {
-                debug!(%error, "the metadata service does not tell the name of this machine; asking on");
-                return;
-            }
-        };
-        match InstanceName::new(&name) {
-            Ok(name) => {
-                info!(instance = %name, "the name of this machine is known");
-                instance.send_replace(Some(name));
-                self.instance = None;
-            }
-            Err(error) => debug!(%error, "the metadata service gives this machine no usable name"),
+    async fn ask_instance(&mut self) {
+        if let Some(naming) = self.naming.take() {
+            self.naming = naming.ask(&mut self.imds).await;
         }
     }
 

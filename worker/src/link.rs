@@ -35,6 +35,9 @@ pub enum LinkError {
     Unreachable { reason: String },
     #[error("the coordinator gave no answer within {after:?}")]
     TimedOut { after: Duration },
+    /// Who runs the fleet can mend that, here or at the coordinator, while the worker waits.
+    #[error("the coordinator does not let this worker in ({code:?}): {reason}")]
+    NotAdmitted { code: Code, reason: String },
     /// The call itself is wrong: repeating it as it is changes nothing.
     #[error("the coordinator refused the call ({code:?}): {reason}")]
     Refused { code: Code, reason: String },
@@ -44,7 +47,7 @@ impl LinkError {
     /// Whether the same call may succeed later.
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } => true,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::NotAdmitted { .. } => true,
             Self::Refused { .. } => false,
         }
     }
@@ -58,18 +61,19 @@ impl LinkError {
             | Code::FailedPrecondition
             | Code::OutOfRange
             | Code::Unimplemented => Self::Refused { code: status.code(), reason },
-            // Credentials and quotas can be mended at the coordinator while this worker waits.
+            Code::PermissionDenied | Code::Unauthenticated => {
+                Self::NotAdmitted { code: status.code(), reason }
+            }
+            // Quotas can be mended at the coordinator while this worker waits.
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
             | Code::DeadlineExceeded
-            | Code::PermissionDenied
             | Code::ResourceExhausted
             | Code::Aborted
             | Code::Internal
             | Code::Unavailable
-            | Code::DataLoss
-            | Code::Unauthenticated => Self::Unreachable { reason },
+            | Code::DataLoss => Self::Unreachable { reason },
         }
     }
 }

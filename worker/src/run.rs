@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use stoker_broker::{Queue, Subscriber};
 use stoker_core::departure::Cause;
-use stoker_core::ids::{InstanceName, WorkerId};
+use stoker_core::ids::WorkerId;
 use stoker_proto::v1::RegisterRequest;
 use stoker_runtime::clock::{Clock, SystemClock};
 use stoker_runtime::metrics::MetricsHandle;
@@ -27,7 +27,7 @@ use crate::engines::{self, Served};
 use crate::error::WorkerError;
 use crate::gpu::{self, Machine};
 use crate::intake::{Claimable, Claims, Intake, run_claims};
-use crate::interruption::{self, Announced, Cloud};
+use crate::interruption::{self, Announced, Cloud, Instance};
 use crate::link::{Link, Session};
 use crate::report::{Finish, Report, Reporter};
 use crate::settle;
@@ -325,7 +325,7 @@ impl Start<'_> {
         &self,
         served: &[Served],
         metrics_address: SocketAddr,
-        instance: watch::Receiver<Option<InstanceName>>,
+        instance: watch::Receiver<Option<Instance>>,
         again: &Arc<Notify>,
     ) {
         let request = RegisterRequest {
@@ -340,6 +340,7 @@ impl Start<'_> {
             metrics_address: metrics_address.to_string(),
             // Known by now, or later; each registration has what is known then.
             instance: String::new(),
+            identity: None,
         };
         let (link, events) = (self.link.clone(), self.events.0.clone());
         let session = Session::new(link, request, instance, events, Arc::clone(again));

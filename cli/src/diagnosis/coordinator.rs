@@ -1,4 +1,4 @@
-//! The coordinator and what it stands on: versions, store, disk, broker, clock.
+//! The coordinator and what it stands on: versions, store, disk, broker, clock, certificates.
 
 use std::time::Duration;
 
@@ -12,18 +12,22 @@ use crate::render::time::{duration_from_wire, from_wire, span};
 const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
 /// Clouds refuse requests that are signed this far from their time.
 const CLOCKS_REFUSED: Duration = Duration::from_mins(5);
+/// A certificate that ends sooner is told of.
+const CERTIFICATE_ENDS: Duration = Duration::from_hours(30 * 24);
 /// More messages that no confirm has cleared are more than what is under way.
 const OUTBOX: u64 = 10_000;
 
 pub(super) fn findings(evidence: &Evidence, status: &v1::FleetStatusResponse) -> Vec<Finding> {
-    vec![
+    let mut findings = vec![
         reachable(evidence, status),
         version(evidence, status),
         store(status),
         disk(status),
         broker(status),
         clock(evidence, status),
-    ]
+    ];
+    findings.extend(status.identity_check.as_ref().map(|check| identity(evidence, check)));
+    findings
 }
 
 fn reachable(evidence: &Evidence, status: &v1::FleetStatusResponse) -> Finding {
@@ -119,5 +123,31 @@ fn clock(evidence: &Evidence, status: &v1::FleetStatusResponse) -> Finding {
         Finding::warning("clock", what, remedy)
     } else {
         Finding::good("clock", format!("within {} of the coordinator's", span(CLOCKS_DIFFER)))
+    }
+}
+
+/// By the clock of this machine, as the other's has a finding of its own.
+fn identity(evidence: &Evidence, check: &v1::IdentityCheck) -> Finding {
+    let left = |certificate: &v1::IdentityCertificate| {
+        let expires = from_wire(certificate.expires_at.as_ref());
+        expires.map(|expires| expires.since(evidence.answered_at)).unwrap_or_default()
+    };
+    let Some(first) = check.certificates.iter().min_by_key(|certificate| left(certificate)) else {
+        let what = "the coordinator asks machines for proof and has no certificates";
+        return Finding::problem("identity", what, "give it some with --identity-certificates");
+    };
+    let (count, left) = (check.certificates.len(), left(first));
+    let about = format!("certificate {} in {}", first.serial, first.file);
+    let remedy = "put AWS's present RSA-2048 certificate of the region into this file at the coordinator, and start it \
+                  again; `stoker-coordinator check` tells of each";
+    if left.is_zero() {
+        let what = format!("{about} has expired: workers on machines of its region are refused");
+        Finding::problem("identity", what, remedy)
+    } else if left < CERTIFICATE_ENDS {
+        Finding::warning("identity", format!("{about} expires in {}", span(left)), remedy)
+    } else {
+        let accounts = check.accounts.join(", ");
+        let what = format!("machines prove that they are of {accounts}; {count} certificates");
+        Finding::good("identity", what)
     }
 }

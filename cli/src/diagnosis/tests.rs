@@ -203,3 +203,27 @@ fn the_switch_and_a_budget_that_is_nearly_spent_are_told() {
     assert_eq!(spent(80), [("budget", Level::Warning)]);
     assert_eq!(spent(100), [("budget", Level::Problem)]);
 }
+
+#[test]
+fn certificates_that_end_are_told_of_where_machines_are_checked() {
+    const DAY: i64 = 24 * 3_600;
+    let with = |ends: &[i64]| {
+        let certificate = |seconds: &i64| v1::IdentityCertificate {
+            file: "aws.pem".into(),
+            serial: "b64b".into(),
+            expires_at: Some(to_wire(Timestamp::from_unix_millis(
+                NOW.as_unix_millis() + seconds * 1_000,
+            ))),
+        };
+        let check = v1::IdentityCheck {
+            accounts: vec!["123456789012".into()],
+            regions: vec![],
+            certificates: ends.iter().map(certificate).collect(),
+        };
+        status(|s| s.identity_check = Some(check))
+    };
+    assert_eq!(with(&[31 * DAY, 3_000 * DAY]), []);
+    assert_eq!(with(&[3_000 * DAY, 29 * DAY]), [("identity", Level::Warning)]);
+    assert_eq!(with(&[3_000 * DAY, 0, 29 * DAY]), [("identity", Level::Problem)]);
+    assert_eq!(with(&[]), [("identity", Level::Problem)]);
+}

@@ -94,6 +94,7 @@ impl Admin {
             classes: context.fleet.classes.iter().map(view::class).collect(),
             free_disk_bytes: context.store.free_disk(),
             min_free_disk_bytes: context.fleet.limits.min_free_disk_bytes,
+            identity_check: context.identity.as_ref().map(view::identity_check),
         })
     }
 }

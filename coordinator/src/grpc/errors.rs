@@ -1,12 +1,16 @@
-//! What a client is told when the store has no answer. The cause stays in the log.
+//! What a client is told when the store has no answer, and a worker when it is not let in. Causes that are faults of
+//! ours stay in the log.
 
 use std::error::Error;
 use std::time::Duration;
 
+use stoker_core::identity::Refusal;
 use stoker_proto::status::{self, Reason};
+use stoker_runtime::error::chain;
 use stoker_runtime::ids;
 use tonic::Status;
 
+use crate::identity::IdentityError;
 use crate::store::StoreError;
 
 /// The writer commits every few milliseconds, so room appears soon.
@@ -47,6 +51,22 @@ pub(super) fn store(error: StoreError) -> Status {
         error @ (StoreError::Corrupt(_) | StoreError::Database { .. } | StoreError::Open(_)) => {
             internal(&error)
         }
+    }
+}
+
+/// The status of a worker that is not let in. Whoever runs it has to act, and reads it in the worker's log.
+pub(super) fn identity(error: &IdentityError) -> Status {
+    let problem = chain(error);
+    match error {
+        IdentityError::Unproven { .. } | IdentityError::Refused(Refusal::Unproven { .. }) => {
+            status::instance_not_proven(problem)
+        }
+        IdentityError::Refused(
+            Refusal::Nameless
+            | Refusal::OtherInstance { .. }
+            | Refusal::OtherAccount { .. }
+            | Refusal::OtherRegion { .. },
+        ) => status::instance_not_allowed(problem),
     }
 }
 

@@ -137,6 +137,7 @@ pub(crate) fn config(folder: &TempDir, more: &str, broker: BrokerChoice) -> Conf
         store: StoreChoice::Sqlite(folder.path().join("data")),
         broker,
         join_token: None,
+        identity: None,
         port_file: None,
     }
 }
@@ -351,5 +352,6 @@ pub(crate) fn registration(id: &str, slots: u32) -> v1::RegisterRequest {
         device: "cpu".to_owned(),
         metrics_address: String::new(),
         instance: String::new(),
+        identity: None,
     }
 }

@@ -7,6 +7,7 @@ mod explain;
 mod fixture;
 mod fleet;
 mod hostile;
+mod identity;
 mod jobs;
 mod join;
 mod lifecycle;

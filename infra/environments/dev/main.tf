@@ -22,11 +22,12 @@ module "fleet" {
   coordinator = { instances = 1, instance_type = "t3.small" }
   autoscaler  = { instances = var.autoscalers, instance_type = "t3.micro" }
 
-  budget           = { monthly_usd = var.monthly_usd, activate_cost_tag = var.activate_cost_tag }
-  emails           = var.emails
-  endpoint_cidrs   = var.endpoint_cidrs
-  create_spot_role = var.create_spot_role
-  flow_log_days    = 7
+  budget                    = { monthly_usd = var.monthly_usd, activate_cost_tag = var.activate_cost_tag }
+  emails                    = var.emails
+  endpoint_cidrs            = var.endpoint_cidrs
+  identity_certificates_pem = var.identity_certificates_file == null ? null : file(var.identity_certificates_file)
+  create_spot_role          = var.create_spot_role
+  flow_log_days             = 7
 
   deletion_protection = false
   tags                = local.tags

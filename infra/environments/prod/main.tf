@@ -27,11 +27,12 @@ module "fleet" {
     anomaly_usd       = var.anomaly_usd
     activate_cost_tag = var.activate_cost_tag
   }
-  emails           = var.emails
-  endpoint_cidrs   = var.endpoint_cidrs
-  create_spot_role = var.create_spot_role
-  grafana          = var.grafana
-  flow_log_days    = 90
+  emails                    = var.emails
+  endpoint_cidrs            = var.endpoint_cidrs
+  identity_certificates_pem = var.identity_certificates_file == null ? null : file(var.identity_certificates_file)
+  create_spot_role          = var.create_spot_role
+  grafana                   = var.grafana
+  flow_log_days             = 90
 
   deletion_protection = var.deletion_protection
   tags                = local.tags

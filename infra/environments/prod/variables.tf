@@ -58,6 +58,17 @@ variable "autoscalers" {
   default     = 2
 }
 
+variable "identity_certificates_file" {
+  description = "Path of a file with AWS's RSA-2048 certificates of the regions: workers then have to prove that they run on machines of this account. Null: their join token is enough."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.identity_certificates_file == null || try(fileexists(var.identity_certificates_file), false)
+    error_message = "There is no such file. infra/README.md says where AWS publishes its certificates."
+  }
+}
+
 variable "endpoint_cidrs" {
   description = "Networks outside from which clients may reach the coordinators' tunnel; none unless somebody asks."
   type        = list(string)

@@ -103,3 +103,17 @@ resource "aws_s3_object" "broker_ca" {
   force_destroy = !var.deletion_protection
   tags          = var.tags
 }
+
+# AWS's certificates, by which workers prove their machine; not a secret.
+resource "aws_s3_object" "identity" {
+  count = var.identity_certificates_pem == null ? 0 : 1
+
+  bucket        = aws_s3_bucket.this.id
+  key           = "config/identity.pem"
+  content       = var.identity_certificates_pem
+  content_type  = "application/x-pem-file"
+  kms_key_id    = var.kms_key_arn
+  source_hash   = md5(var.identity_certificates_pem)
+  force_destroy = !var.deletion_protection
+  tags          = var.tags
+}

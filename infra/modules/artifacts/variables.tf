@@ -24,6 +24,12 @@ variable "broker_ca_pem" {
   default     = null
 }
 
+variable "identity_certificates_pem" {
+  description = "AWS's RSA-2048 certificates of the fleet's regions, by which workers prove their machine; null: they need not."
+  type        = string
+  default     = null
+}
+
 variable "deletion_protection" {
   description = "Keep the bucket when it still holds objects."
   type        = bool

@@ -1,6 +1,8 @@
 # A whole fleet: what `dev` and `prod` have in common. The first region is home, with coordinators, store, broker
 # and autoscaler; the others hold workers only.
 
+data "aws_caller_identity" "current" {}
+
 locals {
   home    = var.regions[0]
   regions = [for region in var.regions : region.name]
@@ -12,6 +14,13 @@ locals {
     BOOT_HOME_REGION = local.home.name
     BOOT_BUCKET      = module.artifacts.bucket
     BOOT_METRICS_URL = module.observability.remote_write_url
+  }
+
+  # Whose machines workers may run on. Coordinators read the certificates when they boot, so others replace them.
+  identity_settings = var.identity_certificates_pem == null ? {} : {
+    BOOT_IDENTITY_ACCOUNT = data.aws_caller_identity.current.account_id
+    BOOT_IDENTITY_REGIONS = join(",", local.regions)
+    BOOT_IDENTITY_VERSION = md5(var.identity_certificates_pem)
   }
 
   # Machines read the fleet file when they boot, so another file makes another launch template, and machines of the
@@ -54,12 +63,13 @@ module "key" {
 module "artifacts" {
   source = "../artifacts"
 
-  name                = var.name
-  kms_key_arn         = module.key.arn
-  fleet_toml          = local.fleet_toml
-  broker_ca_pem       = var.broker.ca_pem
-  deletion_protection = var.deletion_protection
-  tags                = var.tags
+  name                      = var.name
+  kms_key_arn               = module.key.arn
+  fleet_toml                = local.fleet_toml
+  broker_ca_pem             = var.broker.ca_pem
+  identity_certificates_pem = var.identity_certificates_pem
+  deletion_protection       = var.deletion_protection
+  tags                      = var.tags
 }
 
 module "network" {
@@ -146,7 +156,7 @@ module "coordinator" {
   public_subnet_ids = values(module.network.public_subnets)
   client_cidrs      = local.cidrs
   endpoint_cidrs    = var.endpoint_cidrs
-  settings = merge(local.settings, {
+  settings = merge(local.settings, local.identity_settings, {
     BOOT_FLEET_VERSION = md5(local.fleet_toml)
     BOOT_STORE_HOST    = module.store.host
     BOOT_STORE_SECRET  = module.store.secret_arn

@@ -64,6 +64,7 @@ output "safety" {
     coordinators      = var.coordinator.instances
     way_in_protected  = module.coordinator.deletion_protection
     bucket_kept       = var.deletion_protection
+    machines_proven   = lookup(local.identity_settings, "BOOT_IDENTITY_ACCOUNT", null)
     budget_alerts     = module.budget.alerts
   }
 }

@@ -138,6 +138,17 @@ variable "emails" {
   type        = list(string)
 }
 
+variable "identity_certificates_pem" {
+  description = "AWS's RSA-2048 certificates of the fleet's regions, in PEM: coordinators then let in workers only that prove to run on machines of this account in these regions. Null: the join token is enough."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.identity_certificates_pem == null || try(length(regexall("-----BEGIN CERTIFICATE-----", var.identity_certificates_pem)) >= length(var.regions), false)
+    error_message = "Each region has a certificate of its own, between its lines BEGIN CERTIFICATE and END CERTIFICATE. infra/README.md says where AWS publishes them."
+  }
+}
+
 variable "endpoint_cidrs" {
   description = "Networks outside from which clients may reach the coordinators' tunnel; none unless somebody asks."
   type        = list(string)

@@ -31,6 +31,10 @@ pub enum Reason {
     UnknownTenant,
     /// The call of a worker has not the fleet's join token.
     JoinTokenWrong,
+    /// The worker does not prove that it runs on the machine that it names.
+    InstanceNotProven,
+    /// The worker runs on a machine that may not work for the fleet, or on none.
+    InstanceNotAllowed,
     /// Work was asked of the coordinator's own queue, but the fleet's broker is another.
     BrokerNotEmbedded,
     BrokerUnavailable,
@@ -51,7 +55,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidRequest,
         Self::NotFound,
         Self::IdempotencyKeyReused,
@@ -67,6 +71,8 @@ impl Reason {
         Self::Overloaded,
         Self::UnknownTenant,
         Self::JoinTokenWrong,
+        Self::InstanceNotProven,
+        Self::InstanceNotAllowed,
         Self::BrokerNotEmbedded,
         Self::BrokerUnavailable,
         Self::StoreUnavailable,
@@ -97,6 +103,8 @@ impl Reason {
             Self::Overloaded => "OVERLOADED",
             Self::UnknownTenant => "UNKNOWN_TENANT",
             Self::JoinTokenWrong => "JOIN_TOKEN_WRONG",
+            Self::InstanceNotProven => "INSTANCE_NOT_PROVEN",
+            Self::InstanceNotAllowed => "INSTANCE_NOT_ALLOWED",
             Self::BrokerNotEmbedded => "BROKER_NOT_EMBEDDED",
             Self::BrokerUnavailable => "BROKER_UNAVAILABLE",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",

@@ -21,6 +21,8 @@ const INSTANCE_ACTION: &str = "/latest/meta-data/spot/instance-action";
 const REBALANCE: &str = "/latest/meta-data/events/recommendations/rebalance";
 
 const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
+const IDENTITY: &str = "/latest/dynamic/instance-identity/document";
+const IDENTITY_SIGNATURE: &str = "/latest/dynamic/instance-identity/rsa2048";
 
 const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
@@ -34,7 +36,7 @@ const RENEW_BEFORE: Duration = Duration::from_mins(2);
 /// A service on the same machine answers in a millisecond.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Tokens and notices are far smaller.
+/// Tokens, notices and identities are far smaller.
 const MAX_BYTES: usize = 16 << 10;
 
 /// Why a question was not answered.
@@ -118,6 +120,16 @@ impl Imds {
     pub async fn instance(&mut self) -> Result<Option<String>, ImdsError> {
         let name = self.get(INSTANCE_ID).await?;
         Ok(name.map(|name| name.trim().to_owned()))
+    }
+
+    /// Asks for the machine's identity document, as it is, and its signature by RSA of 2048 bits. `None`: there are
+    /// none. Dropping the future does no harm.
+    ///
+    /// # Errors
+    /// When one of the questions was not answered; the next call starts anew.
+    pub async fn identity(&mut self) -> Result<Option<(String, String)>, ImdsError> {
+        let Some(document) = self.get(IDENTITY).await? else { return Ok(None) };
+        Ok(self.get(IDENTITY_SIGNATURE).await?.map(|signature| (document, signature)))
     }
 
     /// As if the token's time had come.

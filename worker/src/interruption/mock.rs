@@ -106,6 +106,12 @@ impl MockImds {
         self.set("/latest/meta-data/instance-id", name);
     }
 
+    /// Gives the machine an identity document and its signature.
+    pub fn sign_machine(&self, document: &str, signature: &str) {
+        self.set("/latest/dynamic/instance-identity/document", document);
+        self.set("/latest/dynamic/instance-identity/rsa2048", signature);
+    }
+
     pub fn set_fault(&self, fault: Fault) {
         self.shared.state().fault = fault;
         self.shared.changed.notify_all();

@@ -121,7 +121,8 @@ async fn the_machines_name_is_asked_for_until_it_is_known() {
     assert_eq!(*cloud.instance.borrow(), None, "that was no name");
     mock.name_machine("i-0abc\n");
     let name = cloud.instance.wait_for(Option::is_some).await.unwrap().clone();
-    assert_eq!(name, Some(InstanceName::new("i-0abc").unwrap()));
+    let name = name.unwrap();
+    assert_eq!((name.name.as_str(), name.identity), ("i-0abc", None), "nothing is signed");
     assert!(cloud.instance.changed().await.is_err(), "it is asked for no more");
     mock.recommend_rebalance();
     cloud.announced.wait_for(|announced| announced.rebalance).await.unwrap();
@@ -140,6 +141,61 @@ async fn a_name_that_is_given_is_not_asked_for() {
     let mut cloud = start(Some(&url), Some(name.clone()), clock, &tasks);
     cloud.announced.wait_for(|announced| announced.rebalance).await.unwrap();
     assert!(cloud.instance.changed().await.is_err());
-    assert_eq!(*cloud.instance.borrow(), Some(name));
+    assert_eq!(*cloud.instance.borrow(), Some(Instance { name, identity: None }));
     tasks.close_and_wait(Duration::from_secs(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_machines_identity_is_told_with_its_name_to_the_last_byte() {
+    let mock = MockImds::start().unwrap();
+    mock.name_machine("i-0abc");
+    mock.sign_machine("{\n  \"instanceId\" : \"i-0abc\"\n}\n", "MIAG\nAAAA\n");
+    let tasks = Tasks::new(CancellationToken::new());
+    let url = mock.url().parse().unwrap();
+    for given in [None, Some(InstanceName::new("i-0abc").unwrap())] {
+        let clock = Arc::new(SystemClock::new());
+        let mut cloud = start(Some(&url), given, clock, &tasks);
+        let known = |instance: &Option<Instance>| {
+            instance.as_ref().is_some_and(|instance| instance.identity.is_some())
+        };
+        let instance = cloud.instance.wait_for(known).await.unwrap().clone().unwrap();
+        assert!(!format!("{instance:?}").contains("MIAG"), "{instance:?}");
+        assert_eq!(instance.name.as_str(), "i-0abc");
+        let sent = instance.identity.unwrap().for_coordinator();
+        assert_eq!(sent.document, "{\n  \"instanceId\" : \"i-0abc\"\n}\n");
+        assert_eq!(sent.signature, "MIAG\nAAAA\n");
+        assert!(cloud.instance.changed().await.is_err(), "it is asked for no more");
+    }
+    tasks.shutdown_token().cancel();
+    tasks.close_and_wait(Duration::from_secs(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_identity_that_is_not_answered_is_asked_for_again_while_the_name_is_told() {
+    let mock = MockImds::start().unwrap();
+    let mut imds = imds(&mock);
+    mock.name_machine("i-0abc");
+    mock.sign_machine("{}", "MIAG");
+    let (naming, mut instance) = Naming::new(Some(InstanceName::new("i-0abc").unwrap()));
+    mock.set_fault(Fault::Status(500));
+    let naming = naming.ask(&mut imds).await.expect("there is more to ask");
+    assert_eq!(instance.borrow_and_update().as_ref().unwrap().identity, None);
+    assert!(!instance.has_changed().unwrap());
+    mock.set_fault(Fault::None);
+    assert!(naming.ask(&mut imds).await.is_none(), "all is known");
+    assert!(instance.borrow().as_ref().unwrap().identity.is_some());
+}
+
+#[tokio::test]
+async fn an_identity_that_no_coordinator_reads_is_left_out() {
+    let mock = MockImds::start().unwrap();
+    let mut imds = imds(&mock);
+    mock.name_machine("i-0abc");
+    for (document, signature) in [(4097, 4), (2, 8193)] {
+        mock.sign_machine(&"{".repeat(document), &"M".repeat(signature));
+        let (naming, instance) = Naming::new(None);
+        assert!(naming.ask(&mut imds).await.is_none(), "it will not be shorter");
+        let instance = instance.borrow().clone().unwrap();
+        assert_eq!((instance.name.as_str(), instance.identity), ("i-0abc", None));
+    }
 }

@@ -1,10 +1,10 @@
 //! The registration: a stream that stays open as long as the worker lives and brings commands.
 
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use stoker_core::ids::InstanceName;
 use stoker_proto::v1;
 use stoker_proto::v1::register_response::Command;
 use stoker_runtime::retry::Delays;
@@ -16,11 +16,15 @@ use tracing::{info, warn};
 
 use super::{Link, LinkError};
 use crate::agent::Event;
+use crate::interruption::Instance;
 use crate::metrics;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Short: leases last only a little longer than the stream.
 const LAST_RETRY: Duration = Duration::from_secs(1);
+
+/// A worker that is not let in waits for a person.
+const LAST_RETRY_REFUSED: Duration = Duration::from_secs(15);
 
 /// From the call to the coordinator's first message.
 const REGISTER_LIMIT: Duration = Duration::from_secs(10);
@@ -76,10 +80,12 @@ pub enum SessionNews {
 pub struct Session {
     link: Link,
     request: v1::RegisterRequest,
-    instance: watch::Receiver<Option<InstanceName>>,
+    instance: watch::Receiver<Option<Instance>>,
     events: mpsc::Sender<Event>,
     again: Arc<Notify>,
     ever_registered: bool,
+    /// What was last complained of since it was registered.
+    complained: Option<LinkError>,
 }
 
 enum Ended {
@@ -90,45 +96,61 @@ enum Ended {
 }
 
 impl Session {
-    /// `instance` is the machine's name, as soon as it is known; `again` asks for a new registration while the
+    /// `instance` is the machine, as soon as it is known; `again` asks for a new registration while the
     /// stream seems to be fine.
     pub fn new(
         link: Link,
         request: v1::RegisterRequest,
-        instance: watch::Receiver<Option<InstanceName>>,
+        instance: watch::Receiver<Option<Instance>>,
         events: mpsc::Sender<Event>,
         again: Arc<Notify>,
     ) -> Self {
-        Self { link, request, instance, events, again, ever_registered: false }
+        let (ever_registered, complained) = (false, None);
+        Self { link, request, instance, events, again, ever_registered, complained }
     }
 
     /// Registers, passes commands on, and registers again until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut delays = Delays::new(FIRST_RETRY, LAST_RETRY);
-        let mut complained = false;
+        let mut refused = Delays::new(LAST_RETRY, LAST_RETRY_REFUSED);
         loop {
             let ended = tokio::select! {
                 ended = self.once(&mut delays) => ended,
                 () = stop.cancelled() => return,
             };
             metrics::disconnected();
-            match ended {
+            let error = match ended {
                 Ended::AgentGone => return,
-                Ended::Again => {
-                    complained = false;
-                    continue;
+                Ended::Again => continue,
+                Ended::Lost(error) => error,
+            };
+            self.complain(&error);
+            let delays = match &error {
+                LinkError::NotAdmitted { .. } => &mut refused,
+                LinkError::Unreachable { .. }
+                | LinkError::TimedOut { .. }
+                | LinkError::Refused { .. } => {
+                    refused.reset();
+                    &mut delays
                 }
-                Ended::Lost(error) => {
-                    if !complained {
-                        let coordinator = self.link.address();
-                        warn!(%coordinator, %error, "not registered with the coordinator; trying again");
-                    }
-                    complained = true;
-                }
-            }
-            if !delays.wait(&stop).await {
+            };
+            let goes_on = tokio::select! {
+                goes_on = delays.wait(&stop) => goes_on,
+                // What the coordinator may have missed is known now.
+                () = changed(&mut self.instance) => true,
+            };
+            if !goes_on {
                 return;
             }
+        }
+    }
+
+    /// Each kind of trouble once until it is over.
+    fn complain(&mut self, error: &LinkError) {
+        if !self.complained.as_ref().is_some_and(|before| is_same_trouble(before, error)) {
+            let coordinator = self.link.address();
+            warn!(%coordinator, %error, "not registered with the coordinator; trying again");
+            self.complained = Some(error.clone());
         }
     }
 
@@ -139,6 +161,7 @@ impl Session {
         };
         delays.reset();
         self.ever_registered = true;
+        self.complained = None;
         // What was asked for before is done: another one would end this stream, and with it leases.
         let _ = self.again.notified().now_or_never();
         metrics::connected();
@@ -155,8 +178,11 @@ impl Session {
 
     async fn open(&mut self) -> Result<(Streaming<v1::RegisterResponse>, Registration), LinkError> {
         let mut client = self.link.workers.clone();
-        let name = self.instance.borrow_and_update().clone();
-        self.request.instance = name.map(String::from).unwrap_or_default();
+        let instance = self.instance.borrow_and_update().clone();
+        let name = instance.as_ref().map(|instance| instance.name.to_string());
+        self.request.instance = name.unwrap_or_default();
+        let identity = instance.and_then(|instance| instance.identity);
+        self.request.identity = identity.map(|identity| identity.for_coordinator());
         let opening = async {
             let response = client.register(self.request.clone()).await;
             let mut stream = response.map_err(|status| LinkError::of(&status))?.into_inner();
@@ -191,7 +217,7 @@ impl Session {
             let message = tokio::select! {
                 message = stream.message() => message,
                 () = self.again.notified() => return Ended::Again,
-                () = renamed(&mut self.instance) => return Ended::Again,
+                () = changed(&mut self.instance) => return Ended::Again,
             };
             let news = match message {
                 Ok(Some(message)) => message.command.map(news),
@@ -214,8 +240,19 @@ impl Session {
     }
 }
 
-/// Waits until the machine's name is another than the registration said, which may be never.
-async fn renamed(instance: &mut watch::Receiver<Option<InstanceName>>) {
+/// A coordinator that is away is that in many words; why a worker is not let in is for a person to read.
+fn is_same_trouble(before: &LinkError, now: &LinkError) -> bool {
+    match (before, now) {
+        (
+            LinkError::NotAdmitted { reason: before, .. },
+            LinkError::NotAdmitted { reason: now, .. },
+        ) => before == now,
+        (before, now) => discriminant(before) == discriminant(now),
+    }
+}
+
+/// Waits until more is known of the machine than the registration said, which may be never.
+async fn changed(instance: &mut watch::Receiver<Option<Instance>>) {
     if instance.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -231,5 +268,24 @@ fn news(command: Command) -> SessionNews {
         Command::Drain(drain) => {
             SessionNews::Drain(drain.within.and_then(|within| Duration::try_from(within).ok()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    #[test]
+    fn another_reason_not_to_let_a_worker_in_is_another_trouble() {
+        let nameless = LinkError::of(&Status::permission_denied("it names no machine"));
+        let unproven = LinkError::of(&Status::unauthenticated("it proves nothing"));
+        let away = LinkError::of(&Status::unavailable("connection refused"));
+        let gone = LinkError::of(&Status::unavailable("connection reset"));
+        assert!(matches!(nameless, LinkError::NotAdmitted { .. }) && nameless.is_transient());
+        assert!(is_same_trouble(&nameless, &nameless) && is_same_trouble(&away, &gone));
+        assert!(!is_same_trouble(&nameless, &unproven));
+        assert!(!is_same_trouble(&unproven, &away) && !is_same_trouble(&away, &unproven));
     }
 }

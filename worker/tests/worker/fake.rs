@@ -133,7 +133,14 @@ impl WorkerService for Fake {
         if request.pool != POOL {
             return Err(Status::invalid_argument(format!("pool: there is no `{}`", request.pool)));
         }
-        self.world().registrations.push(request);
+        {
+            let mut world = self.world();
+            world.registrations.push(request);
+            if world.faults.refuse_registrations > 0 {
+                world.faults.refuse_registrations -= 1;
+                return Err(Status::permission_denied("the machine is none of this fleet's"));
+            }
+        }
         let (commands, receiver) = mpsc::channel(16);
         let registered = v1::Registered {
             fleet: FLEET.to_owned(),

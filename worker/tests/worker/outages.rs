@@ -119,6 +119,20 @@ async fn a_forgetful_coordinator_is_registered_with_again_under_the_same_id() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_not_let_in_waits_until_it_is() {
+    let mut rig = Rig::new("refused-worker").await;
+    rig.fake.world().faults.refuse_registrations = 2;
+    rig.start();
+    // It would have ended for good if the refusal had been about what it asked for.
+    rig.consuming().await;
+    let ids: Vec<String> =
+        rig.fake.world().registrations.iter().map(|r| r.worker_id.clone()).collect();
+    assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let job = rig.submit(&["a"]).await;
+    rig.done(job).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_result_fails_its_own_job_only() {
     let rig = Rig::started("refusal").await;
     rig.fake.world().faults.refuse_text = Some("bad".to_owned());

@@ -126,6 +126,8 @@ pub(crate) struct Faults {
     /// Completions with this text are refused as invalid.
     pub(crate) refuse_text: Option<String>,
     pub(crate) register_again: bool,
+    /// Registrations that are not let in.
+    pub(crate) refuse_registrations: u32,
     /// Consumers are refused, as by a broker with other permissions.
     pub(crate) refuse_consumers: bool,
 }

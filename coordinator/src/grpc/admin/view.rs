@@ -1,4 +1,4 @@
-//! Workers and classes for operators.
+//! Workers, classes and what workers have to prove, for operators.
 
 use stoker_core::fleet::{Class, Notice};
 use stoker_core::ids::{ClassName, WorkerId};
@@ -7,6 +7,7 @@ use stoker_proto::status;
 use stoker_proto::v1;
 use tonic::Status;
 
+use crate::identity::{Certificate, Identity};
 use crate::registry::{WorkerState, WorkerView};
 
 pub(super) fn worker_id(text: &str) -> Result<WorkerId, Status> {
@@ -18,6 +19,20 @@ pub(super) fn class((name, class): (&ClassName, &Class)) -> v1::ClassPromise {
         name: name.to_string(),
         max_wait: Some(convert::wire_duration(class.max_wait)),
         objective: class.objective,
+    }
+}
+
+pub(super) fn identity_check(identity: &Identity) -> v1::IdentityCheck {
+    let certificate = |certificate: &Certificate| v1::IdentityCertificate {
+        file: certificate.file.display().to_string(),
+        serial: certificate.serial(),
+        expires_at: Some(convert::wire_timestamp(certificate.not_after)),
+    };
+    let Identity { rules, certificates } = identity;
+    v1::IdentityCheck {
+        accounts: rules.accounts.iter().map(ToString::to_string).collect(),
+        regions: rules.regions.iter().map(ToString::to_string).collect(),
+        certificates: certificates.iter().map(certificate).collect(),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::grpc::errors;
 use crate::grpc::jobs::submit::names;
 use crate::grpc::streams::{self, Ended, Sink, Stop, StreamKind};
+use crate::metrics;
 use crate::registry::{
     COMMAND_BACKLOG, Command, CommandStream, Cordon, Registration, Report, WorkerState,
 };
@@ -36,10 +37,12 @@ const MAX_RESULT_BYTES: usize = MAX_REQUEST_BYTES - ENVELOPE_BYTES;
 
 pub(super) async fn register(
     context: &Arc<Context>,
-    request: v1::RegisterRequest,
+    mut request: v1::RegisterRequest,
 ) -> Result<ReceiverStream<Result<v1::RegisterResponse, Status>>, Status> {
+    let presented = request.identity.take();
     let registration =
         registration(&context.fleet, request).map_err(|violations| status::invalid(&violations))?;
+    admit(context, &registration, presented.as_ref())?;
     let slot = context.stream_slots.open(StreamKind::Register)?;
     let worker = registration.id;
     let (pool, slots) = (registration.pool.clone(), registration.slots);
@@ -82,6 +85,28 @@ pub(super) async fn register(
         }
     });
     Ok(ReceiverStream::new(messages))
+}
+
+/// Refuses a worker that does not prove that it runs on the machine that it names, if that is asked for.
+fn admit(
+    context: &Context,
+    registration: &Registration,
+    presented: Option<&v1::InstanceIdentity>,
+) -> Result<(), Status> {
+    let Some(identity) = &context.identity else { return Ok(()) };
+    let Registration { id, host, instance, .. } = registration;
+    identity.check(instance.as_ref(), presented, context.now()).map_err(|error| {
+        metrics::registration_refused(error.reason());
+        let instance = instance.as_ref().map(tracing::field::display);
+        tracing::warn!(
+            worker = %id,
+            host,
+            instance,
+            error = &error as &dyn std::error::Error,
+            "a worker was not let in"
+        );
+        errors::identity(&error)
+    })
 }
 
 /// Sends a worker away at once whose machine is being ended, as every coordinator's ledger says.
@@ -306,6 +331,7 @@ mod tests {
             device: "cpu".to_owned(),
             metrics_address: String::new(),
             instance: "i-0abc".to_owned(),
+            identity: None,
         }
     }
 

@@ -42,6 +42,33 @@ run "a_zone_may_be_lost" {
   }
 }
 
+run "a_join_token_is_enough_where_no_certificates_are_given" {
+  command = plan
+  assert {
+    condition     = output.safety.machines_proven == null
+    error_message = "workers need not prove their machine unless somebody gives AWS's certificates"
+  }
+}
+
+run "workers_prove_that_they_run_on_machines_of_this_account" {
+  command = plan
+  variables {
+    identity_certificates_file = "../../check/identity.pem"
+  }
+  assert {
+    condition     = output.safety.machines_proven == "123456789012"
+    error_message = "with AWS's certificates, workers have to run on machines of the account"
+  }
+}
+
+run "certificates_that_are_not_there" {
+  command = plan
+  variables {
+    identity_certificates_file = "../../check/no-such-file.pem"
+  }
+  expect_failures = [var.identity_certificates_file]
+}
+
 run "budget_alerts_at_80_percent" {
   assert {
     condition     = contains(keys(output.safety.budget_alerts), "ACTUAL 80")

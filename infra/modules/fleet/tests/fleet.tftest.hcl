@@ -105,3 +105,11 @@ run "a_cluster_whose_certificate_nobody_knows" {
   }
   expect_failures = [var.broker]
 }
+
+run "certificates_that_are_none" {
+  command = plan
+  variables {
+    identity_certificates_pem = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/regions-certs.html"
+  }
+  expect_failures = [var.identity_certificates_pem]
+}
