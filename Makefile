@@ -36,7 +36,7 @@ PROGRAMS := -p stoker-cli -p stoker-coordinator -p stoker-worker -p stoker-engin
 build: ## the programs, optimized, in target/release
 	$(CARGO) build --release $(LOCKED) $(PROGRAMS)
 
-demo: ## embed a real corpus on a fleet on this machine and kill a worker (BROKER=embedded|rabbitmq)
+demo: ## embed a corpus on this machine and kill a worker; then a fleet that scales by itself (BROKER=embedded|rabbitmq)
 	@CARGO='$(CARGO)' scripts/demo.sh '$(BROKER)'
 
 test: deps model ## unit, property, contract and end-to-end tests, on a private RabbitMQ and Postgres

@@ -3,8 +3,9 @@
 #
 #   scripts/demo.sh [embedded|rabbitmq]
 #
-# Builds the four programs that it takes, fetches the model once, and for `rabbitmq` runs a private node that
-# ends with the demo. Nothing is left behind but build results and the model.
+# Builds the programs that it takes, fetches the model once, and for `rabbitmq` runs a private node that ends with the
+# demo. Nothing is left behind but build results and the model. There are two acts: a worker is killed at work, and
+# a fleet buys its machines and gives them back.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,15 +22,21 @@ esac
 
 scripts/fetch-model.sh
 "$CARGO" build --release --locked \
-    -p stoker-cli -p stoker-coordinator -p stoker-worker -p stoker-engine
+    -p stoker-cli -p stoker-coordinator -p stoker-worker -p stoker-engine -p stoker-engine-api -p stoker-autoscaler
 target=$("$CARGO" metadata --format-version 1 --no-deps --locked |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
-demo=("$target/release/stoker" demo --fleet demo/fleet.toml
-    --corpus demo/corpus/austen.txt --queries demo/queries.txt)
+acts() {
+    printf '\nFirst act: a worker is killed.\n\n' >&2
+    "$target/release/stoker" demo --fleet demo/fleet.toml \
+        --corpus demo/corpus/austen.txt --queries demo/queries.txt "$@"
+    printf '\nSecond act: machines that come and go.\n\n' >&2
+    "$target/release/stoker" demo --autoscale --fleet demo/scaling.toml "$@"
+}
 
 if [[ $BROKER == embedded ]]; then
-    exec "${demo[@]}" --broker embedded
+    acts --broker embedded
+    exit
 fi
 
 node=$(mktemp -d)
@@ -37,4 +44,5 @@ trap 'scripts/rabbitmq-private.sh stop "$node"; rm -rf "$node"' EXIT
 echo "demo: starting a private RabbitMQ node" >&2
 uri=$(scripts/rabbitmq-private.sh start "$node")
 # In the environment, because everybody can read a command line.
-STOKER_BROKER_URI=${uri#STOKER_BROKER_URI=} "${demo[@]}"
+export STOKER_BROKER_URI=${uri#STOKER_BROKER_URI=}
+acts

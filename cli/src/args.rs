@@ -6,7 +6,7 @@ use stoker_core::units::HumanDuration;
 
 use crate::commands::{
     cancel, check, completions, cost, dead_letters, demo, dev, doctor, explain, fleet, get, list,
-    models, plan, queues, results, retry, simulate, status, submit, version, watch, workers,
+    models, plan, queues, results, retry, simulate, status, submit, top, version, watch, workers,
 };
 use crate::exit;
 use crate::terminal::OutputFormat;
@@ -89,6 +89,7 @@ pub(crate) enum Command {
     Cancel(cancel::Args),
     Retry(retry::Args),
     Status(status::Args),
+    Top(top::Args),
     Workers(workers::Args),
     Fleet(fleet::Args),
     Explain(explain::Args),

@@ -21,6 +21,7 @@ pub(crate) mod retry;
 pub(crate) mod simulate;
 pub(crate) mod status;
 pub(crate) mod submit;
+pub(crate) mod top;
 pub(crate) mod version;
 pub(crate) mod watch;
 pub(crate) mod workers;
@@ -40,6 +41,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), F
         Command::Cancel(args) => cancel::run(args, context).await,
         Command::Retry(args) => retry::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
+        Command::Top(args) => Box::pin(top::run(args, context)).await,
         Command::Workers(args) => workers::run(args, context).await,
         Command::Fleet(args) => fleet::run(args, context).await,
         Command::Explain(args) => explain::run(args, context).await,

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod confirmation;
 mod context;
+mod dashboard;
 mod demo;
 mod dev;
 mod diagnosis;

@@ -10,10 +10,10 @@ use stoker_core::request::Task;
 use stoker_runtime::ids;
 use stoker_runtime::secret::Secret;
 
-use super::dev::{cores, free_address, make_folder};
+use super::dev;
 use crate::client::{Client, Settings};
 use crate::context::Context;
-use crate::demo::{Story, Told, summary};
+use crate::demo::{Bill, Scaling, Story, Told, summary};
 use crate::dev::{
     Broker, LocalFleet, LogTarget, Plan, Programs, Slow, Staff, plan, wait_until_ready,
 };
@@ -34,21 +34,29 @@ const DATA: &str = ".stoker/demo";
 ///
 /// Starts a fleet on a free port, submits the corpus, kills a worker with SIGKILL when half of the
 /// sentences are done, checks that nothing was lost, and shows what is near to each query.
+///
+/// With --autoscale, the fleet has an autoscaler instead of workers, and this machine plays the
+/// cloud: machines are bought as work comes, spot ones are taken back, and when the work is done all
+/// are given back. `stoker top` shows it live in another terminal. It takes about two minutes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Text to embed, one sentence per line
-    #[arg(long, value_name = "FILE")]
-    corpus: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "autoscale")]
+    corpus: Option<PathBuf>,
 
     /// Sentences to look up, one per line
-    #[arg(long, value_name = "FILE")]
-    queries: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "autoscale")]
+    queries: Option<PathBuf>,
 
-    /// Fleet file with a text-embedding model
+    /// Fleet file with a text-embedding model, or an echo model and [provider.local]
     #[arg(long, value_name = "FILE")]
     fleet: PathBuf,
 
-    /// Model to use [default: the first text-embedding model of the fleet]
+    /// Show how the fleet buys machines and gives them back
+    #[arg(long, conflicts_with_all = ["corpus", "queries", "workers", "job_items"])]
+    autoscale: bool,
+
+    /// Model to use [default: the first of the fleet that fits]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
 
@@ -80,18 +88,15 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     let mut signals = StopSignals::new()?;
     let fleet = fleet_file::load(&args.fleet, Exit::Usage)?;
-    let story = Story {
-        model: choose_model(&fleet, args.model.as_deref())?,
-        corpus: lines(&args.corpus)?,
-        queries: lines(&args.queries)?,
-        items_per_job: args.job_items.get(),
-        key: ids::idempotency_key(),
-    };
-    let programs = Programs::find(&fleet, Staff::Workers(args.workers))?;
-    let data = args.data.clone().unwrap_or_else(|| Path::new(DATA).join(&story.key));
-    let plan = make_plan(&args, programs, &fleet, data.clone()).await?;
-    make_folder(&data)?;
-    let told = run_fleet(&plan, story, &mut signals, context)
+    let staff = if args.autoscale { Staff::Autoscaled } else { Staff::Workers(args.workers) };
+    dev::check(&fleet, staff)?;
+    let key = ids::idempotency_key();
+    let act = act(&args, &fleet, &key)?;
+    let programs = Programs::find(&fleet, staff)?;
+    let data = args.data.clone().unwrap_or_else(|| Path::new(DATA).join(&key));
+    let plan = make_plan(&args, programs, &fleet, (staff, data.clone())).await?;
+    dev::make_folder(&data)?;
+    let shown = show(act, &plan, &mut signals, context)
         .await
         .map_err(|failure| failure.hint(format!("database and logs are in {}", data.display())))?;
     if args.data.is_none() {
@@ -100,7 +105,36 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         // Unless another run keeps its data in there.
         let _ = fs::remove_dir(DATA);
     }
-    print(&told, context)
+    match shown {
+        Shown::Crash(told) => print(&told, context),
+        Shown::Scaling(bill) => print_bill(&bill, context),
+    }
+}
+
+/// What is to be shown.
+enum Act {
+    Crash(Story),
+    Scaling(Scaling),
+}
+
+/// How it went.
+enum Shown {
+    Crash(Box<Told>),
+    Scaling(Bill),
+}
+
+fn act(args: &Args, fleet: &Fleet, key: &str) -> Result<Act, Failure> {
+    let (key, model) = (key.to_owned(), args.model.as_deref());
+    Ok(match (&args.corpus, &args.queries) {
+        (Some(corpus), Some(queries)) => Act::Crash(Story {
+            model: choose_model(fleet, Task::TextEmbedding, model)?,
+            corpus: lines(corpus)?,
+            queries: lines(queries)?,
+            items_per_job: args.job_items.get(),
+            key,
+        }),
+        _ => Act::Scaling(Scaling { model: choose_model(fleet, Task::Echo, model)?, key }),
+    })
 }
 
 fn lines(path: &Path) -> Result<Vec<String>, Failure> {
@@ -108,20 +142,18 @@ fn lines(path: &Path) -> Result<Vec<String>, Failure> {
     Ok(input.map_err(|error| Failure::usage(error.to_string()))?.loose)
 }
 
-fn choose_model(fleet: &Fleet, wanted: Option<&str>) -> Result<String, Failure> {
-    let mut models = fleet
-        .models
-        .iter()
-        .filter(|(_, model)| model.task == Task::TextEmbedding)
-        .map(|(name, _)| name);
+fn choose_model(fleet: &Fleet, task: Task, wanted: Option<&str>) -> Result<String, Failure> {
+    let task_name = task.name();
+    let mut models =
+        fleet.models.iter().filter(|(_, model)| model.task == task).map(|(name, _)| name);
     match wanted {
         None => models.next().map(ToString::to_string).ok_or_else(|| {
-            Failure::usage("the fleet has no model with `task = \"text-embedding\"`")
-                .hint("the demo embeds sentences; name another file with --fleet")
+            Failure::usage(format!("the fleet has no model with `task = \"{task_name}\"`"))
+                .hint("name another file with --fleet")
         }),
         Some(wanted) => {
             models.find(|name| name.as_str() == wanted).map(ToString::to_string).ok_or_else(|| {
-                Failure::usage(format!("the fleet has no text-embedding model `{wanted}`"))
+                Failure::usage(format!("the fleet has no {task_name} model `{wanted}`"))
             })
         }
     }
@@ -131,7 +163,7 @@ async fn make_plan(
     args: &Args,
     programs: Programs,
     fleet: &Fleet,
-    data: PathBuf,
+    (staff, data): (Staff, PathBuf),
 ) -> Result<Plan, Failure> {
     /// Two, so that a worker has the next job at hand when one ends.
     const SLOTS: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
@@ -140,32 +172,35 @@ async fn make_plan(
         programs,
         fleet: args.fleet.clone(),
         pools: plan::pools(fleet),
-        listen: free_address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?,
+        listen: dev::free_address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?,
         data,
         broker: Broker::parse(&args.broker)?,
-        staff: Staff::Workers(args.workers),
+        staff,
         slots: SLOTS,
-        lanes: plan::lanes(cores(), workers),
+        lanes: plan::lanes(dev::cores(), workers),
         log_format: "human",
     })
 }
 
-/// Starts the fleet, tells the story and takes the fleet down, whatever happened.
-async fn run_fleet(
+/// Starts the fleet, shows the act and takes the fleet down, whatever happened.
+async fn show(
+    act: Act,
     plan: &Plan,
-    story: Story,
     signals: &mut StopSignals,
     context: &Context,
-) -> Result<Told, Failure> {
+) -> Result<Shown, Failure> {
+    let staff = match plan.staff {
+        Staff::Workers(_) => format!("{} workers", plan.workers()),
+        Staff::Autoscaled => "an autoscaler".to_owned(),
+    };
     note(&format!(
-        "Starting a coordinator and {} workers on this machine; their logs are in {}.",
-        plan.workers(),
+        "Starting a coordinator and {staff} on this machine; their logs are in {}.",
         plan.data.display()
     ));
     let logs = LogTarget::Folder(plan.data.clone());
     let mut local = LocalFleet::start(plan, &logs, &context.tasks)?;
-    let told = tokio::select! {
-        told = on_fleet(plan, story, &mut local, context) => told,
+    let shown = tokio::select! {
+        shown = Box::pin(on_fleet(act, plan, &mut local, context)) => shown,
         exit = signals.next() => Err(stopped(exit)),
     };
     if !local.is_down() {
@@ -175,7 +210,7 @@ async fn run_fleet(
             _ = signals.next() => local.abort().await,
         }
     }
-    told
+    shown
 }
 
 fn stopped(exit: Exit) -> Failure {
@@ -184,11 +219,11 @@ fn stopped(exit: Exit) -> Failure {
 }
 
 async fn on_fleet(
+    act: Act,
     plan: &Plan,
-    story: Story,
     local: &mut LocalFleet,
     context: &Context,
-) -> Result<Told, Failure> {
+) -> Result<Shown, Failure> {
     let workers = (plan.workers(), Slow::Fail);
     wait_until_ready(local, &plan.server(), workers, |notice| note(&format!("  {notice}"))).await?;
     let settings = Settings {
@@ -196,7 +231,25 @@ async fn on_fleet(
         tenant: None,
         timeout: std::time::Duration::from_secs(30),
     };
-    Box::pin(story.tell(local, &Client::new(settings)?, context)).await
+    let client = Client::new(settings)?;
+    Ok(match act {
+        Act::Crash(story) => {
+            let told = Box::pin(story.tell(local, &client, context)).await?;
+            Shown::Crash(Box::new(told))
+        }
+        Act::Scaling(scaling) => {
+            note(&format!("Live in another terminal: stoker --server {} top", plan.server()));
+            Shown::Scaling(Box::pin(scaling.tell(local, &client, context)).await?)
+        }
+    })
+}
+
+fn print_bill(bill: &Bill, context: &mut Context) -> Result<(), Failure> {
+    if context.terminal.is_json() {
+        return context.terminal.json(bill);
+    }
+    context.terminal.line("\nNothing was lost, and nothing runs that costs money.\n")?;
+    context.terminal.block(&bill.table())
 }
 
 fn print(told: &Told, context: &mut Context) -> Result<(), Failure> {

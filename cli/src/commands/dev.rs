@@ -117,7 +117,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
 }
 
 /// An autoscaler needs to know where workers of this machine are bought.
-fn check(fleet: &Fleet, staff: Staff) -> Result<(), Failure> {
+pub(super) fn check(fleet: &Fleet, staff: Staff) -> Result<(), Failure> {
     if staff == Staff::Autoscaled && !matches!(fleet.provider, Some(Provider::Local(_))) {
         return Err(Failure::usage(
             "--autoscale needs a fleet whose machines are this one's workers",

@@ -40,9 +40,7 @@ pub(crate) struct Summary {
 
 impl Summary {
     pub(crate) fn new(jobs: &[v1::Job], dimensions: u64, victims: &[Victim]) -> Self {
-        let mut waits: Vec<f64> =
-            jobs.iter().filter_map(wait).map(|wait| wait.as_secs_f64()).collect();
-        waits.sort_by(f64::total_cmp);
+        let waits = waits(jobs);
         let seconds = elapsed(jobs).as_secs_f64();
         let items: u64 = jobs.iter().map(|job| u64::from(job.items_done)).sum();
         let beyond_first = |number: fn(&v1::Job) -> u32| {
@@ -113,8 +111,15 @@ fn elapsed(jobs: &[v1::Job]) -> Duration {
     first.zip(last).map_or(Duration::ZERO, |(first, last): (Timestamp, _)| last.since(first))
 }
 
+/// Of all that have started, in seconds, the shortest first.
+pub(super) fn waits(jobs: &[v1::Job]) -> Vec<f64> {
+    let mut waits: Vec<f64> = jobs.iter().filter_map(wait).map(|wait| wait.as_secs_f64()).collect();
+    waits.sort_by(f64::total_cmp);
+    waits
+}
+
 /// Nearest rank; 0 of nothing.
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
+pub(super) fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or(0.0)
 }

@@ -141,7 +141,8 @@ fn machines(ledger: &LedgerView) -> String {
     format!("{}{cap}: {states}; {spot} spot, {demand} on-demand", count(open, "machine"))
 }
 
-fn spending(ledger: &LedgerView) -> String {
+/// What is spent, against the caps.
+pub(crate) fn spending(ledger: &LedgerView) -> String {
     let (spend, budget) = (ledger.spend(), ledger.budget);
     let hour = of_cap(per_hour(ledger), budget.map(|budget| budget.per_hour));
     let day = of_cap(spend.day_spent, budget.map(|budget| budget.per_day));

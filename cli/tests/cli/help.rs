@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::process::stoker;
 
-const COMMANDS: [&[&str]; 37] = [
+const COMMANDS: [&[&str]; 38] = [
     &[],
     &["submit"],
     &["get"],
@@ -16,6 +16,7 @@ const COMMANDS: [&[&str]; 37] = [
     &["cancel"],
     &["retry"],
     &["status"],
+    &["top"],
     &["workers"],
     &["workers", "list"],
     &["workers", "cordon"],

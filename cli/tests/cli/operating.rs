@@ -110,3 +110,21 @@ async fn the_doctor_ends_with_1_if_anything_is_a_problem() {
     let run = stoker_in(folder.path(), &["--server", &fake.url, "doctor"]).await.expect(1);
     assert!(run.out().contains("PROBLEM    fleet file"), "{}", run.out());
 }
+
+#[tokio::test]
+async fn without_a_terminal_the_dashboard_is_one_frame_of_text() {
+    let ledger = Ledger { entries: vec![ready(1, 60)], ..Ledger::default() };
+    let fake = Fake::start(State { ledger, workers_ready: 1, ..State::default() }).await;
+    for arguments in [&["top"][..], &["top", "--once"]] {
+        let out = stoker_at(&fake.url, arguments).await.expect(0).out();
+        for part in
+            ["Classes ─", "Pools ─", "Machines ─", "i-1 ", "g5.spot spot", "$2.000/h", "buy"]
+        {
+            assert!(out.contains(part), "`{part}`: {out}");
+        }
+        assert!(!out.contains('\x1b'), "no terminal is there to obey: {out:?}");
+    }
+    let run = stoker_at(&fake.url, &["top", "-o", "json"]).await.expect(2);
+    assert!(run.err.contains("`stoker top` is for people"), "{}", run.err);
+    assert_eq!(run.out(), "");
+}

@@ -108,6 +108,7 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "indicatif", homes: &[CLI] },
     Home { dependency: "comfy-table", homes: &[CLI] },
     Home { dependency: "crossterm", homes: &[CLI] },
+    Home { dependency: "ratatui*", homes: &[CLI] },
     Home { dependency: "arrow*", homes: &[CLI] },
     Home { dependency: "parquet", homes: &[CLI] },
 ];
