@@ -377,8 +377,8 @@ async fn a_call_that_is_dropped_leaves_no_open_transaction() -> anyhow::Result<(
         }
     };
     let hold = "BEGIN; SELECT 1 FROM fleet FOR UPDATE; SELECT pg_sleep(600)";
-    let held = database.clone();
-    let holder = tokio::task::spawn_blocking(move || server.sql(&held, hold));
+    let of_holder = database.clone();
+    let holder = tokio::task::spawn_blocking(move || server.sql(&of_holder, hold));
     let asleep = "wait_event = 'PgSleep'";
     poll::until("a lock on the fleet", PATIENCE, || async {
         let asleep = sessions(asleep)?;
