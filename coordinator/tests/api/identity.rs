@@ -19,10 +19,10 @@ fn file(name: &str) -> PathBuf {
 }
 
 /// What the metadata service of the machine of this document answers.
-fn identity(document: &str, signature: &str) -> Option<v1::InstanceIdentity> {
+fn identity(document: &str, signature: &str) -> v1::InstanceIdentity {
     let text = |name: String| std::fs::read_to_string(file(&name)).unwrap();
     let (document, signature) = (format!("{document}.json"), format!("{signature}.rsa2048"));
-    Some(v1::InstanceIdentity { document: text(document), signature: text(signature) })
+    v1::InstanceIdentity { document: text(document), signature: text(signature) }
 }
 
 async fn strict(nameless: Option<NamelessChoice>) -> Coordinator {
@@ -50,12 +50,20 @@ async fn a_worker_that_names_its_machine_has_to_prove_it() {
     let (unproven, denied) = (Code::Unauthenticated, Code::PermissionDenied);
     for (request, code, said) in [
         (on(INSTANCE, None), unproven, "proves it with nothing"),
-        (on(INSTANCE, identity("good", "signer")), unproven, "none of those that the coordinator"),
-        (on(INSTANCE, identity("account", "good")), unproven, "another document"),
-        (on("i-other", identity("good", "good")), denied, "is of `i-0123456789abcdef0`"),
-        (on(INSTANCE, identity("instance", "instance")), denied, "is of `i-0fedcba9876543210`"),
-        (on(INSTANCE, identity("account", "account")), denied, "account 999999999999"),
-        (on(INSTANCE, identity("region", "region")), denied, "region us-west-2"),
+        (
+            on(INSTANCE, Some(identity("good", "signer"))),
+            unproven,
+            "none of those that the coordinator",
+        ),
+        (on(INSTANCE, Some(identity("account", "good"))), unproven, "another document"),
+        (on("i-other", Some(identity("good", "good"))), denied, "is of `i-0123456789abcdef0`"),
+        (
+            on(INSTANCE, Some(identity("instance", "instance"))),
+            denied,
+            "is of `i-0fedcba9876543210`",
+        ),
+        (on(INSTANCE, Some(identity("account", "account"))), denied, "account 999999999999"),
+        (on(INSTANCE, Some(identity("region", "region"))), denied, "region us-west-2"),
     ] {
         let explained = refused(workers.register(request).await.map(drop));
         let reason =
@@ -73,7 +81,7 @@ async fn a_worker_that_names_its_machine_has_to_prove_it() {
     let claimed = workers.claim(v1::ClaimRequest { worker_id, claims }).await;
     assert_eq!(refused(claimed.map(drop)).reason, Some(Reason::WorkerNotRegistered));
 
-    let request = on(INSTANCE, identity("good", "good"));
+    let request = on(INSTANCE, Some(identity("good", "good")));
     let mut commands = workers.register(request).await.unwrap().into_inner();
     next(&mut commands).await;
     // One that runs elsewhere names no machine.
@@ -87,18 +95,19 @@ async fn a_worker_that_names_its_machine_has_to_prove_it() {
 async fn a_fleet_of_machines_only_takes_no_worker_that_names_none() {
     let coordinator = strict(Some(NamelessChoice::Refuse)).await;
     let mut workers = coordinator.workers().await;
-    let explained = refused(workers.register(on("", identity("good", "good"))).await.map(drop));
+    let explained =
+        refused(workers.register(on("", Some(identity("good", "good")))).await.map(drop));
     assert_eq!(explained.code, Code::PermissionDenied);
     assert_eq!(explained.reason, Some(Reason::InstanceNotAllowed));
     assert!(explained.message.contains("--identity-nameless"), "{explained}");
-    workers.register(on(INSTANCE, identity("good", "good"))).await.unwrap();
+    workers.register(on(INSTANCE, Some(identity("good", "good")))).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_fleet_that_asks_for_no_proof_takes_whatever_comes_with_one() {
     let coordinator = Coordinator::start("").await;
     let mut workers = coordinator.workers().await;
-    for shown in [None, identity("good", "good"), identity("account", "signer")] {
+    for shown in [None, Some(identity("good", "good")), Some(identity("account", "signer"))] {
         let mut commands = workers.register(on(INSTANCE, shown)).await.unwrap().into_inner();
         next(&mut commands).await;
     }
