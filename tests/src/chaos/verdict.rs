@@ -301,12 +301,14 @@ pub(super) fn bitten(
     // What befell jobs that are no longer stored is not counted.
     let all = u64::from(settings.jobs);
     let stored = |least: u64| least * totals.jobs.min(all) / all.max(1);
+    // A few kills of a short run on a busy machine may all find workers that wait.
+    let of_kills = stored((done(Fault::KillWorker) / 4).saturating_sub(2));
     for (what, count, least) in [
         ("kills", u64::from(faults.kills), u64::from(settings.kills) * 9 / 10),
         // Nearly every worker runs something when it is killed, and some client is at work whenever a
         // coordinator is; but not always.
-        ("redeliveries", totals.redeliveries, stored(done(Fault::KillWorker) / 4)),
-        ("expired leases", totals.lost_workers, stored(done(Fault::KillWorker) / 4)),
+        ("redeliveries", totals.redeliveries, of_kills),
+        ("expired leases", totals.lost_workers, of_kills),
         ("tries without an answer", unknown, done(Fault::KillCoordinator) / 4),
         // A worker that wakes after its lease reports what it had.
         ("fenced reports", fenced.values().sum(), zombies.div_ceil(4)),
