@@ -199,6 +199,9 @@ impl Coordinator {
     }
 
     /// Whether it is this fleet's.
+    ///
+    /// # Errors
+    /// When it is another's, or cannot be asked.
     pub async fn is_of(&self, fleet: &FleetName) -> Result<(), CallError> {
         let theirs = self.status().await?.fleet;
         if theirs == fleet.as_str() {
@@ -207,7 +210,7 @@ impl Coordinator {
         Err(CallError::OtherFleet { ours: fleet.clone(), theirs })
     }
 
-    pub async fn status(&self) -> Result<v1::FleetStatusResponse, CallError> {
+    async fn status(&self) -> Result<v1::FleetStatusResponse, CallError> {
         let answer = self.admin.clone().fleet_status(v1::FleetStatusRequest {}).await;
         Ok(answer.map_err(|status| refused(&status))?.into_inner())
     }

@@ -122,14 +122,9 @@ async fn open(config: &Config, tasks: &Tasks) -> Result<Opened, Box<dyn Error>> 
 async fn check(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let mut out = std::io::stdout();
     let mut problems = Vec::new();
-    match Coordinator::new(&config.coordinator)?.status().await {
-        Ok(status) if status.fleet == config.fleet.name.as_str() => {
-            writeln!(out, "coordinator: {}, fleet {}", config.coordinator, status.fleet)?;
-        }
-        Ok(status) => problems.push(format!(
-            "the coordinator runs the fleet `{}`, the file is about `{}`",
-            status.fleet, config.fleet.name
-        )),
+    let fleet = &config.fleet.name;
+    match Coordinator::new(&config.coordinator)?.is_of(fleet).await {
+        Ok(()) => writeln!(out, "coordinator: {}, fleet {fleet}", config.coordinator)?,
         Err(error) => problems.push(error.to_string()),
     }
     if is_local(config) {
