@@ -74,11 +74,8 @@ fn day(at: Timestamp) -> i64 {
 
 /// The name of a day's file, as its date.
 fn name(day: i64) -> String {
-    let at = DAY * u32::try_from(day.max(0)).unwrap_or(u32::MAX);
-    let date =
-        humantime::format_rfc3339_seconds(std::time::SystemTime::UNIX_EPOCH + at).to_string();
-    let date = date.split('T').next().unwrap_or_default();
-    format!("{PREFIX}{date}{SUFFIX}")
+    let at = DAY.saturating_mul(u32::try_from(day).unwrap_or(0));
+    format!("{PREFIX}{}{SUFFIX}", Timestamp::from_unix_millis(0).after(at).date())
 }
 
 /// Removes the files of days before this one.

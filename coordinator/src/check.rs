@@ -1,7 +1,6 @@
 //! What `stoker-coordinator check` says of settings that can be used, and of what in them does not last.
 
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
 
 use stoker_core::identity::{AccountId, Nameless};
 use stoker_core::ids::RegionName;
@@ -86,7 +85,7 @@ fn validity(certificate: &Certificate, now: Timestamp) -> String {
         "what it signs is refused: put AWS's present certificate of the region there";
     let (serial, file) = (certificate.serial(), certificate.file.display());
     let about = format!("certificate {serial} in {file}");
-    let (from, until) = (day(certificate.not_before), day(certificate.not_after));
+    let (from, until) = (certificate.not_before.date(), certificate.not_after.date());
     match certificate.validity(now) {
         Validity::NotYet => format!("{about} is not good before {from}, and {REMEDY}"),
         Validity::Good => format!("{about} is good until {until}"),
@@ -95,11 +94,4 @@ fn validity(certificate: &Certificate, now: Timestamp) -> String {
         }
         Validity::Expired => format!("{about} has expired on {until}, and {REMEDY}"),
     }
-}
-
-/// `2026-01-02`
-fn day(time: Timestamp) -> String {
-    let millis = u64::try_from(time.as_unix_millis()).unwrap_or(0);
-    let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(millis));
-    text.to_string().chars().take("2026-01-02".len()).collect()
 }
