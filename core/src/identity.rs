@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub const MAX_DOCUMENT_BYTES: usize = 4 << 10;
 
 /// Largest text of its signature that is sent or read; real ones have about 1500 bytes.
 pub const MAX_SIGNATURE_BYTES: usize = 8 << 10;
+
+/// Certificates that are about to expire are told of so long before.
+pub const EXPIRES_SOON: Duration = Duration::from_hours(30 * 24);
 
 /// An account of AWS: twelve digits, of which the first may be zeros.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stoker_core::identity::EXPIRES_SOON;
 use stoker_proto::v1;
 
 use super::{Evidence, Finding};
@@ -12,8 +13,6 @@ use crate::render::time::{duration_from_wire, from_wire, span};
 const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
 /// Clouds refuse requests that are signed this far from their time.
 const CLOCKS_REFUSED: Duration = Duration::from_mins(5);
-/// A certificate that ends sooner is told of.
-const CERTIFICATE_ENDS: Duration = Duration::from_hours(30 * 24);
 /// More messages that no confirm has cleared are more than what is under way.
 const OUTBOX: u64 = 10_000;
 
@@ -143,7 +142,7 @@ fn identity(evidence: &Evidence, check: &v1::IdentityCheck) -> Finding {
     if left.is_zero() {
         let what = format!("{about} has expired: workers on machines of its region are refused");
         Finding::problem("identity", what, remedy)
-    } else if left < CERTIFICATE_ENDS {
+    } else if left < EXPIRES_SOON {
         Finding::warning("identity", format!("{about} expires in {}", span(left)), remedy)
     } else {
         let accounts = check.accounts.join(", ");

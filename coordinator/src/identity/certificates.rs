@@ -12,15 +12,13 @@ use der::oid::ObjectIdentifier;
 use der::{Decode as _, Reader as _, SliceReader};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use stoker_core::identity::EXPIRES_SOON;
 use stoker_core::time::Timestamp;
 use x509_cert::ext::pkix::SubjectKeyIdentifier;
 use x509_cert::name::Name;
 
 /// Larger files are something else.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-
-/// Certificates that are about to expire are told of so long before.
-const EXPIRES_SOON: Duration = Duration::from_hours(30 * 24);
 
 /// Serial numbers have at most so many bytes.
 const MAX_SERIAL_BYTES: usize = 20;
