@@ -28,13 +28,9 @@ fn input(task: TaskKind, text: String) -> ItemInput {
         TaskKind::TextGeneration => ItemInput::Generation(Box::new(GenerationInput {
             prompt: Prompt::Text(text),
             settings: GenerationSettings {
-                max_tokens: 4,
                 temperature: 1.0,
-                top_p: 1.0,
-                top_k: 0,
-                repeat_penalty: 1.0,
                 seed: 7,
-                stops: Vec::new(),
+                ..GenerationSettings::greedy(4)
             },
             generated: Vec::new(),
         })),

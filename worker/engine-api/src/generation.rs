@@ -55,6 +55,21 @@ pub struct GenerationSettings {
     pub stops: Vec<String>,
 }
 
+impl GenerationSettings {
+    /// Always the likeliest token, up to so many; nothing else bounds the choice.
+    pub const fn greedy(max_tokens: u32) -> Self {
+        Self {
+            max_tokens,
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            repeat_penalty: 1.0,
+            seed: 0,
+            stops: Vec::new(),
+        }
+    }
+}
+
 /// A generated text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {

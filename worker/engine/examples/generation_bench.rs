@@ -88,15 +88,7 @@ fn prepare(
     max_tokens: u32,
 ) -> Result<PreparedPrompt, Box<dyn std::error::Error>> {
     let message = ChatMessage { role: "user".to_owned(), content: prompt.to_owned() };
-    let settings = GenerationSettings {
-        max_tokens,
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: 0,
-        repeat_penalty: 1.0,
-        seed: 0,
-        stops: Vec::new(),
-    };
+    let settings = GenerationSettings::greedy(max_tokens);
     let prompt = Prompt::Chat(vec![message]);
     let input = GenerationInput { prompt, settings, generated: Vec::new() };
     Ok(engine.prepare(ItemInput::Generation(Box::new(input)))?)

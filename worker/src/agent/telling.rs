@@ -120,11 +120,11 @@ impl State {
 
     /// From when on there is something to tell or to ask of an attempt.
     fn tell_due(&self, key: JobKey) -> Option<Timestamp> {
-        let now = Timestamp::from_unix_millis(0);
+        let at_once = Timestamp::from_unix_millis(0);
         match self.telling.interest.get(&key) {
-            None => Some(now),
+            None => Some(at_once),
             Some(Interest::Nobody { asked }) => Some(asked.after(ASK_EVERY)),
-            Some(Interest::Somebody) => self.has_news(key).then_some(now),
+            Some(Interest::Somebody) => self.has_news(key).then_some(at_once),
         }
     }
 

@@ -43,15 +43,7 @@ fn load(directory: &Path) -> Result<Generator, LoadError> {
 
 /// Always the likeliest token.
 fn greedy(max_tokens: u32) -> GenerationSettings {
-    GenerationSettings {
-        max_tokens,
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: 0,
-        repeat_penalty: 1.0,
-        seed: 0,
-        stops: Vec::new(),
-    }
+    GenerationSettings::greedy(max_tokens)
 }
 
 fn text(text: &str) -> Prompt {

@@ -8,15 +8,7 @@ const ASKED_AGAIN: Duration = Duration::from_secs(2);
 const TOLD_AGAIN: Duration = Duration::from_millis(200);
 
 fn input(text: &str) -> ItemInput {
-    let settings = GenerationSettings {
-        max_tokens: 10,
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: 0,
-        repeat_penalty: 1.0,
-        seed: 0,
-        stops: Vec::new(),
-    };
+    let settings = GenerationSettings::greedy(10);
     let prompt = Prompt::Text(text.to_owned());
     ItemInput::Generation(Box::new(GenerationInput { prompt, settings, generated: Vec::new() }))
 }

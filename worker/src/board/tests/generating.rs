@@ -8,15 +8,7 @@ use super::*;
 const JOB: JobKey = JobKey(1);
 
 fn prompt() -> ItemInput {
-    let settings = GenerationSettings {
-        max_tokens: 9,
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: 0,
-        repeat_penalty: 1.0,
-        seed: 0,
-        stops: Vec::new(),
-    };
+    let settings = GenerationSettings::greedy(9);
     let prompt = Prompt::Text("a".to_owned());
     ItemInput::Generation(Box::new(GenerationInput { prompt, settings, generated: Vec::new() }))
 }
