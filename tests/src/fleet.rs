@@ -1,5 +1,6 @@
 //! A whole fleet of real processes: a coordinator with its store and broker, and workers.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +12,8 @@ use stoker_proto::v1::admin_service_client::AdminServiceClient;
 use stoker_proto::v1::job_service_client::JobServiceClient;
 use stoker_proto::v1::result_part::Output;
 use stoker_proto::v1::{
-    FleetStatusRequest, GetRequest, Job, JobState, ResultsRequest, SubmitRequest,
+    FleetStatusRequest, GetRequest, Job, JobState, ListWorkersRequest, ResultsRequest,
+    SubmitRequest,
 };
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -305,6 +307,16 @@ impl Fleet {
     /// When the coordinator cannot be reached.
     pub async fn admin(&self) -> anyhow::Result<AdminServiceClient<Channel>> {
         Ok(AdminServiceClient::new(client::endpoint(&self.address())?.connect().await?))
+    }
+
+    /// Processes of the workers that hold leases, as the coordinator knows it.
+    ///
+    /// # Errors
+    /// When the coordinator cannot be asked.
+    pub async fn busy_workers(&self) -> anyhow::Result<BTreeSet<u32>> {
+        let workers = self.admin().await?.list_workers(ListWorkersRequest {}).await?.into_inner();
+        let busy = workers.workers.iter().filter(|worker| worker.busy_slots > 0);
+        Ok(busy.map(|worker| worker.pid).collect())
     }
 
     /// Submits an echo job; answers its id.

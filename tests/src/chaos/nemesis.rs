@@ -2,7 +2,9 @@
 //!
 //! Two hands break things at the same time: one the fleet's processes, the other its surroundings.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod victims;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use crate::rabbitmq::RabbitMqNode;
 use crate::tcp_proxy::{Conditions, Direction, TcpProxy};
 
 use super::{Broker, Mode, Settings, Stage, Store, answers};
+use victims::{Sleeper, Victims};
 
 /// Past its lease, which is 6 s; and past a leader's term, which is 5 s.
 const ASLEEP: Duration = Duration::from_secs(8);
@@ -208,50 +211,6 @@ async fn pause(end: Instant, left: usize) {
     sleep(end.saturating_duration_since(Instant::now()) / left.saturating_add(1)).await;
 }
 
-/// Who has been hit, and has not come to the end of it.
-#[derive(Debug, Default)]
-struct Victims {
-    /// Asked to end; their successors are there already.
-    leaving: BTreeSet<usize>,
-    /// Stopped until then.
-    asleep: Vec<(Instant, Sleeper)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sleeper {
-    Worker(usize),
-    Coordinator(usize),
-}
-
-impl Victims {
-    fn include(&self, worker: usize) -> bool {
-        let sleeps = |(_, sleeper): &(Instant, Sleeper)| *sleeper == Sleeper::Worker(worker);
-        self.leaving.contains(&worker) || self.asleep.iter().any(sleeps)
-    }
-
-    fn last_wakes_at(&self) -> Instant {
-        self.asleep.iter().map(|(until, _)| *until).max().unwrap_or_else(Instant::now)
-    }
-
-    /// Wakes those whose time has come; one that was killed meanwhile stays dead.
-    fn wake(&mut self, stage: &mut Stage, now: Instant) -> anyhow::Result<()> {
-        for (_, sleeper) in self.asleep.extract_if(.., |(until, _)| *until <= now) {
-            let program = match sleeper {
-                Sleeper::Worker(number) => stage.fleet.worker(number),
-                Sleeper::Coordinator(number) => {
-                    stage.fleet.talk_to(number);
-                    stage.fleet.coordinator()
-                }
-            };
-            if program.ended()?.is_none() {
-                program.signal("CONT")?;
-            }
-            stage.fleet.talk_to(0);
-        }
-        Ok(())
-    }
-}
-
 /// How many processes it ended; `None` when there was nobody to hit.
 async fn break_fleet(
     fault: Fault,
@@ -285,7 +244,7 @@ async fn break_fleet(
     if living.is_empty() {
         return Ok(None);
     }
-    let victim = living[random.random_range(0..living.len())];
+    let victim = victims::choose(stage, &living, random).await;
     match fault {
         Fault::KillWorker => {
             stage.fleet.worker(victim).kill9();
@@ -458,6 +417,8 @@ pub(super) async fn heal(stage: &mut Stage) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn settings(kills: u32) -> Settings {

@@ -301,8 +301,7 @@ pub(super) fn bitten(
     // What befell jobs that are no longer stored is not counted.
     let all = u64::from(settings.jobs);
     let stored = |least: u64| least * totals.jobs.min(all) / all.max(1);
-    // A few kills of a short run on a busy machine may all find workers that wait.
-    let of_kills = stored((done(Fault::KillWorker) / 4).saturating_sub(2));
+    let of_kills = stored(done(Fault::KillWorker) / 4);
     for (what, count, least) in [
         ("kills", u64::from(faults.kills), u64::from(settings.kills) * 9 / 10),
         // Nearly every worker runs something when it is killed, and some client is at work whenever a

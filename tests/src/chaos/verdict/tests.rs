@@ -193,7 +193,7 @@ fn faults_cost_no_more_than_they_touch() {
 
 #[test]
 fn faults_that_do_not_bite_are_found() {
-    let kinds = [(Fault::KillWorker, 16), (Fault::Zombie, 1)];
+    let kinds = [(Fault::KillWorker, 8), (Fault::Zombie, 1)];
     let faults = Faults { kills: 8, by_kind: kinds.into(), ..Faults::default() };
     let idle = Totals { jobs: settings(8).jobs.into(), ..Totals::default() };
     let good = Totals { redeliveries: 9, lost_workers: 9, ..idle };
