@@ -55,7 +55,7 @@ pub use snapshot::{
     Instance, InstanceState, Market, Notice, PoolSnapshot, Queue, Reading, Snapshot, Waiting,
 };
 pub use spec::{
-    BudgetSpec, CapacityType, Ec2RegionSpec, FleetSpec, InterruptionsSpec, LaunchTemplateSpec,
-    LocalSpec, OfferingSpec, ProviderSpec, ScalingSpec,
+    AtLimit, BudgetSpec, CapacityType, Ec2RegionSpec, FleetSpec, InterruptionsSpec,
+    LaunchTemplateSpec, LocalSpec, OfferingSpec, ProviderSpec, ScalingSpec,
 };
 pub use wait::Prediction;

@@ -137,7 +137,8 @@ impl Allowance {
     }
 
     fn forbids(&self, price: Money) -> Option<Cap> {
-        let Budget { max_instances, max_launches, per_hour, per_day, per_month } = self.budget;
+        let Budget { max_instances, max_launches, per_hour, per_day, per_month, at_limit: _ } =
+            self.budget;
         let rate = self.per_hour.plus(price);
         if self.instances >= max_instances {
             Some(Cap::Instances(max_instances))

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use command::{Command, Outcome, Proposal};
 pub use finding::Finding;
 pub use listing::{EndedBy, Listings, Machine, MachineState};
-pub use rules::{AtBudget, Orphans, Rules};
+pub use rules::{Orphans, Rules};
 
 use crate::ids::{Epoch, MachineId, OfferingName, PoolName};
 use crate::time::Timestamp;

@@ -14,7 +14,7 @@ use crate::units::{ByteSize, HumanDuration};
 use super::precision::Precision;
 
 pub use provider::{Ec2RegionSpec, InterruptionsSpec, LaunchTemplateSpec, LocalSpec, ProviderSpec};
-pub use scaling::{BudgetSpec, CapacityType, OfferingSpec, ScalingSpec};
+pub use scaling::{AtLimit, BudgetSpec, CapacityType, OfferingSpec, ScalingSpec};
 
 /// The whole of `fleet.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

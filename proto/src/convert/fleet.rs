@@ -1,7 +1,7 @@
 //! The fleet's switch and its budget.
 
-use stoker_core::fleet::Budget;
 use stoker_core::fleet::ledger::{Mode, Switch};
+use stoker_core::fleet::{AtLimit, Budget};
 use stoker_core::money::Money;
 use stoker_core::time::Timestamp;
 
@@ -54,13 +54,18 @@ pub fn fleet_switch(wire: &v1::FleetSwitch) -> Result<Switch, FieldViolation> {
 pub fn wire_fleet_budget(budget: &Budget) -> v1::FleetBudget {
     let number = |bound: u32| (bound != u32::MAX).then_some(bound);
     let money = |bound: Money| (bound != Money::MAX).then(|| bound.micros());
-    let Budget { max_instances, max_launches, per_hour, per_day, per_month } = *budget;
+    let Budget { max_instances, max_launches, per_hour, per_day, per_month, at_limit } = *budget;
+    let at_limit = match at_limit {
+        AtLimit::Stop => v1::AtLimit::Stop,
+        AtLimit::Drain => v1::AtLimit::Drain,
+    };
     v1::FleetBudget {
         max_instances: number(max_instances),
         max_launches: number(max_launches),
         per_hour_micros: money(per_hour),
         per_day_micros: money(per_day),
         per_month_micros: money(per_month),
+        at_limit: at_limit.into(),
     }
 }
 
@@ -73,6 +78,10 @@ pub fn fleet_budget(wire: &v1::FleetBudget) -> Budget {
         per_hour: money(wire.per_hour_micros),
         per_day: money(wire.per_day_micros),
         per_month: money(wire.per_month_micros),
+        at_limit: match wire.at_limit() {
+            v1::AtLimit::Unspecified | v1::AtLimit::Stop => AtLimit::Stop,
+            v1::AtLimit::Drain => AtLimit::Drain,
+        },
     }
 }
 
@@ -83,11 +92,13 @@ mod tests {
     #[test]
     fn a_budget_survives_the_wire_and_no_bound_is_not_a_bound_of_zero() {
         let nothing = v1::FleetBudget::default();
-        assert_eq!(wire_fleet_budget(&Budget::default()), nothing);
+        let unbounded = v1::FleetBudget { at_limit: v1::AtLimit::Stop.into(), ..nothing };
+        assert_eq!(wire_fleet_budget(&Budget::default()), unbounded);
         assert_eq!(fleet_budget(&nothing), Budget::default());
         let budget = Budget {
             max_instances: 0,
             per_day: Money::from_micros(12_500_000),
+            at_limit: AtLimit::Drain,
             ..Budget::default()
         };
         assert_eq!(wire_fleet_budget(&budget).max_instances, Some(0));

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use stoker_core::fleet::execute::{
-    AtBudget, Command, Listings, Outcome, Proposal, Rules, Sites, Situation, step,
+    Command, Listings, Outcome, Proposal, Rules, Sites, Situation, step,
 };
 use stoker_core::fleet::ledger::{Entry, Failure, Ledger, Mode, State, WorkerList, instances};
 use stoker_core::fleet::{
@@ -65,8 +65,7 @@ struct Seen {
 
 impl Autoscaler {
     pub(super) fn new(who: usize, random: Random, bug: Option<Sabotage>, now: Timestamp) -> Self {
-        let mut rules =
-            Rules { at_budget: AtBudget::Drain, drain_within: DRAIN, ..Rules::default() };
+        let mut rules = Rules { drain_within: DRAIN, ..Rules::default() };
         match bug {
             Some(Sabotage::NoReaper) => rules.reap_after = Duration::from_hours(1_000_000),
             Some(Sabotage::AbsentIsGone) => {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use stoker_core::fleet::ledger::{Leave, Mode, State};
+use stoker_core::fleet::AtLimit;
+use stoker_core::fleet::ledger::{Entry, Leave, Mode, State};
 use stoker_core::ids::{InstanceName, MachineId};
 use stoker_core::money::{HourlyPrice, Money};
 use stoker_core::time::Timestamp;
@@ -20,7 +21,7 @@ pub enum Rule {
     Instances,
     /// Never more intents in ten minutes than the cap.
     Launches,
-    /// Never more spent in a day than the budget.
+    /// Never more spent in a day than the budget, if it is kept strictly; otherwise nothing asked for after that.
     Budget,
     /// No machine stands in no entry for more than ten minutes.
     Accounted,
@@ -66,7 +67,13 @@ pub(super) struct Bounds {
     pub(super) instances: u32,
     pub(super) launches: u32,
     pub(super) per_day: Money,
+    pub(super) at_limit: AtLimit,
     pub(super) prices: BTreeMap<String, HourlyPrice>,
+}
+
+/// Whether a machine was there before its entry.
+fn is_adopted(entry: &Entry) -> bool {
+    entry.order.reason.starts_with("it has the fleet's tag")
 }
 
 #[derive(Debug)]
@@ -76,6 +83,8 @@ pub(super) struct Referee {
     /// Spent in the present day, and whether the budget could be kept in it.
     day: i64,
     spent: Money,
+    /// Since when it has been more than the budget.
+    over_since: Option<Timestamp>,
     was_frozen: bool,
     last: Timestamp,
     pub(super) violation: Option<Violation>,
@@ -84,8 +93,16 @@ pub(super) struct Referee {
 impl Referee {
     pub(super) fn new(bounds: Bounds, now: Timestamp) -> Self {
         let unknown_since = BTreeMap::new();
-        let (day, spent) = (0, Money::ZERO);
-        Self { bounds, unknown_since, day, spent, was_frozen: true, last: now, violation: None }
+        Self {
+            bounds,
+            unknown_since,
+            day: 0,
+            spent: Money::ZERO,
+            over_since: None,
+            was_frozen: true,
+            last: now,
+            violation: None,
+        }
     }
 
     pub(super) fn broken(&mut self, rule: Rule, at: Timestamp, what: String) {
@@ -165,9 +182,8 @@ impl Referee {
             self.broken(Rule::Instances, now, what);
         }
         let lately = store.ledger.entries.values().filter(|entry| {
-            let adopted = entry.order.reason.starts_with("it has the fleet's tag");
             let asked = entry.times.requested.is_some();
-            asked && !adopted && now.since(entry.times.intended) < Duration::from_mins(10)
+            asked && !is_adopted(entry) && now.since(entry.times.intended) < Duration::from_mins(10)
         });
         let (count, most) = (lately.count(), self.bounds.launches);
         if count > most as usize {
@@ -215,7 +231,7 @@ impl Referee {
         let day = now.as_unix_millis().div_euclid(86_400_000);
         if day != self.day {
             self.was_frozen = self.day == 0;
-            (self.day, self.spent) = (day, Money::ZERO);
+            (self.day, self.spent, self.over_since) = (day, Money::ZERO, None);
         }
         self.was_frozen |= store.switch.mode == Mode::Freeze;
         let took = now.since(self.last);
@@ -224,9 +240,23 @@ impl Referee {
             let price = self.bounds.prices.get(real.offering.as_str()).copied().unwrap_or_default();
             self.spent = self.spent.plus(price.of(took));
         }
-        if self.spent > self.bounds.per_day && !self.was_frozen {
-            let what = format!("{} spent in a day", self.spent);
-            self.broken(Rule::Budget, now, what);
+        if self.spent <= self.bounds.per_day {
+            return;
+        }
+        let since = *self.over_since.get_or_insert(now);
+        match self.bounds.at_limit {
+            AtLimit::Drain if self.was_frozen => {}
+            AtLimit::Drain => {
+                let what = format!("{} spent in a day", self.spent);
+                self.broken(Rule::Budget, now, what);
+            }
+            AtLimit::Stop => {
+                let late = |entry: &&Entry| entry.times.intended > since && !is_adopted(entry);
+                if let Some(entry) = store.ledger.entries.values().find(late) {
+                    let what = format!("{} was asked for when {} was spent", entry.id, self.spent);
+                    self.broken(Rule::Budget, now, what);
+                }
+            }
         }
     }
 }

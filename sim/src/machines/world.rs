@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stoker_core::fleet::execute::{Site, Sites};
 use stoker_core::fleet::ledger::Mode;
-use stoker_core::fleet::{Budget, CapacityType, Offering, Policy, PoolPolicy, Scaling};
+use stoker_core::fleet::{AtLimit, Budget, CapacityType, Offering, Policy, PoolPolicy, Scaling};
 use stoker_core::ids::{OfferingName, PoolName};
 use stoker_core::money::{HourlyPrice, Money};
 use stoker_core::time::Timestamp;
@@ -54,6 +54,7 @@ impl World {
             instances: INSTANCES,
             launches: LAUNCHES,
             per_day: policy.budget.per_day,
+            at_limit: policy.budget.at_limit,
             prices: prices(&policy),
         };
         Self {
@@ -179,7 +180,7 @@ impl World {
     }
 }
 
-/// One pool; every other seed has a budget that does not last the day.
+/// One pool; every other seed has a budget that does not last the day. Half of them keep it strictly.
 fn policy(seed: u64) -> Policy {
     let offering = Offering {
         instance_type: "g5".into(),
@@ -204,6 +205,7 @@ fn policy(seed: u64) -> Policy {
         max_instances: INSTANCES,
         max_launches: LAUNCHES,
         per_day: PRICE.times(INSTANCES * hours),
+        at_limit: if seed % 4 < 2 { AtLimit::Drain } else { AtLimit::Stop },
         ..Budget::default()
     };
     let classes = BTreeMap::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::fleet::spec::{BudgetSpec, CapacityType, FleetSpec, OfferingSpec, PoolSpec};
+use crate::fleet::spec::{AtLimit, BudgetSpec, CapacityType, FleetSpec, OfferingSpec, PoolSpec};
 use crate::ids::{OfferingName, PoolName};
 use crate::money::{HourlyPrice, Money};
 
@@ -43,6 +43,8 @@ pub struct Budget {
     pub per_hour: Money,
     pub per_day: Money,
     pub per_month: Money,
+    /// What becomes of machines when one of the last two is used up.
+    pub at_limit: AtLimit,
 }
 
 impl Default for Budget {
@@ -54,6 +56,7 @@ impl Default for Budget {
             per_hour: Money::MAX,
             per_day: Money::MAX,
             per_month: Money::MAX,
+            at_limit: AtLimit::Stop,
         }
     }
 }
@@ -128,7 +131,8 @@ impl Problems {
     }
 
     pub(super) fn budget(&mut self, spec: &FleetSpec) -> Budget {
-        let BudgetSpec { max_instances, max_launches, per_hour, per_day, per_month } = spec.budget;
+        let BudgetSpec { max_instances, max_launches, per_hour, per_day, per_month, at_limit } =
+            spec.budget;
         let money = |problems: &mut Self, field: &str, dollars: Option<f64>| match dollars {
             None => Money::MAX,
             Some(dollars) => Money::from_dollars(dollars).unwrap_or_else(|| {
@@ -142,6 +146,7 @@ impl Problems {
             per_hour: money(self, "per-hour", per_hour),
             per_day: money(self, "per-day", per_day),
             per_month: money(self, "per-month", per_month),
+            at_limit,
         }
     }
 }
@@ -194,6 +199,9 @@ mod tests {
         assert_eq!(scaling.boot, Duration::from_mins(2));
         assert_eq!(fleet.budget.per_day, Money::from_micros(100_000_000));
         assert_eq!(fleet.budget.per_month, Money::MAX);
+        assert_eq!(fleet.budget.at_limit, AtLimit::Stop);
+        let hard = check(&FLEET.replace("per-day = 100", "per-day = 100\nat-limit = \"drain\""));
+        assert_eq!(hard.unwrap().budget.at_limit, AtLimit::Drain);
     }
 
     #[test]

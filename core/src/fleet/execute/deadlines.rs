@@ -69,9 +69,9 @@ fn draining(turn: &mut Turn<'_>, id: MachineId, deadline: Timestamp, why: &Leave
     if done {
         turn.terminate(id, why.clone());
     } else if turn.now() >= deadline {
-        // What the provider takes back ends anyway.
+        // What the provider takes back ends anyway, and a budget that is to be kept is kept for all at once.
+        let certain = matches!(why, Leave::Interrupted | Leave::OverBudget);
         let overdue = || Leave::Overdue { why: why.to_string() };
-        let why = if *why == Leave::Interrupted { why.clone() } else { overdue() };
-        turn.terminate(id, why);
+        turn.terminate(id, if certain { why.clone() } else { overdue() });
     }
 }

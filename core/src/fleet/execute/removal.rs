@@ -4,12 +4,12 @@ use crate::fleet::caps::Cap;
 use crate::fleet::ledger::{Event, Leave, Mode, State};
 use crate::fleet::plan::Step;
 use crate::fleet::report::RemoveReason;
+use crate::fleet::spec::AtLimit;
 use crate::ids::{InstanceName, MachineId};
 use crate::money::{HourlyPrice, Money};
 use crate::time::Timestamp;
 
 use super::finding::Finding;
-use super::rules::AtBudget;
 use super::turn::{Turn, Work};
 
 /// What the switch asks for, whatever the plan says.
@@ -63,15 +63,15 @@ fn leave(turn: &mut Turn<'_>, id: MachineId, deadline: Timestamp, why: &Leave) {
     }
 }
 
-/// Drains everything before a budget is exceeded, if the rules ask for that.
+/// Drains everything before a budget is exceeded, if it is to be kept so strictly.
 pub(super) fn keep_budget(turn: &mut Turn<'_>) {
     let rules = turn.situation.rules;
-    if rules.at_budget != AtBudget::Drain || turn.situation.mode != Mode::Run {
+    let budget = &turn.situation.policy.budget;
+    if budget.at_limit != AtLimit::Drain || turn.situation.mode != Mode::Run {
         return;
     }
     let (_, per_hour) = turn.running();
     let ahead = HourlyPrice::new(per_hour).of(rules.budget_reserve);
-    let budget = &turn.situation.policy.budget;
     let spend = &turn.account.spend;
     let over = |spent: Money, cap: Money| per_hour > Money::ZERO && spent.plus(ahead) >= cap;
     let cap = if over(spend.day_spent, budget.per_day) {

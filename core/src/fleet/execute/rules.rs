@@ -50,8 +50,9 @@ pub struct Rules {
     pub breaker_window: Duration,
     pub breaker_pause: Duration,
     pub breaker_longest: Duration,
-    pub at_budget: AtBudget,
-    /// With [`AtBudget::Drain`]: how long before the budget is used up.
+    /// With [`AtLimit::Drain`]: how long before the budget is used up all machines are drained.
+    ///
+    /// [`AtLimit::Drain`]: crate::fleet::AtLimit::Drain
     pub budget_reserve: Duration,
 }
 
@@ -64,17 +65,6 @@ pub enum Orphans {
     Adopt,
     /// They are taken into the ledger and ended; one whose worker runs jobs is drained first.
     End,
-}
-
-/// What happens when a budget is about to be used up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AtBudget {
-    /// Nothing more is launched.
-    #[default]
-    StopLaunching,
-    /// All machines are drained as well, so that the budget is not exceeded.
-    Drain,
 }
 
 impl Default for Rules {
@@ -104,7 +94,6 @@ impl Default for Rules {
             breaker_window: Duration::from_hours(1),
             breaker_pause: Duration::from_mins(5),
             breaker_longest: Duration::from_hours(6),
-            at_budget: AtBudget::StopLaunching,
             budget_reserve: Duration::from_mins(30),
         }
     }

@@ -1,4 +1,5 @@
 mod breaker;
+mod money;
 mod properties;
 mod stage;
 
@@ -424,27 +425,4 @@ fn what_the_provider_takes_back_is_told_from_what_breaks() {
     };
     assert_eq!(ending(machines[0]), Ending::Interrupted);
     assert_eq!(ending(machines[1]), Ending::Elsewhere);
-}
-
-#[test]
-fn a_budget_that_is_kept_hard_drains_the_fleet_in_time() {
-    let mut stage = Stage::new();
-    let dollar = Money::from_micros(1_000_000);
-    stage.policy.budget = Budget { per_day: dollar.times(20), ..Budget::default() };
-    stage.rules.at_budget = AtBudget::Drain;
-    let machines = stage.ready(4, 1);
-    // 107 minutes to midnight, and then four dollars an hour: two are left after four and a half hours.
-    for _ in 0..(107 + 4 * 60 + 20) {
-        stage.pass(MIN);
-        stage.hear();
-        let _ = stage.step();
-    }
-    assert_eq!(stage.state(machines[0]), StateKind::Ready);
-    for _ in 0..30 {
-        stage.pass(MIN);
-        stage.hear();
-        let _ = stage.step();
-    }
-    assert!(machines.iter().all(|machine| stage.state(*machine) != StateKind::Ready));
-    assert!(stage.ledger.account.spend.day_spent < dollar.times(20));
 }

@@ -46,6 +46,18 @@ fn one() -> f64 {
     1.0
 }
 
+/// What becomes of machines when the dollars of a day or month are used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtLimit {
+    /// Nothing more is launched. What runs goes on as long as it is needed, so that a bound may be exceeded by what
+    /// that costs until the end of the day or month.
+    #[default]
+    Stop,
+    /// All machines are drained as well, soon enough that the bound is kept: jobs wait until the next day or month.
+    Drain,
+}
+
 /// Bounds on what is bought. What is left out is not bounded.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -56,10 +68,12 @@ pub struct BudgetSpec {
     pub max_launches: Option<u32>,
     /// Most dollars an hour, for what runs at a time.
     pub per_hour: Option<f64>,
-    /// Most dollars a day (UTC).
+    /// Dollars of a day (UTC) after which `at_limit` holds.
     pub per_day: Option<f64>,
-    /// Most dollars a month (UTC).
+    /// Dollars of a month (UTC) after which `at_limit` holds.
     pub per_month: Option<f64>,
+    /// What `per_day` and `per_month` mean to machines that run.
+    pub at_limit: AtLimit,
 }
 
 /// How a pool grows and shrinks; part of its table.
