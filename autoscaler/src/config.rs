@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use stoker_core::fleet::{Fleet, Policy};
+use stoker_core::fleet::Fleet;
 use stoker_core::units::HumanDuration;
 use stoker_proto::client::{AddressError, endpoint};
 use stoker_runtime::fleet::{FleetFileError, load_fleet};
@@ -115,12 +115,6 @@ pub enum SettingsError {
     #[error("a term (--term or STOKER_TERM) of {} is not 1s to 60s", humantime::format_duration(*.0))]
     Term(Duration),
     #[error(
-        "no pool of {} has offerings, so there is nothing to buy: add [[pools.NAME.offerings]] with \
-         instance-type, zone and price",
-        .0.display()
-    )]
-    NoOfferings(PathBuf),
-    #[error(
         "{} does not say where machines are bought: add [provider.local], or [provider.ec2.REGION] \
          with launch-templates",
         .0.display()
@@ -143,9 +137,6 @@ impl Settings {
         }
         let fleet_file = self.fleet.unwrap_or_else(|| DEFAULT_FLEET.into());
         let fleet = load_fleet(&fleet_file)?;
-        if Policy::of(&fleet).pools.is_empty() {
-            return Err(SettingsError::NoOfferings(fleet_file));
-        }
         if fleet.provider.is_none() {
             return Err(SettingsError::NoProvider(fleet_file));
         }
@@ -182,9 +173,10 @@ mod tests {
         "[[pools.default.offerings]]\ninstance-type = 'g5'\nzone = 'local'\nprice = 1\n";
 
     #[test]
-    fn a_fleet_needs_something_to_buy_and_somewhere_to_buy_it() {
-        let none = check(NOTHING, Settings::default()).unwrap_err();
-        assert!(none.to_string().contains("nothing to buy"), "{none}");
+    fn a_fleet_needs_somewhere_to_buy_machines_and_not_something_to_buy() {
+        // The machines of a fleet that buys nothing any more have to end as well.
+        let nothing = format!("{NOTHING}[provider.local]\n");
+        assert!(check(&nothing, Settings::default()).is_ok());
         let nowhere = check(&format!("{NOTHING}{OFFERED}"), Settings::default()).unwrap_err();
         assert!(nowhere.to_string().contains("[provider.local]"), "{nowhere}");
         let text = format!("{NOTHING}{OFFERED}[provider.local]\n");

@@ -127,12 +127,17 @@ async fn check(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
         Ok(()) => writeln!(out, "coordinator: {}, fleet {fleet}", config.coordinator)?,
         Err(error) => problems.push(error.to_string()),
     }
+    let policy = Policy::of(&config.fleet);
+    if policy.pools.is_empty() {
+        let message = "no pool has offerings, so there is nothing to buy: add \
+                       [[pools.NAME.offerings]] with instance-type, zone and price";
+        problems.push(message.to_owned());
+    }
     if is_local(config) {
         writeln!(out, "cloud: this machine")?;
     } else {
         let tasks = Tasks::new(CancellationToken::new());
         let opened = open(config, &tasks).await?;
-        let policy = Policy::of(&config.fleet);
         let found = operator::problems(&*opened.cloud, &policy).await;
         if found.is_empty() {
             let regions = opened.cloud.regions();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stoker_core::fleet::Policy;
 use stoker_core::fleet::execute::Rules;
 use stoker_proto::client::AddressError;
 use stoker_runtime::clock::{Clock, SystemClock};
@@ -45,6 +46,9 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
     metrics.run_upkeep(tasks);
     exporter::serve(listener, metrics, move || ready.borrow().clone(), tasks);
     tracing::info!(%address, "metrics are served");
+    if Policy::of(&config.fleet).pools.is_empty() {
+        tracing::warn!("no pool has offerings: nothing is bought, and what is there is drained");
+    }
     let sites = sites(&config.fleet);
     let mut autoscaler = Autoscaler::new(Parts {
         fleet: Arc::new(config.fleet),

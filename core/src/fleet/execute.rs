@@ -15,6 +15,7 @@ mod deadlines;
 mod finding;
 mod guard;
 mod launching;
+mod leftovers;
 mod listing;
 mod observe;
 mod outcomes;
@@ -128,6 +129,7 @@ pub fn step(
     removal::obey_switch(&mut turn);
     deadlines::pass(&mut turn);
     removal::keep_budget(&mut turn);
+    leftovers::leave_lost_pools(&mut turn);
     removal::follow_plan(&mut turn);
     launching::follow_plan(&mut turn, fresh);
     commands::derive(&mut turn);

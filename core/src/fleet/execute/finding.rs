@@ -24,6 +24,11 @@ pub enum Finding {
         region: String,
         why: String,
     },
+    /// Machines are in a region that the fleet file does not name: they are neither seen nor ended.
+    RegionLost {
+        region: String,
+        machines: u32,
+    },
     /// The coordinator's workers are not known: no machine that may run jobs is ended.
     WorkersUnknown {
         why: String,
@@ -142,6 +147,11 @@ impl fmt::Display for Finding {
             Self::ListingUnknown { region, why } => {
                 write!(f, "the machines of {region} are not known: {why}")
             }
+            Self::RegionLost { region, machines } => write!(
+                f,
+                "{machines} machines are in {region}, which the fleet file does not name: they cannot be \
+                 ended before it is named again"
+            ),
             Self::WorkersUnknown { why } => write!(f, "the workers are not known: {why}"),
             Self::ListingDistrusted { region, missing, expected } => write!(
                 f,

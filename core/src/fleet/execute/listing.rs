@@ -8,7 +8,7 @@ use crate::fleet::snapshot::Reading;
 use crate::ids::{InstanceName, MachineId, OfferingName, PoolName};
 use crate::time::Timestamp;
 
-/// A listing of each region, with its time.
+/// A listing of each region that can be asked, with its time.
 pub type Listings = BTreeMap<String, Reading<Vec<Machine>>>;
 
 /// A machine with our owner tag.

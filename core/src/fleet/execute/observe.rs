@@ -28,12 +28,17 @@ pub(super) fn machines(turn: &mut Turn<'_>) {
             compare(turn, (&region, at), listed, &entries);
             continue;
         }
-        let why = match turn.situation.listings.get(&region) {
-            None => "it was not listed".to_owned(),
-            Some(Reading::Unknown { why }) => why.clone(),
-            Some(Reading::Known { at, .. }) => format!("the listing is of {at}"),
+        let finding = match turn.situation.listings.get(&region) {
+            None => {
+                let machines = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+                Finding::RegionLost { region, machines }
+            }
+            Some(Reading::Unknown { why }) => Finding::ListingUnknown { region, why: why.clone() },
+            Some(Reading::Known { at, .. }) => {
+                Finding::ListingUnknown { region, why: format!("the listing is of {at}") }
+            }
         };
-        turn.findings.push(Finding::ListingUnknown { region, why });
+        turn.findings.push(finding);
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn obey_switch(turn: &mut Turn<'_>) {
 }
 
 /// Lets a machine go: a worker is drained; one that has none yet ends.
-fn leave(turn: &mut Turn<'_>, id: MachineId, deadline: Timestamp, why: &Leave) {
+pub(super) fn leave(turn: &mut Turn<'_>, id: MachineId, deadline: Timestamp, why: &Leave) {
     let Some(entry) = turn.entries.get(&id) else { return };
     match &entry.state {
         State::Intended => {

@@ -1,4 +1,5 @@
 mod breaker;
+mod leftovers;
 mod money;
 mod properties;
 mod stage;
