@@ -51,18 +51,16 @@ pub enum Again {
     After { first: Duration, longest: Duration },
 }
 
-/// What is not tried for a while.
+/// What is not launched for a while. The planner hears of every launch that fails or is held back, and goes without
+/// the offering for a minute, and twice as long each time, up to five.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Avoid {
-    Nothing,
-    /// The offerings that the error names, or all of the call if it names none.
-    Offerings,
-    /// Launches of this capacity type in this region: quotas are for families of types.
-    CapacityType,
-    /// Calls of this kind in this region.
-    Region,
-    /// Launches anywhere.
-    Launches,
+    /// Nothing besides that.
+    Market,
+    /// The offering, for `first`, and twice as long each time up to `longest`; then one launch is tried.
+    Offering { first: Duration, longest: Duration },
+    /// Everything in the region, in the same way.
+    Region { first: Duration, longest: Duration },
 }
 
 /// Whether a person has to do something.
@@ -83,8 +81,6 @@ pub struct Reaction {
     pub effect: Effect,
     pub again: Again,
     pub avoid: Avoid,
-    /// How long that is avoided; zero where nothing is.
-    pub avoid_for: Duration,
     pub human: Human,
 }
 
@@ -92,41 +88,43 @@ pub struct Reaction {
 pub const fn reaction(class: ErrorClass) -> Reaction {
     const SECOND: Duration = Duration::from_secs(1);
     const MINUTE: Duration = Duration::from_mins(1);
-    let (effect, again, (avoid, avoid_for), human) = match class {
+    // Launches are planned every fifteen seconds: an outage must not be met with as many each time.
+    const OUTAGE: Avoid =
+        Avoid::Region { first: Duration::from_secs(15), longest: Duration::from_mins(5) };
+    let (effect, again, avoid, human) = match class {
         // Asking again at once finds the same shelf empty; other offerings may be had.
         ErrorClass::Capacity => {
-            let pause = Duration::from_mins(3);
-            (Effect::Nothing, Again::Never, (Avoid::Offerings, pause), Human::NotNeeded)
+            (Effect::Nothing, Again::Never, Avoid::Market, Human::NotNeeded)
         }
         // Ends when instances end or somebody has the quota raised: neither takes seconds.
-        ErrorClass::Quota => {
-            let pause = Duration::from_mins(10);
-            (Effect::Nothing, Again::Never, (Avoid::CapacityType, pause), Human::Soon)
-        }
+        ErrorClass::Quota => (Effect::Nothing, Again::Never, Avoid::Market, Human::Soon),
         ErrorClass::Throttle => {
             let again = Again::After { first: SECOND, longest: MINUTE };
-            (Effect::Nothing, again, (Avoid::Region, Duration::from_secs(5)), Human::NotNeeded)
+            (Effect::Nothing, again, OUTAGE, Human::NotNeeded)
         }
         // Credentials are renewed and rights spread within minutes, if at all.
         ErrorClass::Auth => {
-            let again = Again::After { first: MINUTE, longest: Duration::from_mins(5) };
-            (Effect::Nothing, again, (Avoid::Launches, MINUTE), Human::Now)
+            let longest = Duration::from_mins(5);
+            let again = Again::After { first: MINUTE, longest };
+            (Effect::Nothing, again, Avoid::Region { first: MINUTE, longest }, Human::Now)
         }
+        // One offering may be wrong where the others of its template are not.
         ErrorClass::Invalid => {
-            let pause = Duration::from_mins(15);
-            (Effect::Nothing, Again::Never, (Avoid::Offerings, pause), Human::Now)
+            let (first, longest) = (Duration::from_mins(5), Duration::from_hours(1));
+            let avoid = Avoid::Offering { first, longest };
+            (Effect::Nothing, Again::Never, avoid, Human::Now)
         }
         ErrorClass::Transient => {
             let first = Duration::from_millis(200);
             let again = Again::After { first, longest: Duration::from_secs(20) };
-            (Effect::Nothing, again, (Avoid::Nothing, Duration::ZERO), Human::NotNeeded)
+            (Effect::Nothing, again, OUTAGE, Human::NotNeeded)
         }
         ErrorClass::Unknown => {
             let again = Again::After { first: SECOND, longest: Duration::from_secs(30) };
-            (Effect::Perhaps, again, (Avoid::Nothing, Duration::ZERO), Human::NotNeeded)
+            (Effect::Perhaps, again, OUTAGE, Human::NotNeeded)
         }
     };
-    Reaction { effect, again, avoid, avoid_for, human }
+    Reaction { effect, again, avoid, human }
 }
 
 impl Again {
@@ -195,7 +193,15 @@ mod tests {
     fn a_call_that_cannot_work_or_finds_nothing_is_not_made_again() {
         for class in [ErrorClass::Capacity, ErrorClass::Quota, ErrorClass::Invalid] {
             assert_eq!(reaction(class).again.bound(1), None, "{class}");
-            assert!(reaction(class).avoid_for > Duration::ZERO, "{class}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_single_offerings_fault_pauses_a_region() {
+        use ErrorClass::{Auth, Throttle, Transient, Unknown};
+        for class in ErrorClass::ALL {
+            let region = matches!(reaction(class).avoid, Avoid::Region { .. });
+            assert_eq!(region, [Auth, Throttle, Transient, Unknown].contains(&class), "{class}");
         }
     }
 

@@ -19,6 +19,7 @@ mod leftovers;
 mod listing;
 mod observe;
 mod outcomes;
+mod pause;
 mod reaper;
 mod removal;
 mod rules;

@@ -17,7 +17,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
-pub use account::{Account, Breaker};
+pub use account::{Account, Breaker, Pause};
 pub use cost::{Spend, cost, span};
 pub use entry::{Entry, Order, Times};
 pub use state::{Ending, Failure, Leave, State, StateKind};

@@ -61,8 +61,9 @@ pub struct Waiting {
 /// Totals of an offering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Market {
+    /// Instances that were made.
     pub launched: u64,
-    /// Launches refused for want of capacity.
+    /// Launches that failed or were held back, whatever the reason: there is none to be had.
     pub refused: u64,
     /// Instances that the provider took back.
     pub interrupted: u64,

@@ -68,6 +68,11 @@ pub enum Finding {
         until: Timestamp,
         trips: u32,
     },
+    /// Launches in a region, or of an offering, failed for a reason that they have in common.
+    Paused {
+        what: String,
+        until: Timestamp,
+    },
     OneBootAtATime {
         template: String,
     },
@@ -175,6 +180,9 @@ impl fmt::Display for Finding {
                 f,
                 "boots of {template} fail, for the {trips}. time in a row; it is not launched until {until}"
             ),
+            Self::Paused { what, until } => {
+                write!(f, "launches of {what} fail; there are none until {until}")
+            }
             Self::OneBootAtATime { template } => {
                 write!(f, "boots of {template} failed lately; one at a time is tried")
             }

@@ -1,7 +1,7 @@
 //! Launches of the plan, as far as the caps, the pools' bounds and the breaker go: all of them checked against the
 //! ledger, whatever the planner thought.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fleet::caps::{Allowance, Cap, LAUNCH_WINDOW};
 use crate::fleet::check::Offering;
@@ -13,6 +13,7 @@ use super::Site;
 use super::breaker::{Verdict, verdict};
 use super::finding::Finding;
 use super::outcomes::market;
+use super::pause::{self, Held};
 use super::turn::Turn;
 
 /// What the plan wants of one offering.
@@ -98,7 +99,6 @@ fn grant(
         }
         let now = turn.now();
         let entry = Entry::intended(fresh(), turn.situation.epoch, order(wish), now);
-        market(turn, &entry.order, |market| market.launched += 1);
         turn.account.intents += 1;
         turn.entries.insert(entry.id, entry);
         granted += 1;
@@ -126,6 +126,7 @@ fn most(turn: &mut Turn<'_>, wish: &Wish<'_>) -> u32 {
     if room < wish.count {
         turn.findings.push(Finding::PoolFull { pool: wish.pool.clone(), max });
     }
+    let tried = pause_lets(turn, wish);
     let breaker = turn.account.breakers.get(template);
     let trips = breaker.map_or(0, |breaker| breaker.trips);
     let let_through = match verdict(breaker, turn.now()) {
@@ -135,13 +136,44 @@ fn most(turn: &mut Turn<'_>, wish: &Wish<'_>) -> u32 {
         Verdict::Open { until } => {
             let template = template.clone();
             turn.findings.push(Finding::BootLoop { template, until, trips });
+            held_back(turn, wish);
             return 0;
         }
     };
     if let_through < wish.count {
         turn.findings.push(Finding::OneBootAtATime { template: template.clone() });
     }
-    wish.count.min(room).min(let_through)
+    wish.count.min(room).min(let_through).min(tried)
+}
+
+/// How many a pause of the region or the offering lets through.
+fn pause_lets(turn: &mut Turn<'_>, wish: &Wish<'_>) -> u32 {
+    let scopes = pause::scopes(&wish.site.region, wish.pool, wish.name);
+    let Some((held, what)) = pause::held(&turn.account.pauses, &scopes, turn.now()) else {
+        return u32::MAX;
+    };
+    match held {
+        Held::Until(until) => {
+            turn.findings.push(Finding::Paused { what, until });
+            held_back(turn, wish);
+            0
+        }
+        Held::OneAtATime => u32::from(!is_tried(turn, &what)),
+    }
+}
+
+/// Whether a launch of what a pause is about has been asked for, or is about to be.
+fn is_tried(turn: &Turn<'_>, scope: &String) -> bool {
+    turn.entries.values().any(|entry| {
+        let order = &entry.order;
+        matches!(entry.state, State::Intended | State::Requested { .. })
+            && pause::scopes(&order.region, &order.pool, &order.offering).contains(scope)
+    })
+}
+
+/// Lets the planner know that the offering is not to be had, so that it looks elsewhere.
+fn held_back(turn: &mut Turn<'_>, wish: &Wish<'_>) {
+    market(turn, (wish.pool, wish.name), |market| market.refused += 1);
 }
 
 fn order(wish: &Wish<'_>) -> Order {
@@ -161,8 +193,10 @@ fn order(wish: &Wish<'_>) -> Order {
     }
 }
 
-/// Asks for what is intended, the oldest first, so many in a step and no template that does not boot.
+/// Asks for what is intended, the oldest first, so many in a step and no template that does not boot. What a pause
+/// holds is called off: the next plan may get it elsewhere.
 fn ask(turn: &mut Turn<'_>) {
+    call_off_paused(turn);
     let intended = turn.entries.values().filter(|entry| entry.state == State::Intended);
     let mut intended: Vec<_> = intended.map(|e| (e.times.intended, e.id)).collect();
     intended.sort_unstable();
@@ -181,5 +215,32 @@ fn ask(turn: &mut Turn<'_>) {
         intended.into_iter().map(|(_, id)| id).filter(|id| may(turn, id)).take(most).collect();
     for id in ids {
         turn.apply(id, &Event::Asked);
+    }
+}
+
+/// A pause may have begun after these were granted: of the others that it is about, one stays.
+fn call_off_paused(turn: &mut Turn<'_>) {
+    let mut tried: BTreeSet<String> = BTreeSet::new();
+    for entry in turn.entries.values() {
+        if matches!(entry.state, State::Requested { .. }) {
+            let order = &entry.order;
+            tried.extend(pause::scopes(&order.region, &order.pool, &order.offering));
+        }
+    }
+    for id in turn.open() {
+        let Some(entry) = turn.entries.get(&id).filter(|e| e.state == State::Intended) else {
+            continue;
+        };
+        let order = &entry.order;
+        let scopes = pause::scopes(&order.region, &order.pool, &order.offering);
+        let may = match pause::held(&turn.account.pauses, &scopes, turn.now()) {
+            None => true,
+            Some((Held::Until(_), _)) => false,
+            Some((Held::OneAtATime, what)) => tried.insert(what),
+        };
+        if !may {
+            let why = "launches like it fail".to_owned();
+            turn.apply(id, &Event::CalledOff { why });
+        }
     }
 }

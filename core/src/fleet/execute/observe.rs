@@ -121,7 +121,7 @@ fn ended(turn: &mut Turn<'_>, id: MachineId, by: Option<EndedBy>) {
         return;
     }
     if interrupted {
-        market(turn, &order, |market| market.interrupted += 1);
+        market(turn, (&order.pool, &order.offering), |market| market.interrupted += 1);
     } else if !booted && matches!(why, Ending::Elsewhere | Ending::Vanished) {
         boot_failed(turn, id, &order.template);
     }

@@ -2,12 +2,12 @@
 
 use crate::fleet::ledger::{Entry, Event, Failure, Mode, State};
 use crate::fleet::snapshot::Market;
-use crate::ids::MachineId;
+use crate::ids::{MachineId, OfferingName, PoolName};
 use crate::time::Timestamp;
 
-use super::breaker;
 use super::command::Outcome;
 use super::finding::Finding;
+use super::pause;
 use super::turn::Turn;
 
 pub(super) fn take(turn: &mut Turn<'_>) {
@@ -52,25 +52,20 @@ fn refused(turn: &mut Turn<'_>, machine: MachineId, class: Failure, why: &str) {
         return;
     }
     turn.findings.push(Finding::LaunchFailed { machine, class, why: why.to_owned() });
-    let Some(entry) = turn.entries.get(&machine) else { return };
-    let (template, order) = (entry.order.template.clone(), entry.order.clone());
-    if class.is_refusal() {
-        market(turn, &order, |market| market.refused += 1);
-    }
-    if class.needs_mending() {
-        let (rules, now) = (turn.situation.rules, turn.now());
-        breaker::trip(turn.account.breakers.entry(template).or_default(), rules, now);
-    }
+    let Some(order) = turn.entries.get(&machine).map(|entry| entry.order.clone()) else { return };
+    market(turn, (&order.pool, &order.offering), |market| market.refused += 1);
+    let now = turn.now();
+    pause::failed(&mut turn.account.pauses, class, &order, now);
 }
 
 /// Counts something of an offering.
 pub(super) fn market(
     turn: &mut Turn<'_>,
-    order: &crate::fleet::ledger::Order,
+    (pool, offering): (&PoolName, &OfferingName),
     count: impl FnOnce(&mut Market),
 ) {
-    let pool = turn.account.markets.entry(order.pool.clone()).or_default();
-    count(pool.entry(order.offering.clone()).or_default());
+    let pool = turn.account.markets.entry(pool.clone()).or_default();
+    count(pool.entry(offering.clone()).or_default());
 }
 
 /// Nothing has the token so far: the call is repeated, or given up.

@@ -14,6 +14,8 @@ use super::command::Command;
 use super::finding::Finding;
 use super::guard::Guard;
 use super::listing::Machine;
+use super::outcomes::market;
+use super::pause;
 use super::{Executed, Situation, Writes};
 
 /// Money is charged at least this often, if nothing else is to be written.
@@ -66,7 +68,13 @@ impl<'a> Turn<'a> {
         let Some(entry) = self.entries.get(&machine) else { return false };
         match apply(entry, event, self.situation.now) {
             Ok(next) => {
+                let order = next.order.clone();
+                let is_new = entry.state.instance().is_none() && next.state.instance().is_some();
                 self.entries.insert(machine, next);
+                if is_new {
+                    pause::over(&mut self.account.pauses, &order);
+                    market(self, (&order.pool, &order.offering), |market| market.launched += 1);
+                }
                 if *event == Event::Asked {
                     self.asked.insert(machine);
                 }

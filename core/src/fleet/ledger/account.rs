@@ -24,6 +24,8 @@ pub struct Account {
     pub markets: BTreeMap<PoolName, BTreeMap<OfferingName, Market>>,
     /// By template.
     pub breakers: BTreeMap<String, Breaker>,
+    /// By region, and by `pool/offering`.
+    pub pauses: BTreeMap<String, Pause>,
     /// Machines with our tag in no entry, and since when listings show them.
     pub orphans: BTreeMap<InstanceName, Timestamp>,
 }
@@ -37,6 +39,15 @@ impl Account {
     pub fn needed_since(&self, now: Timestamp) -> Timestamp {
         self.spend.charged_until.unwrap_or(now).min(now).before(LOOKED_BACK)
     }
+}
+
+/// How long launches are held back, since some failed for a reason that they have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pause {
+    pub until: Timestamp,
+    /// How often in a row, without a launch that went well.
+    pub failures: u32,
 }
 
 /// Whether a template boots.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cloud::ErrorClass;
 use crate::ids::{InstanceName, WorkerId};
 use crate::time::Timestamp;
 
@@ -203,14 +204,18 @@ impl Failure {
         }
     }
 
-    /// Whether the market said no, which says something about the offering.
-    pub const fn is_refusal(self) -> bool {
-        matches!(self, Self::Capacity | Self::Quota)
-    }
-
-    /// Whether the same request can only fail again until somebody mends something.
-    pub const fn needs_mending(self) -> bool {
-        matches!(self, Self::Auth | Self::Invalid)
+    /// What the provider said, in the words of `core::cloud`; `None` if it was not asked.
+    pub const fn class(self) -> Option<ErrorClass> {
+        Some(match self {
+            Self::Capacity => ErrorClass::Capacity,
+            Self::Quota => ErrorClass::Quota,
+            Self::Throttled => ErrorClass::Throttle,
+            Self::Auth => ErrorClass::Auth,
+            Self::Invalid => ErrorClass::Invalid,
+            Self::Transient => ErrorClass::Transient,
+            Self::Unknown | Self::NeverSeen => ErrorClass::Unknown,
+            Self::CalledOff => return None,
+        })
     }
 }
 

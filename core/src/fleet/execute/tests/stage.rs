@@ -144,8 +144,24 @@ impl Stage {
     }
 
     pub(super) fn want(&mut self, count: u32) {
+        self.want_of(&offering(), count);
+    }
+
+    pub(super) fn want_of(&mut self, offering: &OfferingName, count: u32) {
         let reason = LaunchReason::Load { wanted: count, have: 0.0 };
-        self.propose(vec![Step::Launch { pool: pool(), offering: offering(), count, reason }]);
+        let offering = offering.clone();
+        self.propose(vec![Step::Launch { pool: pool(), offering, count, reason }]);
+    }
+
+    /// Another offering of the pool, with the same template.
+    pub(super) fn offer(&mut self, name: &OfferingName) {
+        for pool in self.policy.pools.values_mut() {
+            let offerings = &mut pool.scaling.offerings;
+            offerings.extend(offerings.get(&offering()).cloned().map(|one| (name.clone(), one)));
+        }
+        for sites in self.sites.values_mut() {
+            sites.extend(sites.get(&offering()).cloned().map(|site| (name.clone(), site)));
+        }
     }
 
     pub(super) fn drain(&mut self, machine: MachineId, within: Duration) {
