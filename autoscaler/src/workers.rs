@@ -77,6 +77,10 @@ fn worker(wire: &v1::Worker, ours: impl Fn(Timestamp) -> Timestamp) -> Result<Wo
     let presence = match wire.state() {
         v1::WorkerState::Starting => Presence::Starting,
         v1::WorkerState::Ready => Presence::Ready,
+        // An operator's cordon can be lifted. One that the worker gave itself cannot, and says why.
+        v1::WorkerState::Cordoned if wire.drain_cause() == v1::DrainCause::Unspecified => {
+            Presence::Cordoned
+        }
         // What this version does not know takes no work that is known of.
         v1::WorkerState::Cordoned | v1::WorkerState::Draining | v1::WorkerState::Unspecified => {
             Presence::Draining
@@ -103,8 +107,9 @@ fn worker(wire: &v1::Worker, ours: impl Fn(Timestamp) -> Timestamp) -> Result<Wo
 fn both(a: &WorkerSeen, b: &WorkerSeen) -> WorkerSeen {
     // The one that stands for both is the one that is there, and has been for longer.
     let rank = |worker: &WorkerSeen| match worker.presence {
-        Presence::Ready => 3,
-        Presence::Starting => 2,
+        Presence::Ready => 4,
+        Presence::Starting => 3,
+        Presence::Cordoned => 2,
         Presence::Draining => 1,
         Presence::Lost => 0,
     };
@@ -206,9 +211,25 @@ mod tests {
         assert_eq!((only(&idle).running, only(&idle).idle_since), (0, Some(NOW)));
         let one_drains = vec![gpu(1, 0, v1::WorkerState::Draining), gpu(2, 0, ready)];
         assert_eq!(only(&answer(one_drains, Duration::ZERO)).presence, Presence::Ready);
+        let one_kept =
+            vec![gpu(1, 0, v1::WorkerState::Draining), gpu(2, 0, v1::WorkerState::Cordoned)];
+        assert_eq!(only(&answer(one_kept, Duration::ZERO)).presence, Presence::Cordoned);
         let one_lost = vec![gpu(1, 4, v1::WorkerState::Lost), gpu(2, 0, ready)];
         let seen = only(&answer(one_lost, Duration::ZERO));
         assert_eq!((seen.running, seen.idle_since), (4, None), "it may go on with them");
+    }
+
+    #[test]
+    fn an_operators_cordon_is_told_from_one_that_a_worker_gave_itself() {
+        let cordoned = |cause: v1::DrainCause| {
+            let mut worker = gpu(1, 0, v1::WorkerState::Cordoned);
+            worker.drain_cause = cause.into();
+            only(&answer(vec![worker], Duration::ZERO)).presence
+        };
+        assert_eq!(cordoned(v1::DrainCause::Unspecified), Presence::Cordoned);
+        for cause in [v1::DrainCause::Device, v1::DrainCause::Rebalance] {
+            assert_eq!(cordoned(cause), Presence::Draining, "{cause:?}");
+        }
     }
 
     #[test]

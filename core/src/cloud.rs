@@ -93,9 +93,7 @@ pub const fn reaction(class: ErrorClass) -> Reaction {
         Avoid::Region { first: Duration::from_secs(15), longest: Duration::from_mins(5) };
     let (effect, again, avoid, human) = match class {
         // Asking again at once finds the same shelf empty; other offerings may be had.
-        ErrorClass::Capacity => {
-            (Effect::Nothing, Again::Never, Avoid::Market, Human::NotNeeded)
-        }
+        ErrorClass::Capacity => (Effect::Nothing, Again::Never, Avoid::Market, Human::NotNeeded),
         // Ends when instances end or somebody has the quota raised: neither takes seconds.
         ErrorClass::Quota => (Effect::Nothing, Again::Never, Avoid::Market, Human::Soon),
         ErrorClass::Throttle => {

@@ -28,6 +28,8 @@ pub enum Cause {
     Shutdown,
     /// An operator ordered it.
     Operator,
+    /// Its device is sick.
+    Device,
     /// The cloud recommends to leave the machine, and the worker is set to follow.
     Rebalance,
     /// The cloud takes the machine back.
@@ -35,8 +37,14 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Self; 5] =
-        [Self::CutOff, Self::Shutdown, Self::Operator, Self::Rebalance, Self::Interruption];
+    pub const ALL: [Self; 6] = [
+        Self::CutOff,
+        Self::Shutdown,
+        Self::Operator,
+        Self::Device,
+        Self::Rebalance,
+        Self::Interruption,
+    ];
 
     /// One lower-case word.
     pub const fn name(self) -> &'static str {
@@ -44,6 +52,7 @@ impl Cause {
             Self::CutOff => "cut-off",
             Self::Shutdown => "shutdown",
             Self::Operator => "operator",
+            Self::Device => "device",
             Self::Rebalance => "rebalance",
             Self::Interruption => "interruption",
         }

@@ -106,6 +106,7 @@ pub const fn drain_cause(cause: v1::DrainCause) -> Option<Cause> {
         v1::DrainCause::Operator => Some(Cause::Operator),
         v1::DrainCause::Rebalance => Some(Cause::Rebalance),
         v1::DrainCause::Interruption => Some(Cause::Interruption),
+        v1::DrainCause::Device => Some(Cause::Device),
     }
 }
 
@@ -117,6 +118,7 @@ pub const fn wire_drain_cause(cause: Option<Cause>) -> v1::DrainCause {
         Some(Cause::Operator) => v1::DrainCause::Operator,
         Some(Cause::Rebalance) => v1::DrainCause::Rebalance,
         Some(Cause::Interruption) => v1::DrainCause::Interruption,
+        Some(Cause::Device) => v1::DrainCause::Device,
     }
 }
 

@@ -147,7 +147,7 @@ impl State {
     pub(super) fn release_reason(&self) -> ReleaseReason {
         match self.drain_cause() {
             Some(Cause::Interruption | Cause::Rebalance) => ReleaseReason::Interrupted,
-            Some(Cause::CutOff | Cause::Shutdown | Cause::Operator) | None => {
+            Some(Cause::CutOff | Cause::Shutdown | Cause::Operator | Cause::Device) | None => {
                 ReleaseReason::Draining
             }
         }
@@ -156,7 +156,8 @@ impl State {
     /// The cause on the wire.
     pub(super) fn wire_drain_cause(&self) -> v1::DrainCause {
         let avoids = self.avoids_work.then_some(Cause::Rebalance);
-        convert::wire_drain_cause(self.drain_cause().or(avoids))
+        let sick = self.health.sick().map(|_| Cause::Device);
+        convert::wire_drain_cause(self.drain_cause().or(avoids).or(sick))
     }
 
     /// What the cloud has announced, on the wire.

@@ -1,4 +1,5 @@
 mod breaker;
+mod cordon;
 mod leftovers;
 mod money;
 mod pauses;

@@ -48,7 +48,9 @@ pub enum Presence {
     /// Registered, and loading its models.
     Starting,
     Ready,
-    /// Takes no new work.
+    /// Takes no new work until an operator lifts that, and goes on with what it has.
+    Cordoned,
+    /// Takes no new work, and goes when it is done with what it has.
     Draining,
     /// Its stream broke and it has not come back.
     Lost,
@@ -66,11 +68,16 @@ impl WorkerList {
     }
 }
 
-/// What the planner plans with. Machines are named by their ids ([`Entry::name`]).
+/// What the planner plans with. Machines are named by their ids ([`Entry::name`]). One that an operator keeps out of
+/// work is no capacity and is not to be taken out: the planner does not see it.
 #[must_use]
 pub fn instances(ledger: &Ledger, workers: &WorkerList) -> BTreeMap<PoolName, Vec<Instance>> {
     let mut pools: BTreeMap<PoolName, Vec<Instance>> = BTreeMap::new();
     for entry in ledger.open() {
+        let cordoned = workers.of(entry).is_some_and(|one| one.presence == Presence::Cordoned);
+        if cordoned && matches!(entry.state, State::Launched { .. } | State::Ready { .. }) {
+            continue;
+        }
         let instance = instance(entry, workers);
         pools.entry(entry.order.pool.clone()).or_default().push(instance);
     }

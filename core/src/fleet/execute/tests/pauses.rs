@@ -77,7 +77,8 @@ fn an_offering_that_makes_no_sense_to_the_provider_holds_up_no_other() {
     refuse(&mut stage, Failure::Invalid);
     stage.want(1);
     let done = stage.step();
-    let held = |f: &Finding| matches!(f, Finding::Paused { what, .. } if what == "default/g5.a.spot");
+    let held =
+        |f: &Finding| matches!(f, Finding::Paused { what, .. } if what == "default/g5.a.spot");
     assert!(done.findings.iter().any(held), "{done:?}");
     assert_eq!(market_of(&stage, &offering()).refused, 2, "once by the provider, once by us");
     stage.want_of(&other, 3);

@@ -8,7 +8,7 @@ use crate::fleet::execute::{
     Command, Executed, Listings, Machine, MachineState, Outcome, Proposal, Rules, Site, Sites,
     Situation, step,
 };
-use crate::fleet::ledger::{Ledger, Mode, Presence, StateKind, WorkerList, WorkerSeen};
+use crate::fleet::ledger::{Ledger, Mode, Presence, StateKind, WorkerList, WorkerSeen, instances};
 use crate::fleet::plan::{Plan, Step};
 use crate::fleet::policy::{Policy, PoolPolicy};
 use crate::fleet::report::{LaunchReason, RemoveReason};
@@ -108,10 +108,7 @@ impl Stage {
     pub(super) fn step(&mut self) -> Executed {
         let listed = Reading::Known { at: self.now, value: self.machines.clone() };
         let listings: Listings = [("r".to_owned(), listed)].into();
-        let list = WorkerList {
-            complete_since: self.complete_since,
-            workers: self.seen.values().cloned().collect(),
-        };
+        let list = self.list_of_workers();
         let workers = self.workers.clone().unwrap_or(Reading::Known { at: self.now, value: list });
         let outcomes = std::mem::take(&mut self.outcomes);
         let situation = Situation {
@@ -136,6 +133,17 @@ impl Stage {
         done.writes.apply_to(&mut self.ledger);
         self.commands.extend(done.commands.iter().cloned());
         done
+    }
+
+    fn list_of_workers(&self) -> WorkerList {
+        let workers = self.seen.values().cloned().collect();
+        WorkerList { complete_since: self.complete_since, workers }
+    }
+
+    /// How many machines of a pool the planner would be shown.
+    pub(super) fn planned_with(&self, pool: &PoolName) -> usize {
+        let pools = instances(&self.ledger, &self.list_of_workers());
+        pools.get(pool).map_or(0, Vec::len)
     }
 
     fn propose(&mut self, steps: Vec<Step>) {
