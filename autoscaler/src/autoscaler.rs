@@ -316,7 +316,7 @@ impl Autoscaler {
         if let Some(head) = &mut self.head {
             let elapsed = now.since(head.charged);
             head.charged = now;
-            metrics::ledger(&read.ledger, &seen.list, elapsed, now);
+            metrics::ledger(&read.ledger, (&policy, &seen.list), elapsed, now);
         }
         Ok(())
     }

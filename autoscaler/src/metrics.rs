@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use stoker_core::fleet::ledger::{Ending, Entry, Ledger, Order, State, StateKind, WorkerList};
-use stoker_core::fleet::{Budget, CapacityType, Plan, PoolReport, Report};
+use stoker_core::fleet::{Budget, CapacityType, Plan, Policy, PoolReport, Report};
 use stoker_core::money::Money;
 use stoker_core::time::Timestamp;
 
@@ -118,7 +118,12 @@ impl Use {
 }
 
 /// What the ledger has, and what the time since the last look has cost.
-pub(crate) fn ledger(ledger: &Ledger, workers: &WorkerList, elapsed: Duration, now: Timestamp) {
+pub(crate) fn ledger(
+    ledger: &Ledger,
+    (policy, workers): (&Policy, &WorkerList),
+    elapsed: Duration,
+    now: Timestamp,
+) {
     let mut machines: BTreeMap<(String, StateKind, CapacityType), u32> = BTreeMap::new();
     let mut ages: BTreeMap<(String, StateKind), Duration> = BTreeMap::new();
     let mut hourly: BTreeMap<(String, CapacityType), Money> = BTreeMap::new();
@@ -131,8 +136,9 @@ pub(crate) fn ledger(ledger: &Ledger, workers: &WorkerList, elapsed: Duration, n
         *oldest = (*oldest).max(age);
         if entry.times.requested.is_some() {
             let sum = hourly.entry((pool.clone(), capacity)).or_insert(Money::ZERO);
-            *sum = sum.plus(entry.order.price.hour());
-            let spent = entry.order.price.of(elapsed).dollars();
+            let price = policy.price_of(&entry.order);
+            *sum = sum.plus(price.hour());
+            let spent = price.of(elapsed).dollars();
             let to = Use::of(entry, workers).name();
             gauge!(DOLLARS, "pool" => pool, "use" => to).increment(spent);
         }

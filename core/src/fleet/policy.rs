@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ids::{ClassName, PoolName};
+use crate::money::HourlyPrice;
 
 use super::check::{Budget, Class, Fleet, Scaling};
+use super::ledger::Order;
+use super::spec::CapacityType;
 
 /// Pools that are scaled, and what may be spent on them.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -30,6 +33,18 @@ impl Policy {
             (name.clone(), PoolPolicy { classes, scaling: pool.scaling.clone() })
         });
         Self { pools: pools.collect(), budget: fleet.budget }
+    }
+
+    /// What a machine costs an hour at present. Spot machines are priced anew all the time, so it is what new ones of
+    /// the offering cost, and never less than at the launch: prices may not be known for a while, and a budget is
+    /// better used up too early than exceeded.
+    pub fn price_of(&self, order: &Order) -> HourlyPrice {
+        let pool = self.pools.get(&order.pool);
+        let offering = pool.and_then(|pool| pool.scaling.offerings.get(&order.offering));
+        match (order.capacity, offering) {
+            (CapacityType::Spot, Some(offering)) => offering.price.max(order.price),
+            (CapacityType::Spot, None) | (CapacityType::OnDemand, _) => order.price,
+        }
     }
 }
 

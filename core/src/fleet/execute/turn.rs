@@ -141,12 +141,13 @@ impl<'a> Turn<'a> {
     pub(super) fn running(&self) -> (u32, Money) {
         let open = self.entries.values().filter(|entry| entry.state.counts());
         open.fold((0, Money::ZERO), |(count, money), entry| {
-            (count + 1, money.plus(entry.order.price.hour()))
+            (count + 1, money.plus(self.situation.policy.price_of(&entry.order).hour()))
         })
     }
 
     pub(super) fn charge(&mut self) {
-        self.account.spend.charge(&self.entries, self.situation.now);
+        let Situation { policy, now, .. } = *self.situation;
+        self.account.spend.charge_at(&self.entries, |entry| policy.price_of(&entry.order), now);
     }
 
     /// What changed, with the versions that it will have.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::caps::{calendar, midnight};
 use crate::fleet::cost::{forecast, month_begin};
 use crate::ids::MachineId;
-use crate::money::Money;
+use crate::money::{HourlyPrice, Money};
 use crate::time::Timestamp;
 
 use super::entry::Entry;
@@ -34,11 +34,22 @@ pub struct Spend {
 }
 
 impl Spend {
-    /// Charges for everything from the last call up to `now`. Entries that ended since then have to be among them.
+    /// Charges for everything from the last call up to `now`, at the prices of the launches. Entries that ended since
+    /// then have to be among them.
+    pub fn charge(&mut self, entries: &BTreeMap<MachineId, Entry>, now: Timestamp) {
+        self.charge_at(entries, |entry| entry.order.price, now);
+    }
+
+    /// Charges as [`charge`](Self::charge) does, at what machines cost at present.
     ///
     /// What may have been asked for is charged from then on: too much for what turns out never to have been there,
     /// and never too little.
-    pub fn charge(&mut self, entries: &BTreeMap<MachineId, Entry>, now: Timestamp) {
+    pub fn charge_at(
+        &mut self,
+        entries: &BTreeMap<MachineId, Entry>,
+        price: impl Fn(&Entry) -> HourlyPrice,
+        now: Timestamp,
+    ) {
         let Some(last) = self.charged_until else {
             (self.day, self.month) = calendar(now);
             self.charged_until = Some(now);
@@ -48,8 +59,8 @@ impl Spend {
         while from < now {
             let day = self.turn(from);
             let until = now.min(midnight(day + 1).max(from.after(Duration::from_millis(1))));
-            let spent: Money =
-                entries.values().map(|entry| between(entry, (from, until), now)).sum();
+            let spent = |entry: &Entry| price(entry).of(paid_for(entry, (from, until), now));
+            let spent: Money = entries.values().map(spent).sum();
             self.day_spent = self.day_spent.plus(spent);
             self.month_spent = self.month_spent.plus(spent);
             from = until;
@@ -86,10 +97,10 @@ impl Spend {
     }
 }
 
-/// What a machine has cost up to `now`.
+/// What a machine has cost up to `now`, at the price of its launch.
 pub fn cost(entry: &Entry, now: Timestamp) -> Money {
     let begin = Timestamp::from_unix_millis(i64::MIN);
-    between(entry, (begin, Timestamp::MAX), now)
+    entry.order.price.of(paid_for(entry, (begin, Timestamp::MAX), now))
 }
 
 /// From when and until when it is paid for, up to `now`; `None` before it was asked for.
@@ -103,9 +114,9 @@ pub fn span(entry: &Entry, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
     Some((times.requested?, end))
 }
 
-fn between(entry: &Entry, (from, until): (Timestamp, Timestamp), now: Timestamp) -> Money {
-    let Some((begin, end)) = span(entry, now) else { return Money::ZERO };
-    entry.order.price.of(end.min(until).since(begin.max(from)))
+fn paid_for(entry: &Entry, (from, until): (Timestamp, Timestamp), now: Timestamp) -> Duration {
+    let span = span(entry, now);
+    span.map_or(Duration::ZERO, |(begin, end)| end.min(until).since(begin.max(from)))
 }
 
 #[cfg(test)]

@@ -76,3 +76,31 @@ fn a_budget_that_stops_launches_lets_what_runs_go_on() {
     let cap = Cap::PerDay(dollar.times(20));
     assert!(done.findings.contains(&Finding::Capped { cap, wanted: 1, allowed: 0 }), "{done:?}");
 }
+
+#[test]
+fn a_spot_machine_is_charged_for_at_what_it_costs_by_now() {
+    let mut stage = Stage::new();
+    let dollar = Money::from_micros(1_000_000);
+    stage.ready(1, 1);
+    let hour = |stage: &mut Stage, price: Money| {
+        stage.reprice(price);
+        let before = stage.ledger.account.spend.month_spent;
+        for _ in 0..10 {
+            stage.pass(MIN * 6);
+            stage.hear();
+            let _ = stage.step();
+        }
+        let micros = stage.ledger.account.spend.month_spent.micros() - before.micros();
+        // A step over midnight is charged for in two parts.
+        (micros + 500) / 1_000
+    };
+    let cost = [dollar, dollar.times(3), Money::from_micros(400_000)].map(|p| hour(&mut stage, p));
+    assert_eq!(cost, [1_000, 3_000, 1_000], "and never at less than at its launch");
+    // A dearer fleet takes up more of what an hour may cost.
+    stage.reprice(dollar.times(3));
+    stage.policy.budget = Budget { per_hour: dollar.times(5), ..Budget::default() };
+    stage.want(1);
+    let done = stage.step();
+    let cap = Cap::PerHour(dollar.times(5));
+    assert!(done.findings.contains(&Finding::Capped { cap, wanted: 1, allowed: 0 }), "{done:?}");
+}

@@ -161,6 +161,14 @@ impl Stage {
         self.propose(vec![Step::Launch { pool: pool(), offering, count, reason }]);
     }
 
+    /// What new machines cost from now on.
+    pub(super) fn reprice(&mut self, price: Money) {
+        let pools = self.policy.pools.values_mut();
+        for offering in pools.flat_map(|pool| pool.scaling.offerings.values_mut()) {
+            offering.price = HourlyPrice::new(price);
+        }
+    }
+
     /// Another offering of the pool, with the same template.
     pub(super) fn offer(&mut self, name: &OfferingName) {
         for pool in self.policy.pools.values_mut() {
