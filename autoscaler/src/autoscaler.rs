@@ -163,7 +163,15 @@ impl Autoscaler {
         };
         metrics::leads(1);
         self.market.refresh(&self.policy);
-        let look = self.look().await?;
+        let look = match self.look().await {
+            Err(error @ CallError::ClockOff(_)) => {
+                // One whose clock is right should lead.
+                self.head = None;
+                self.coordinator.resign().await?;
+                return Err(error);
+            }
+            look => look?,
+        };
         self.ask_demand().await;
         if self.head.is_none() {
             self.head = Some(self.begin(&look, reign.epoch).await?);
@@ -192,6 +200,9 @@ impl Autoscaler {
             self.coordinator.workers(),
         );
         let mut read = read?;
+        if let Some(off) = fleet::clock_off(read.read_at, (read_at, self.clock.now())) {
+            return Err(CallError::ClockOff(off));
+        }
         let needed = read.ledger.account.needed_since(read_at);
         if needed < lately {
             // After a long absence what ended in it is still to be charged.

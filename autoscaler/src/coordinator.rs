@@ -8,6 +8,7 @@ use stoker_core::fleet::execute::Writes;
 use stoker_core::fleet::ledger::{Account, Entry, Ledger, Switch};
 use stoker_core::ids::{Epoch, FleetName, WorkerId};
 use stoker_core::time::Timestamp;
+use stoker_core::units::HumanDuration;
 use stoker_proto::client::{self, AddressError};
 use stoker_proto::status::{Reason, explain};
 use stoker_proto::v1::admin_service_client::AdminServiceClient;
@@ -40,6 +41,9 @@ pub enum CallError {
         "the coordinator runs the fleet `{theirs}`, and the fleet file is of `{ours}`: one of them is the wrong one"
     )]
     OtherFleet { ours: FleetName, theirs: String },
+    /// What is written with a wrong time would be wrong for long: money, deadlines, pauses.
+    #[error("this machine's clock and the coordinator's are {} apart: set the wrong one", HumanDuration::new(*.0))]
+    ClockOff(Duration),
 }
 
 /// The right to write and to call the cloud.
@@ -57,6 +61,8 @@ pub struct Read {
     pub switch: Switch,
     /// If it was asked for, is there, and is of a version that can be read.
     pub memory: Option<Memory>,
+    /// By the coordinator's clock.
+    pub read_at: Timestamp,
 }
 
 /// How much of the ledger is asked for.
@@ -149,7 +155,10 @@ impl Coordinator {
                 })
                 .ok(),
         };
-        Ok(Read { ledger: Ledger { entries, account }, switch, memory })
+        let read_at = convert::required(first.read_at.as_ref(), "read_at")
+            .and_then(|at| convert::timestamp(at, "read_at"))
+            .map_err(unreadable)?;
+        Ok(Read { ledger: Ledger { entries, account }, switch, memory, read_at })
     }
 
     /// Writes all or nothing. After an error it is not known whether it was written.

@@ -10,6 +10,7 @@
 
 mod caps;
 mod check;
+mod clock;
 pub mod cost;
 mod demand;
 mod disrupt;
@@ -43,6 +44,7 @@ pub use check::{
     Budget, Class, Ec2Region, Fleet, Interruptions, LaunchTemplate, Limits, Local, Model, Offering,
     Pool, Problem, Provider, Retention, Scaling, Source, Tenant,
 };
+pub use clock::clock_off;
 pub use demand::quiet::BreakEven;
 pub use input::{Hold, Part, STALE_AFTER};
 pub use memory::Memory;
