@@ -192,6 +192,7 @@ async fn launch(cloud: &dyn CloudProvider, machine: MachineId, order: &Order) ->
     let launch = Launch {
         token,
         pool: order.pool.clone(),
+        template: Some(order.template.clone()),
         offerings: BTreeMap::from([(order.offering.clone(), offering)]),
         count: 1,
         tags: BTreeMap::new(),

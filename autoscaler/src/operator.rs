@@ -169,6 +169,7 @@ mod tests {
         Launch {
             token: LaunchToken::new("t").unwrap(),
             pool: PoolName::new("default").unwrap(),
+            template: None,
             offerings: BTreeMap::from([offering()]),
             count: 5,
             tags: BTreeMap::new(),

@@ -22,10 +22,7 @@ pub fn sites(fleet: &Fleet) -> Sites {
 fn site(provider: &Provider, pool: &PoolName, offering: &Offering) -> Option<Site> {
     let region = region_of(&provider.regions(), &offering.zone)?;
     let template = match provider {
-        Provider::Ec2(regions) => {
-            let template = regions.get(&region)?.templates.get(pool)?;
-            format!("{}:{}", template.id, template.version)
-        }
+        Provider::Ec2(regions) => regions.get(&region)?.templates.get(pool)?.to_string(),
         // What runs here is the program that lies here.
         Provider::Local(_) => format!("local:{pool}"),
     };

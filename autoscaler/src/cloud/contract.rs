@@ -120,6 +120,7 @@ fn spot(harness: &dyn Harness, count: u32) -> Launch {
     Launch {
         token: fresh_token(),
         pool: PoolName::new("contract").expect("a valid name"),
+        template: None,
         offerings: of(harness, CapacityType::Spot),
         count,
         tags: BTreeMap::from([("version".to_owned(), "7".to_owned())]),

@@ -23,6 +23,9 @@ const LONGEST_TAG_VALUE: usize = 256;
 pub struct Launch {
     pub token: LaunchToken,
     pub pool: PoolName,
+    /// What the machines boot, as the ledger has it: of EC2, a launch template and its version. `None`: what the cloud
+    /// is set up with for the pool.
+    pub template: Option<String>,
     /// Whichever of these the cloud gives. All in one region and of one capacity type.
     pub offerings: BTreeMap<OfferingName, Offering>,
     pub count: u32,
@@ -142,6 +145,7 @@ mod tests {
         Launch {
             token: LaunchToken::new("t").unwrap(),
             pool: PoolName::new("p").unwrap(),
+            template: None,
             offerings: offerings.into_iter().collect(),
             count: 1,
             tags: BTreeMap::new(),

@@ -186,6 +186,25 @@ async fn a_pool_without_a_launch_template_is_invalid_before_anything_is_asked() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_launch_is_of_the_template_that_it_names_whatever_the_cloud_is_set_up_with() {
+    let stage = Stage::set().await.unwrap();
+    let template = Some("lt-0123456789abcdef0:7".to_owned());
+    // moto has no such template.
+    let _ = stage.ours.launch(&Launch { template, ..Stage::launch(EAST, 1) }).await;
+    let sent: BTreeMap<String, String> = stage.proxy.last("CreateFleet").into_iter().collect();
+    let said = |key: &str| {
+        let key = format!("LaunchTemplateConfigs.1.LaunchTemplateSpecification.{key}");
+        sent.get(&key).map(String::as_str)
+    };
+    assert_eq!(said("LaunchTemplateId"), Some("lt-0123456789abcdef0"));
+    assert_eq!(said("Version"), Some("7"));
+    let template = Some("no version".to_owned());
+    let launch = Launch { template, ..Stage::launch(EAST, 1) };
+    let failed = stage.ours.launch(&launch).await.unwrap_err();
+    assert_eq!(failed.class, ErrorClass::Invalid, "{failed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_type_says_what_gpus_it_has() {
     let stage = Stage::set().await.unwrap();
     let types = ["g5.xlarge", "p4d.24xlarge", "t3.micro"].map(str::to_owned).into();

@@ -98,6 +98,7 @@ impl Stage {
         Launch {
             token: LaunchToken::new(&token).expect("a UUID is a token"),
             pool: PoolName::new("contract").expect("a valid name"),
+            template: None,
             offerings,
             count,
             tags: BTreeMap::new(),

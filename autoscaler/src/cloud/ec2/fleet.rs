@@ -13,7 +13,7 @@ use aws_sdk_ec2::types::{
     SpotAllocationStrategy, SpotOptionsRequest, Tag, TagSpecification,
     TargetCapacitySpecificationRequest,
 };
-use stoker_core::fleet::{CapacityType, Ec2Region, Offering};
+use stoker_core::fleet::{CapacityType, Ec2Region, LaunchTemplate, Offering};
 use stoker_core::ids::{InstanceName, OfferingName};
 use stoker_core::time::Timestamp;
 
@@ -29,10 +29,7 @@ pub(super) fn request(
     capacity: CapacityType,
     tags: &BTreeMap<String, String>,
 ) -> Result<CreateFleetInputBuilder, CloudError> {
-    let template = setup.templates.get(&launch.pool).ok_or_else(|| {
-        let message = format!("the pool {} has no launch template in this region", launch.pool);
-        CloudError::new(ErrorClass::Invalid, Verb::Launch, message)
-    })?;
+    let template = template(launch, setup)?;
     let named = FleetLaunchTemplateSpecificationRequest::builder().version(&template.version);
     let named = if template.id.starts_with("lt-") {
         named.launch_template_id(&template.id)
@@ -67,6 +64,20 @@ pub(super) fn request(
             request.on_demand_options(options.build()).target_capacity_specification(target.build())
         }
     })
+}
+
+/// A repetition has to be of the template of the first time, whatever the fleet file says by now. With other subnets it is
+/// refused, and the machine of the first time is looked for.
+fn template(launch: &Launch, setup: &Ec2Region) -> Result<LaunchTemplate, CloudError> {
+    let invalid = |message: String| CloudError::new(ErrorClass::Invalid, Verb::Launch, message);
+    let Some(named) = &launch.template else {
+        let set_up = setup.templates.get(&launch.pool).cloned();
+        return set_up.ok_or_else(|| {
+            invalid(format!("the pool {} has no launch template in this region", launch.pool))
+        });
+    };
+    LaunchTemplate::parse(named)
+        .ok_or_else(|| invalid(format!("`{named}` is no launch template with its version")))
 }
 
 /// A subnet says in which zone it is; EC2 takes only one of the two together with a template's network.

@@ -55,6 +55,7 @@ impl Stage {
         Launch {
             token: LaunchToken::new(&token).unwrap(),
             pool: PoolName::new("p").unwrap(),
+            template: None,
             offerings,
             count,
             tags: BTreeMap::new(),

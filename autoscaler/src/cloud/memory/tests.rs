@@ -81,6 +81,7 @@ impl Memory {
         Launch {
             token: LaunchToken::new(token).unwrap(),
             pool: PoolName::new("p").unwrap(),
+            template: None,
             offerings: spot.map(|(name, (offering, _))| (name, offering)).collect(),
             count,
             tags: BTreeMap::new(),

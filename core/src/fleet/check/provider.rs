@@ -1,6 +1,7 @@
 //! Checks where machines are bought: that there is a place for every offering, and something to launch there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use crate::cloud::region_of;
@@ -33,8 +34,25 @@ pub struct Ec2Region {
 pub struct LaunchTemplate {
     /// `lt-...`, or a name.
     pub id: String,
-    /// A number, `$Default` or `$Latest`.
+    /// Digits.
     pub version: String,
+}
+
+impl fmt::Display for LaunchTemplate {
+    /// As a ledger has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.id, self.version)
+    }
+}
+
+impl LaunchTemplate {
+    /// Reads what [`Display`](fmt::Display) writes; `None` if it is something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (id, version) = text.rsplit_once(':')?;
+        let numbered = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+        (numbered && !id.is_empty())
+            .then(|| Self { id: id.to_owned(), version: version.to_owned() })
+    }
 }
 
 /// Workers of this machine as machines.
@@ -124,12 +142,13 @@ impl Problems {
             let key = |field: &str| format!("provider.ec2.{name}.{field}");
             let mut templates = BTreeMap::new();
             for (pool, LaunchTemplateSpec { id, version }) in &region.launch_templates {
-                if id.is_empty() || version.is_empty() {
-                    let message = "needs an id, such as \"lt-0123456789abcdef0\", and a version";
+                let template = LaunchTemplate { id: id.clone(), version: version.clone() };
+                if LaunchTemplate::parse(&template.to_string()).as_ref() != Some(&template) {
+                    let message = "needs an id, such as \"lt-0123456789abcdef0\", and a version, \
+                                   which is a number";
                     self.add(key(&format!("launch-templates.{pool}")), message);
                 }
-                let (id, version) = (id.clone(), version.clone());
-                templates.insert(pool.clone(), LaunchTemplate { id, version });
+                templates.insert(pool.clone(), template);
             }
             for (zone, subnet) in &region.subnets {
                 if region_of(&BTreeSet::from([name.clone()]), zone).is_none() {
@@ -244,12 +263,11 @@ mod tests {
         let template = region.templates.values().next().unwrap();
         assert_eq!((template.id.as_str(), template.version.as_str()), ("lt-0b", "3"));
         assert_eq!(region.subnets["us-east-1a"], "subnet-0a");
-        let unversioned = check(&EC2.replace(", version = \"3\"", "")).unwrap();
-        let Some(Provider::Ec2(regions)) = unversioned.provider else { panic!() };
-        assert_eq!(
-            regions.values().next().unwrap().templates.values().next().unwrap().version,
-            "$Default"
-        );
+        let template = LaunchTemplate { id: "workers".into(), version: "12".into() };
+        assert_eq!(LaunchTemplate::parse(&template.to_string()), Some(template));
+        for text in ["", ":3", "lt-0b", "lt-0b:", "lt-0b:$Latest"] {
+            assert_eq!(LaunchTemplate::parse(text), None, "{text}");
+        }
     }
 
     #[test]
@@ -288,6 +306,7 @@ mod tests {
             (&EC2.replace("us-east-1a =", "eu-west-1a ="), "is no zone of us-east-1"),
             (&EC2.replace("subnet-0a", "0a"), "is no subnet"),
             (&EC2.replace("lt-0b", ""), "needs an id"),
+            (&EC2.replace("\"3\"", "\"$Latest\""), "a version, which is a number"),
         ] {
             let problems = check(provider).unwrap_err();
             assert!(problems.contains(said), "{provider}: {problems}");

@@ -33,13 +33,8 @@ pub struct Ec2RegionSpec {
 pub struct LaunchTemplateSpec {
     /// `lt-...`, or its name.
     pub id: String,
-    /// A number, `$Default` or `$Latest`.
-    #[serde(default = "default_version")]
+    /// A number. `$Default` and `$Latest` mean another machine from one day to the next, unnoticed.
     pub version: String,
-}
-
-fn default_version() -> String {
-    "$Default".to_owned()
 }
 
 /// This machine as a cloud.
