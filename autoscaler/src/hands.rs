@@ -11,7 +11,7 @@ use stoker_core::ids::{InstanceName, MachineId, RegionName, WorkerId};
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
 use stoker_runtime::crash;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::cloud::{
     CloudError, CloudProvider, ErrorClass, Launch, LaunchToken, Launched, Refusal, Terminated, Verb,
@@ -30,9 +30,9 @@ pub(crate) struct Hands {
     cloud: Arc<dyn CloudProvider>,
     coordinator: Coordinator,
     clock: Arc<dyn Clock>,
-    calls: JoinSet<Done>,
-    /// Whom a call under way is about.
-    busy: BTreeSet<MachineId>,
+    calls: JoinSet<Vec<Outcome>>,
+    /// The last call about a machine, until it has ended, in whatever way.
+    busy: BTreeMap<MachineId, AbortHandle>,
     /// What was said last, and when.
     said: BTreeMap<MachineId, (Said, Instant)>,
 }
@@ -44,15 +44,16 @@ enum Said {
     Terminate,
 }
 
-/// A call that has ended: whom it was about, and what came of it.
-#[derive(Debug)]
-struct Done {
-    about: Vec<MachineId>,
-    outcomes: Vec<Outcome>,
-}
-
 /// A machine that is to end.
 type End = (MachineId, InstanceName);
+
+/// Calls that are made once for all machines of a region.
+#[derive(Debug, Default)]
+struct Region {
+    ends: Vec<End>,
+    /// To be looked for.
+    sought: BTreeSet<MachineId>,
+}
 
 impl Hands {
     pub(crate) fn new(
@@ -60,7 +61,7 @@ impl Hands {
         coordinator: Coordinator,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (busy, said) = (BTreeSet::new(), BTreeMap::new());
+        let (busy, said) = (BTreeMap::new(), BTreeMap::new());
         Self { cloud, coordinator, clock, calls: JoinSet::new(), busy, said }
     }
 
@@ -68,16 +69,13 @@ impl Hands {
     pub(crate) fn outcomes(&mut self) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         while let Some(ended) = self.calls.try_join_next() {
-            // A call that panicked is as good as one without an answer: its entry is asked after.
-            let Ok(done) = ended else { continue };
-            for machine in done.about {
-                self.busy.remove(&machine);
+            match ended {
+                Ok(came) => outcomes.extend(came),
+                // As good as one without an answer: its entry is asked after.
+                Err(error) => tracing::error!(%error, "a call ended without an outcome"),
             }
-            outcomes.extend(done.outcomes);
         }
-        if self.calls.is_empty() {
-            self.busy.clear();
-        }
+        self.busy.retain(|_, call| !call.is_finished());
         outcomes
     }
 
@@ -90,7 +88,7 @@ impl Hands {
         workers: &BTreeMap<InstanceName, BTreeSet<WorkerId>>,
         until: Instant,
     ) {
-        let mut ends: BTreeMap<String, Vec<End>> = BTreeMap::new();
+        let mut regions: BTreeMap<String, Region> = BTreeMap::new();
         let now = Instant::now();
         self.said.retain(|_, (_, at)| now.duration_since(*at) < SAY_AGAIN);
         for command in commands {
@@ -100,7 +98,7 @@ impl Hands {
             });
             // A launch that stands in the ledger as asked for is asked for now, or only in a minute.
             let full = said.is_some() && self.calls.len() >= MOST_CALLS;
-            if repeated || full || self.busy.contains(&machine) {
+            if repeated || full || self.busy.contains_key(&machine) {
                 continue;
             }
             let Some(entry) = entries.get(&machine) else { continue };
@@ -108,56 +106,70 @@ impl Hands {
                 tracing::warn!(%machine, "the lead has ended; its successor makes this call");
                 return;
             }
-            self.busy.insert(machine);
             if let Some(said) = said {
                 self.said.insert(machine, (said, now));
             }
-            self.begin(command, entry, workers, &mut ends);
+            let call = match command {
+                Command::Launch { .. } => self.launch(entry),
+                Command::Drain { worker, deadline, .. } => {
+                    // One for each GPU of the machine.
+                    let all = entry.state.instance().and_then(|instance| workers.get(instance));
+                    let all = all.cloned().unwrap_or_else(|| BTreeSet::from([worker]));
+                    self.drain(machine, all, deadline)
+                }
+                Command::Resolve { .. } => {
+                    let region = regions.entry(entry.order.region.clone()).or_default();
+                    region.sought.insert(machine);
+                    continue;
+                }
+                Command::Terminate { region, instance, .. } => {
+                    regions.entry(region).or_default().ends.push((machine, instance));
+                    continue;
+                }
+            };
+            self.busy.insert(machine, call);
         }
-        for (region, ends) in ends {
-            let cloud = Arc::clone(&self.cloud);
-            let about = ends.iter().map(|(machine, _)| *machine).collect();
-            self.calls.spawn(async move {
-                Done { about, outcomes: terminate(&*cloud, &region, ends).await }
-            });
+        for (name, Region { ends, sought }) in regions {
+            if !sought.is_empty() {
+                self.resolve(&name, sought);
+            }
+            if !ends.is_empty() {
+                self.terminate(name, ends);
+            }
         }
     }
 
-    fn begin(
+    fn launch(&mut self, entry: &Entry) -> AbortHandle {
+        metrics::launch_asked(&entry.order);
+        let (cloud, machine, order) = (Arc::clone(&self.cloud), entry.id, entry.order.clone());
+        self.calls.spawn(async move { vec![launch(&*cloud, machine, &order).await] })
+    }
+
+    fn drain(
         &mut self,
-        command: Command,
-        entry: &Entry,
-        workers: &BTreeMap<InstanceName, BTreeSet<WorkerId>>,
-        ends: &mut BTreeMap<String, Vec<End>>,
-    ) {
+        machine: MachineId,
+        workers: BTreeSet<WorkerId>,
+        deadline: Timestamp,
+    ) -> AbortHandle {
+        let coordinator = self.coordinator.clone();
+        let within = deadline.since(self.clock.now());
+        self.calls.spawn(async move { drain(&coordinator, machine, workers, within).await })
+    }
+
+    fn resolve(&mut self, region: &str, sought: BTreeSet<MachineId>) {
+        let (cloud, region, asked_at) =
+            (Arc::clone(&self.cloud), region.to_owned(), self.clock.now());
+        let about = sought.clone();
+        let call =
+            self.calls.spawn(async move { resolve(&*cloud, &region, &sought, asked_at).await });
+        self.busy.extend(about.into_iter().map(|machine| (machine, call.clone())));
+    }
+
+    fn terminate(&mut self, region: String, ends: Vec<End>) {
         let cloud = Arc::clone(&self.cloud);
-        let machine = entry.id;
-        let done = move |outcomes| Done { about: vec![machine], outcomes };
-        match command {
-            Command::Launch { .. } => {
-                metrics::launch_asked(&entry.order);
-                let order = entry.order.clone();
-                self.calls.spawn(async move { done(vec![launch(&*cloud, machine, &order).await]) });
-            }
-            Command::Resolve { .. } => {
-                let (region, asked_at) = (entry.order.region.clone(), self.clock.now());
-                self.calls.spawn(async move {
-                    done(vec![resolve(&*cloud, machine, &region, asked_at).await])
-                });
-            }
-            Command::Drain { worker, deadline, .. } => {
-                // One for each GPU of the machine.
-                let all = entry.state.instance().and_then(|instance| workers.get(instance));
-                let all = all.cloned().unwrap_or_else(|| BTreeSet::from([worker]));
-                let coordinator = self.coordinator.clone();
-                let within = deadline.since(self.clock.now());
-                self.calls
-                    .spawn(async move { done(drain(&coordinator, machine, all, within).await) });
-            }
-            Command::Terminate { region, instance, .. } => {
-                ends.entry(region).or_default().push((machine, instance));
-            }
-        }
+        let about: Vec<MachineId> = ends.iter().map(|(machine, _)| *machine).collect();
+        let call = self.calls.spawn(async move { terminate(&*cloud, &region, ends).await });
+        self.busy.extend(about.into_iter().map(|machine| (machine, call.clone())));
     }
 
     /// Waits for the calls under way, so that their outcome is known to the cloud's own records at least.
@@ -238,26 +250,41 @@ fn failure(class: ErrorClass) -> Failure {
     }
 }
 
+/// Looks for all of them in one list.
 async fn resolve(
     cloud: &dyn CloudProvider,
-    machine: MachineId,
     region: &str,
+    sought: &BTreeSet<MachineId>,
     asked_at: Timestamp,
-) -> Outcome {
-    let not_done = |class, why: String| Outcome::NotDone { machine, class, why };
+) -> Vec<Outcome> {
+    let not_done = |class: Failure, why: &str| -> Vec<Outcome> {
+        let outcome = |machine: &MachineId| Outcome::NotDone {
+            machine: *machine,
+            class,
+            why: why.to_owned(),
+        };
+        sought.iter().map(outcome).collect()
+    };
     let Ok(name) = RegionName::new(region) else {
-        return not_done(Failure::Invalid, format!("there is no region `{region}`"));
+        return not_done(Failure::Invalid, &format!("there is no region `{region}`"));
     };
     match crash::around("resolve", cloud.list(&name)).await {
         Ok(machines) => {
-            let token = machine.to_string();
-            let ours = machines
-                .into_iter()
-                .find(|found| found.token().is_some_and(|launch| launch.as_str() == token));
-            let found = ours.map(|found| (found.name, found.launched_at));
-            Outcome::Resolved { machine, found, asked_at }
+            let mut found: BTreeMap<MachineId, (InstanceName, Timestamp)> = BTreeMap::new();
+            for machine in machines.into_iter().rev() {
+                let id = machine.token().and_then(|token| token.as_str().parse().ok());
+                if let Some(id) = id {
+                    found.insert(id, (machine.name, machine.launched_at));
+                }
+            }
+            let outcome = |machine: &MachineId| Outcome::Resolved {
+                machine: *machine,
+                found: found.remove(machine),
+                asked_at,
+            };
+            sought.iter().map(outcome).collect()
         }
-        Err(error) => not_done(failure(error.class), error.to_string()),
+        Err(error) => not_done(failure(error.class), &error.to_string()),
     }
 }
 
@@ -299,10 +326,83 @@ async fn terminate(cloud: &dyn CloudProvider, region: &str, ends: Vec<End>) -> V
 
 #[cfg(test)]
 mod tests {
+    use stoker_core::fleet::CapacityType;
+    use stoker_core::fleet::ledger::State;
+    use stoker_core::ids::{Epoch, FleetName, OfferingName, PoolName};
+    use stoker_core::money::{HourlyPrice, Money};
+    use stoker_runtime::clock::SystemClock;
+
     use super::*;
+    use crate::cloud::memory::{MemoryCloud, MemoryConfig};
 
     fn machine() -> MachineId {
         MachineId::from_bytes([7; 16])
+    }
+
+    fn cloud() -> MemoryCloud {
+        let config = MemoryConfig {
+            regions: vec![RegionName::new("us-east-1").unwrap()],
+            stock: BTreeMap::new(),
+            types: BTreeMap::new(),
+            quotas: BTreeMap::new(),
+            boot: Duration::ZERO,
+            stop: Duration::ZERO,
+            lag: Duration::ZERO,
+            seed: 1,
+        };
+        MemoryCloud::new(config, Arc::new(SystemClock::new()))
+    }
+
+    fn requested(number: u8) -> Entry {
+        let order = Order {
+            pool: PoolName::new("default").unwrap(),
+            offering: OfferingName::new("g5.us-east-1a.spot").unwrap(),
+            provider: "memory".to_owned(),
+            region: "us-east-1".to_owned(),
+            zone: "us-east-1a".to_owned(),
+            instance_type: "g5".to_owned(),
+            capacity: CapacityType::Spot,
+            price: HourlyPrice::new(Money::from_micros(1)),
+            template: String::new(),
+            reason: String::new(),
+        };
+        let id = MachineId::from_bytes([number; 16]);
+        let entry = Entry::intended(id, Epoch::new(1), order, Timestamp::default());
+        Entry { state: State::Requested { calls: 1 }, ..entry }
+    }
+
+    #[tokio::test]
+    async fn machines_of_a_region_are_looked_for_in_one_list() {
+        let cloud = cloud();
+        let provider = Arc::new(cloud.provider(FleetName::new("x").unwrap()));
+        let coordinator = Coordinator::new("http://127.0.0.1:1").unwrap();
+        let mut hands = Hands::new(provider, coordinator, Arc::new(SystemClock::new()));
+        let entries: BTreeMap<MachineId, Entry> =
+            (0..40).map(requested).map(|entry| (entry.id, entry)).collect();
+        let commands = entries.keys().map(|machine| Command::Resolve { machine: *machine });
+        let until = Instant::now() + Duration::from_mins(1);
+        hands.start(commands.collect(), &entries, &BTreeMap::new(), until);
+        hands.finish(Duration::from_mins(1)).await;
+        assert_eq!(cloud.calls(Verb::List), 1);
+        hands.outcomes();
+        assert!(hands.busy.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_leaves_its_machine_free_for_the_next() {
+        let provider = Arc::new(cloud().provider(FleetName::new("x").unwrap()));
+        let coordinator = Coordinator::new("http://127.0.0.1:1").unwrap();
+        let mut hands = Hands::new(provider, coordinator, Arc::new(SystemClock::new()));
+        let call = hands.calls.spawn(async { panic!("a bug in a call") });
+        hands.busy.insert(machine(), call);
+        // Another one goes on meanwhile.
+        let other = hands.calls.spawn(std::future::pending());
+        hands.busy.insert(MachineId::from_bytes([8; 16]), other);
+        while hands.busy.len() > 1 {
+            tokio::task::yield_now().await;
+            assert_eq!(hands.outcomes(), []);
+        }
+        assert!(!hands.busy.contains_key(&machine()));
     }
 
     #[test]

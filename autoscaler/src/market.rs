@@ -11,7 +11,7 @@ use stoker_core::ids::{MachineId, RegionName};
 use stoker_core::money::HourlyPrice;
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::cloud::{self, CloudError, CloudProvider, SpotPrice};
 
@@ -35,8 +35,10 @@ pub(crate) struct Market {
 #[derive(Debug)]
 struct Shelf {
     reading: Reading<Vec<Machine>>,
-    /// When the last look began; `None` while one is under way.
+    /// When the last look brought something, or if it has not yet, began; `None` before the first.
     looked: Option<Instant>,
+    /// That look.
+    look: Option<AbortHandle>,
 }
 
 /// What a look brought.
@@ -66,25 +68,29 @@ impl Market {
     /// Takes in what has been seen, and looks again where it is time to.
     pub(crate) fn refresh(&mut self, policy: &Policy) {
         while let Some(look) = self.looks.try_join_next() {
-            if let Ok(look) = look {
-                self.take(look);
+            match look {
+                Ok(look) => self.take(look),
+                Err(error) => {
+                    tracing::error!(%error, "a look at the cloud ended without an answer");
+                }
             }
         }
         for region in self.cloud.regions() {
             let seen = self.lists.entry(region.clone()).or_insert_with(|| Shelf {
                 reading: Reading::Unknown { why: "it has not been listed yet".to_owned() },
-                looked: Instant::now().checked_sub(self.list_every),
+                looked: None,
+                look: None,
             });
-            let due = seen.looked.is_some_and(|looked| looked.elapsed() >= self.list_every);
-            if !due {
+            let due = seen.looked.is_none_or(|looked| looked.elapsed() >= self.list_every);
+            if !due || seen.look.as_ref().is_some_and(|look| !look.is_finished()) {
                 continue;
             }
-            seen.looked = None;
+            seen.looked = Some(Instant::now());
             let (cloud, at) = (Arc::clone(&self.cloud), self.clock.now());
-            self.looks.spawn(async move {
+            seen.look = Some(self.looks.spawn(async move {
                 let found = cloud.list(&region).await;
                 Look::Machines { region, at, found }
-            });
+            }));
         }
         if self.priced.is_none_or(|asked| asked.elapsed() >= PRICES_EVERY) {
             self.priced = Some(Instant::now());
@@ -95,20 +101,21 @@ impl Market {
     fn take(&mut self, look: Look) {
         match look {
             Look::Machines { region, at, found } => {
-                let reading = match found {
+                let Some(seen) = self.lists.get_mut(&region) else { return };
+                seen.looked = Some(Instant::now());
+                match found {
                     Ok(machines) => {
-                        Reading::Known { at, value: machines.into_iter().map(machine).collect() }
+                        let value = machines.into_iter().map(machine).collect();
+                        seen.reading = Reading::Known { at, value };
                     }
                     Err(error) => {
                         tracing::warn!(%region, %error, "machines cannot be listed");
-                        match self.lists.remove(&region).map(|shelf| shelf.reading) {
-                            // What was seen stays good for as long as it is fresh.
-                            Some(known @ Reading::Known { .. }) => known,
-                            _ => Reading::Unknown { why: error.to_string() },
+                        // What was seen stays good for as long as it is fresh.
+                        if let Reading::Unknown { why } = &mut seen.reading {
+                            *why = error.to_string();
                         }
                     }
-                };
-                self.lists.insert(region, Shelf { reading, looked: Some(Instant::now()) });
+                }
             }
             Look::Prices { region, found: Ok(found) } => {
                 self.prices.insert(region, found);
@@ -187,5 +194,41 @@ fn machine(seen: cloud::Machine) -> Machine {
         state,
         launched_at: seen.launched_at,
         instance: seen.name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stoker_core::ids::FleetName;
+    use stoker_runtime::clock::SystemClock;
+
+    use super::*;
+    use crate::cloud::memory::{MemoryCloud, MemoryConfig};
+
+    #[tokio::test]
+    async fn a_region_whose_look_panicked_is_looked_at_again() {
+        let region = RegionName::new("us-east-1").unwrap();
+        let config = MemoryConfig {
+            regions: vec![region.clone()],
+            stock: BTreeMap::new(),
+            types: BTreeMap::new(),
+            quotas: BTreeMap::new(),
+            boot: Duration::ZERO,
+            stop: Duration::ZERO,
+            lag: Duration::ZERO,
+            seed: 1,
+        };
+        let clock = Arc::new(SystemClock::new());
+        let cloud = MemoryCloud::new(config, Arc::clone(&clock) as Arc<dyn Clock>);
+        let provider = Arc::new(cloud.provider(FleetName::new("x").unwrap()));
+        let mut market = Market::new(provider, clock, Duration::ZERO);
+        let look = market.looks.spawn(async { panic!("a bug in a look") });
+        let reading = Reading::Unknown { why: "it has not been listed yet".to_owned() };
+        let shelf = Shelf { reading, looked: Some(Instant::now()), look: Some(look) };
+        market.lists.insert(region.clone(), shelf);
+        while !matches!(market.listings()[region.as_str()], Reading::Known { .. }) {
+            market.refresh(&Policy::default());
+            tokio::task::yield_now().await;
+        }
     }
 }
