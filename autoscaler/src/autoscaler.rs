@@ -24,6 +24,7 @@ use crate::journal::Journal;
 use crate::market::Market;
 use crate::metrics;
 use crate::totals::Totals;
+use crate::watch::Watch;
 use crate::workers::{self, Seen};
 use snapshot::{News, snapshot};
 
@@ -73,6 +74,7 @@ pub struct Autoscaler {
     /// While it leads.
     head: Option<Head>,
     demand: Demand,
+    watch: Watch,
     term: Duration,
 }
 
@@ -136,6 +138,7 @@ impl Autoscaler {
             journal,
             head: None,
             demand: Demand::default(),
+            watch: Watch::default(),
             term,
         }
     }
@@ -354,6 +357,7 @@ impl Autoscaler {
                 head.remembered = Instant::now();
             }
         }
+        self.watch.look(&round.executed.findings);
         round.report(read.switch.mode, &written);
         written.map(|_| committed)
     }
@@ -411,9 +415,6 @@ impl Round {
                 committed,
                 "a machine"
             );
-        }
-        for finding in &executed.findings {
-            tracing::debug!(%finding, "found");
         }
         let nothing = executed.writes.entries.is_empty()
             && executed.commands.is_empty()

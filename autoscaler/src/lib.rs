@@ -17,6 +17,7 @@ pub mod provider;
 pub mod run;
 mod sites;
 mod totals;
+mod watch;
 mod workers;
 
 pub use autoscaler::{Autoscaler, Parts};

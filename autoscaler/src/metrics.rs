@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use stoker_core::fleet::execute::Finding;
 use stoker_core::fleet::ledger::{Ending, Entry, Ledger, Order, State, StateKind, WorkerList};
 use stoker_core::fleet::{Budget, CapacityType, Plan, Policy, PoolReport, Report};
 use stoker_core::money::Money;
@@ -27,6 +28,7 @@ const DOLLARS: &str = "stoker_autoscaler_dollars_total";
 const SPENT: &str = "stoker_autoscaler_spent_dollars";
 const FORECAST: &str = "stoker_autoscaler_forecast_dollars";
 const BUDGET: &str = "stoker_autoscaler_budget_dollars";
+const FINDINGS: &str = "stoker_autoscaler_findings_total";
 
 /// Explains the metrics to whoever collects them.
 pub fn describe() {
@@ -43,6 +45,7 @@ pub fn describe() {
     describe_gauge!(SPENT, "Dollars spent in this day or month (UTC)");
     describe_gauge!(FORECAST, "Dollars that this month will have cost at its end");
     describe_gauge!(BUDGET, "The fleet file's bounds on dollars, by period");
+    describe_counter!(FINDINGS, Unit::Count, "What steps found, by kind and need of a person");
 }
 
 /// A try at a call ended; `failure` is the class of its error.
@@ -72,6 +75,12 @@ pub(crate) fn planned(plan: &Plan, report: &Report) {
 pub(crate) fn launch_asked(order: &Order) {
     let (pool, capacity) = (order.pool.to_string(), order.capacity.as_str());
     counter!(LAUNCHES, "pool" => pool, "capacity" => capacity).increment(1);
+}
+
+/// A step did not do something, or has news.
+pub(crate) fn found(finding: &Finding) {
+    let (kind, human) = (finding.kind(), finding.human().as_str());
+    counter!(FINDINGS, "kind" => kind, "human" => human).increment(1);
 }
 
 /// Bounds are reported where there are some.

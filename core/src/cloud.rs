@@ -125,6 +125,17 @@ pub const fn reaction(class: ErrorClass) -> Reaction {
     Reaction { effect, again, avoid, human }
 }
 
+impl Human {
+    /// Its name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotNeeded => "not-needed",
+            Self::Soon => "soon",
+            Self::Now => "now",
+        }
+    }
+}
+
 impl Again {
     /// The longest delay before the call is made again after it failed `failures` times in a row; `None`: it is not.
     /// The delay itself is a random part of this, so that many who failed together do not come back together.

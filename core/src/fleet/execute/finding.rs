@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cloud::{Human, reaction};
 use crate::fleet::caps::Cap;
 use crate::fleet::ledger::{Failure, Mode};
 use crate::ids::{InstanceName, MachineId, OfferingName, PoolName};
@@ -136,6 +137,73 @@ pub enum Finding {
     UnknownMachine {
         name: InstanceName,
     },
+}
+
+impl Finding {
+    /// What sort of thing it is, for metrics and filters.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::LedgerStale { .. } => "ledger-stale",
+            Self::ListingUnknown { .. } => "listing-unknown",
+            Self::RegionLost { .. } => "region-lost",
+            Self::WorkersUnknown { .. } => "workers-unknown",
+            Self::ListingDistrusted { .. } => "listing-distrusted",
+            Self::OldPlan => "old-plan",
+            Self::Switched { .. } => "switched",
+            Self::Capped { .. } => "capped",
+            Self::PoolFull { .. } => "pool-full",
+            Self::NoSite { .. } => "no-site",
+            Self::BootLoop { .. } => "boot-loop",
+            Self::Paused { .. } => "paused",
+            Self::OneBootAtATime { .. } => "one-boot-at-a-time",
+            Self::MassTermination { .. } => "mass-termination",
+            Self::BusyDrained { .. } => "busy-drained",
+            Self::Unresolved { .. } => "unresolved",
+            Self::Stuck { .. } => "stuck",
+            Self::OrphanSeen { .. } => "orphan-seen",
+            Self::Adopted { .. } => "adopted",
+            Self::BootFailed { .. } => "boot-failed",
+            Self::LaunchFailed { .. } => "launch-failed",
+            Self::CallFailed { .. } => "call-failed",
+            Self::BudgetSpent { .. } => "budget-spent",
+            Self::Illegal { .. } => "illegal",
+            Self::UnknownMachine { .. } => "unknown-machine",
+        }
+    }
+
+    /// Whether a person has to do something: soon means if it lasts.
+    pub const fn human(&self) -> Human {
+        match self {
+            Self::RegionLost { .. }
+            | Self::NoSite { .. }
+            | Self::BootLoop { .. }
+            | Self::MassTermination { .. }
+            | Self::Unresolved { .. }
+            | Self::Stuck { .. }
+            | Self::BudgetSpent { .. }
+            | Self::Illegal { .. } => Human::Now,
+            Self::LaunchFailed { class, .. } => match class.class() {
+                Some(class) => reaction(class).human,
+                None => Human::NotNeeded,
+            },
+            Self::LedgerStale { .. }
+            | Self::ListingUnknown { .. }
+            | Self::ListingDistrusted { .. }
+            | Self::WorkersUnknown { .. }
+            | Self::Paused { .. }
+            | Self::CallFailed { .. }
+            | Self::UnknownMachine { .. } => Human::Soon,
+            Self::OldPlan
+            | Self::Switched { .. }
+            | Self::Capped { .. }
+            | Self::PoolFull { .. }
+            | Self::OneBootAtATime { .. }
+            | Self::BusyDrained { .. }
+            | Self::OrphanSeen { .. }
+            | Self::Adopted { .. }
+            | Self::BootFailed { .. } => Human::NotNeeded,
+        }
+    }
 }
 
 fn time(duration: Duration) -> HumanDuration {
