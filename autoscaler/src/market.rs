@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use stoker_core::fleet::execute::{EndedBy, Listings, Machine, MachineState};
 use stoker_core::fleet::{CapacityType, Policy, Reading};
 use stoker_core::ids::{MachineId, RegionName};
-use stoker_core::money::HourlyPrice;
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
 use tokio::task::{AbortHandle, JoinSet};
@@ -154,22 +153,15 @@ impl Market {
     /// The policy with the spot prices of now, where they are known.
     #[must_use]
     pub(crate) fn priced(&self, policy: &Policy) -> Policy {
-        let mut latest: BTreeMap<(&str, &str), (Timestamp, HourlyPrice)> = BTreeMap::new();
-        for price in self.prices.values().flatten() {
-            let key = (price.instance_type.as_str(), price.zone.as_str());
-            let known = latest.entry(key).or_insert((price.since, price.price));
-            if price.since >= known.0 {
-                *known = (price.since, price.price);
-            }
-        }
+        let latest = cloud::latest_prices(self.prices.values().flatten(), self.clock.now());
         let mut policy = policy.clone();
         let pools = policy.pools.values_mut();
         for offering in pools.flat_map(|pool| pool.scaling.offerings.values_mut()) {
-            let key = (offering.instance_type.as_str(), offering.zone.as_str());
+            let key = (offering.instance_type.clone(), offering.zone.clone());
             if offering.capacity == CapacityType::Spot
-                && let Some((_, price)) = latest.get(&key)
+                && let Some(latest) = latest.get(&key)
             {
-                offering.price = *price;
+                offering.price = latest.price;
             }
         }
         policy

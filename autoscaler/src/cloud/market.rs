@@ -40,12 +40,12 @@ pub struct Gpu {
 }
 
 /// The prices that are in force at `now`, by type and zone.
-pub fn latest_prices(
-    history: &[SpotPrice],
+pub fn latest_prices<'a>(
+    history: impl IntoIterator<Item = &'a SpotPrice>,
     now: Timestamp,
 ) -> BTreeMap<(String, String), SpotPrice> {
     let mut latest: BTreeMap<(String, String), SpotPrice> = BTreeMap::new();
-    for price in history.iter().filter(|price| price.since <= now) {
+    for price in history.into_iter().filter(|price| price.since <= now) {
         let key = (price.instance_type.clone(), price.zone.clone());
         if latest.get(&key).is_none_or(|known| known.since <= price.since) {
             latest.insert(key, price.clone());

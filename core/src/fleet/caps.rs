@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::money::Money;
+use crate::money::{HourlyPrice, Money};
 use crate::time::Timestamp;
 
 use super::check::Budget;
+use super::ledger::Spend;
 
 /// Launches are counted over this long.
 pub(crate) const LAUNCH_WINDOW: Duration = Duration::from_mins(10);
@@ -44,14 +45,10 @@ impl fmt::Display for Cap {
 
 /// What was launched lately and spent so far.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Ledger {
     launches: VecDeque<Timestamp>,
-    /// Latest time seen: windows never start anew because a clock went back.
-    latest: Option<Timestamp>,
-    day: i64,
-    month: i64,
-    day_spent: Money,
-    month_spent: Money,
+    spend: Spend,
 }
 
 /// What may still be bought in this plan.
@@ -80,19 +77,7 @@ impl Allowance {
 impl Ledger {
     /// Charges the time since the last call for what costs `per_hour` now.
     pub(crate) fn charge(&mut self, per_hour: Money, now: Timestamp) {
-        let latest = self.latest.unwrap_or(now);
-        let now = now.max(latest);
-        let (day, month) = calendar(now);
-        if day != self.day {
-            (self.day, self.day_spent) = (day, Money::ZERO);
-        }
-        if month != self.month {
-            (self.month, self.month_spent) = (month, Money::ZERO);
-        }
-        let spent = crate::money::HourlyPrice::new(per_hour).of(now.since(latest).min(LONGEST_GAP));
-        self.day_spent = self.day_spent.plus(spent);
-        self.month_spent = self.month_spent.plus(spent);
-        self.latest = Some(now);
+        let now = self.spend.charge_rate(HourlyPrice::new(per_hour), LONGEST_GAP, now);
         while self.launches.front().is_some_and(|at| now.since(*at) > LAUNCH_WINDOW) {
             self.launches.pop_front();
         }
@@ -105,13 +90,13 @@ impl Ledger {
             instances,
             launches: u32::try_from(self.launches.len()).unwrap_or(u32::MAX),
             per_hour,
-            day_spent: self.day_spent,
-            month_spent: self.month_spent,
+            day_spent: self.spend.day_spent,
+            month_spent: self.spend.month_spent,
         }
     }
 
     pub(crate) fn launched(&mut self, count: u32, now: Timestamp) {
-        let now = now.max(self.latest.unwrap_or(now));
+        let now = now.max(self.spend.charged_until.unwrap_or(now));
         for _ in 0..count {
             if self.launches.len() == LAUNCHES_KEPT {
                 self.launches.pop_front();

@@ -71,6 +71,22 @@ impl Spend {
         }
     }
 
+    /// Charges the time since the last call, and at most the `longest`, for what costs so much an hour. Answers the
+    /// latest time that was seen.
+    pub(crate) fn charge_rate(
+        &mut self,
+        per_hour: HourlyPrice,
+        longest: Duration,
+        now: Timestamp,
+    ) -> Timestamp {
+        let last = self.charged_until.unwrap_or(now);
+        let now = now.max(last);
+        self.turn(now);
+        self.owe(per_hour.of(now.since(last).min(longest)));
+        self.charged_until = Some(now);
+        now
+    }
+
     /// Adds what turned out to be owed from before.
     pub fn owe(&mut self, money: Money) {
         self.day_spent = self.day_spent.plus(money);
