@@ -103,7 +103,8 @@ fn end(turn: &mut Turn<'_>, id: MachineId) {
     }
 }
 
-/// What it would have been ordered as. What is not known is taken to be the dearest.
+/// What it would have been ordered as. What is not known is taken to be the dearest, but of the pool that its tag
+/// names, even if that buys nothing any more, and of no template: its boot says nothing about ours.
 fn order(turn: &Turn<'_>, region: &str, machine: &Machine) -> Order {
     let pools = &turn.situation.policy.pools;
     let known =
@@ -119,12 +120,14 @@ fn order(turn: &Turn<'_>, region: &str, machine: &Machine) -> Order {
         found.map(|(pool, name, offering)| (pool.clone(), name.clone(), offering))
     };
     let reason = "it has the fleet's tag and stood in no entry".to_owned();
+    let is_known = known.is_some();
     let Some((pool, offering, found)) = known.or_else(dearest) else {
         return nameless(region, machine, reason);
     };
     let site = turn.situation.sites.get(&pool).and_then(|sites| sites.get(&offering));
     let provider = site.map_or_else(String::new, |site| site.provider.clone());
-    let template = site.map_or_else(String::new, |site| site.template.clone());
+    let template = site.filter(|_| is_known).map_or_else(String::new, |site| site.template.clone());
+    let pool = machine.pool.clone().unwrap_or(pool);
     let Offering { instance_type, zone, capacity, price, .. } = found.clone();
     let region = region.to_owned();
     Order {

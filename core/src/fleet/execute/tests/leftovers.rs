@@ -1,7 +1,8 @@
 //! Machines that the fleet file does not speak of any more.
 
-use crate::fleet::execute::{Command, Finding};
+use crate::fleet::execute::{Command, Finding, MachineState};
 use crate::fleet::ledger::{Mode, Presence, StateKind};
+use crate::ids::PoolName;
 
 use super::MIN;
 use super::stage::Stage;
@@ -38,4 +39,21 @@ fn machines_in_a_region_that_nobody_can_ask_are_told_of_and_stay_in_the_ledger()
     let lost = Finding::RegionLost { region: "elsewhere".to_owned(), machines: 1 };
     assert!(done.findings.contains(&lost), "{done:?}");
     assert_eq!(stage.ledger.open().count(), 1);
+}
+
+#[test]
+fn a_stray_machine_of_a_lost_pool_is_not_taken_for_anothers_and_ends() {
+    let mut stage = Stage::new();
+    stage.list(9, None, MachineState::Running);
+    let lost = PoolName::new("lost").unwrap();
+    for machine in &mut stage.machines {
+        machine.pool = Some(lost.clone());
+    }
+    let _ = stage.step();
+    stage.pass(MIN * 3);
+    let _ = stage.step();
+    let entry = &stage.ledger.entries[&stage.only()];
+    assert_eq!(entry.order.pool, lost);
+    assert_eq!(entry.state.kind(), StateKind::Terminating, "nobody is heard on it");
+    assert!(stage.ledger.account.breakers.is_empty());
 }
