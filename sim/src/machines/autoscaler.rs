@@ -219,7 +219,11 @@ impl Autoscaler {
         };
         let random = &mut self.random;
         let mut fresh = || MachineId::from_bytes(random.bytes());
-        let done = step(&seen.ledger, &situation, &mut fresh);
+        let mut ledger = seen.ledger.clone();
+        if around.bug == Some(Sabotage::NoPauses) {
+            ledger.account.pauses.clear();
+        }
+        let done = step(&ledger, &situation, &mut fresh);
         note(&done.findings, around.tally);
         let mut after = seen.ledger.clone();
         done.writes.apply_to(&mut after);

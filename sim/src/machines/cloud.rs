@@ -54,6 +54,8 @@ pub(super) struct Cloud {
     tokens: BTreeMap<(MachineId, u64), InstanceName>,
     made: u64,
     pub(super) random: Random,
+    /// No launch is taken from the first to the second.
+    pub(super) out: (Timestamp, Timestamp),
     /// Nothing is to be had until then.
     pub(super) sold_out_until: Timestamp,
     /// Listings lack most until then.
@@ -71,6 +73,7 @@ impl Cloud {
             tokens: BTreeMap::new(),
             made: 0,
             random,
+            out: (now, now),
             sold_out_until: now,
             blind_until: now,
             boots_fail_until: now,
@@ -92,6 +95,11 @@ impl Cloud {
         let way = self.random.number(0, 2);
         if fails {
             self.tally.call_faults += 1;
+        }
+        if self.out_since(now).is_some() {
+            self.tally.outages += 1;
+            let why = "out of order".to_owned();
+            return Outcome::Refused { machine, class: Failure::Transient, why };
         }
         if fails && way == 0 {
             let why = "too many calls".to_owned();
@@ -124,6 +132,12 @@ impl Cloud {
         }
         let launched_at = self.machines.get(&instance).map_or(now, |real| real.launched_at);
         Outcome::Launched { machine, instance, launched_at }
+    }
+
+    /// Since when no launch is taken, if none is.
+    pub(super) fn out_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let (since, until) = self.out;
+        (now < until).then_some(since)
     }
 
     /// A machine comes into being.

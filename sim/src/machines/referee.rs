@@ -23,6 +23,8 @@ pub enum Rule {
     Launches,
     /// Never more spent in a day than the budget, if it is kept strictly; otherwise nothing asked for after that.
     Budget,
+    /// An outage of the provider is not met with one launch after another.
+    Outage,
     /// No machine stands in no entry for more than ten minutes.
     Accounted,
     /// One machine for one entry.
@@ -58,6 +60,9 @@ const PANIC_LIMIT: Duration = Duration::from_mins(20);
 /// What drains of this world grant, and the shortest, when the budget is used up.
 pub(super) const DRAIN: Duration = Duration::from_mins(20);
 const SHORTEST_DRAIN: Duration = Duration::from_mins(15);
+/// Launches that an outage may come upon, twice if one from before turns out well meanwhile, and trials in ten minutes.
+const OUTAGE_BURST: usize = 20;
+const OUTAGE_TRIALS: usize = 3;
 /// How old a list of workers may be that a decision is made from.
 const LIST_AGE: Duration = Duration::from_secs(90);
 
@@ -189,6 +194,18 @@ impl Referee {
         if count > most as usize {
             let what = format!("{count} launches in ten minutes, and {most} are allowed");
             self.broken(Rule::Launches, now, what);
+        }
+        if let Some(since) = cloud.out_since(now) {
+            let asked = store.ledger.entries.values().filter(|entry| {
+                let asked = entry.times.requested.is_some() && !is_adopted(entry);
+                asked && entry.times.intended > since
+            });
+            let tens = usize::try_from(now.since(since).as_secs() / 600).unwrap_or(usize::MAX);
+            let (count, most) = (asked.count(), OUTAGE_BURST + OUTAGE_TRIALS * (tens + 1));
+            if count > most {
+                let what = format!("{count} launches in an outage since {since}");
+                self.broken(Rule::Outage, now, what);
+            }
         }
         let mut tags: BTreeSet<MachineId> = BTreeSet::new();
         for real in cloud.machines.values().filter(|real| real.lives()) {

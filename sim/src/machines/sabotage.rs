@@ -13,10 +13,11 @@ pub enum Sabotage {
     AbsentIsGone,
     DrainWithoutDeadline,
     TerminateOnce,
+    NoPauses,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::LaunchBeforeIntent,
         Self::NewTokenEachCall,
         Self::UnknownIsFailed,
@@ -27,6 +28,7 @@ impl Sabotage {
         Self::AbsentIsGone,
         Self::DrainWithoutDeadline,
         Self::TerminateOnce,
+        Self::NoPauses,
     ];
 
     /// Name on the command line.
@@ -42,6 +44,7 @@ impl Sabotage {
             Self::AbsentIsGone => "absent-is-gone",
             Self::DrainWithoutDeadline => "drain-without-deadline",
             Self::TerminateOnce => "terminate-once",
+            Self::NoPauses => "no-pauses",
         }
     }
 
@@ -59,6 +62,7 @@ impl Sabotage {
             Self::AbsentIsGone => "a machine that one listing lacks is gone",
             Self::DrainWithoutDeadline => "a machine ends as soon as it is to be drained",
             Self::TerminateOnce => "a terminate that failed is not repeated",
+            Self::NoPauses => "it is forgotten that launches failed",
         }
     }
 }

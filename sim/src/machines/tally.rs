@@ -21,11 +21,12 @@ pub struct Tally {
     pub capped: u64,
     pub drained: u64,
     pub panics: u64,
+    pub outages: u64,
 }
 
 impl Tally {
     /// Every count with what it counts.
-    pub fn lines(&self) -> [(u64, &'static str); 18] {
+    pub fn lines(&self) -> [(u64, &'static str); 19] {
         [
             (self.launched, "machines launched"),
             (self.ended, "machines ended"),
@@ -45,6 +46,7 @@ impl Tally {
             (self.capped, "plans that a cap cut"),
             (self.drained, "workers drained"),
             (self.panics, "times that everything was ended"),
+            (self.outages, "launches that a provider out of order did not take"),
         ]
     }
 
@@ -67,6 +69,7 @@ impl Tally {
         self.capped += other.capped;
         self.drained += other.drained;
         self.panics += other.panics;
+        self.outages += other.outages;
     }
 
     /// What did not happen at all.

@@ -125,6 +125,9 @@ impl World {
         if self.once_in(hour * 8) {
             self.cloud.sold_out_until = now.after(self.random.millis(60_000, 1_800_000));
         }
+        if self.cloud.out_since(now).is_none() && self.once_in(hour * 24) {
+            self.cloud.out = (now, now.after(self.random.millis(1_800_000, 4_200_000)));
+        }
         if self.once_in(hour * 8) {
             self.cloud.blind_until = now.after(self.random.millis(10_000, 240_000));
         }
