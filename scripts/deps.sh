@@ -2,7 +2,7 @@
 # Installs what a build or the tests need from the system and what is missing of it:
 #
 #   scripts/deps.sh build     a C compiler for the bundled SQLite, Python with venv to fetch the model
-#   scripts/deps.sh test      that, and RabbitMQ, Postgres and moto (EC2's stand-in) for the contract and end-to-end tests
+#   scripts/deps.sh test      that, and RabbitMQ, Postgres and moto (for EC2 and S3) for the contract and end-to-end tests
 #
 # As root or with passwordless sudo it runs apt-get; otherwise it prints the command to run and fails.
 # Servers that it installs are neither started nor enabled: tests and demo run servers of their own.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs moto, a server that acts like Amazon's interfaces, for the tests of EC2:
+# Installs moto, a server that acts like Amazon's interfaces, for the tests of EC2 and S3:
 #
 #   scripts/moto.sh        into .cache/moto, once for each state of scripts/moto-requirements.txt
 #
@@ -25,5 +25,5 @@ python3 -m venv "$FOLDER" ||
 # The list is complete: without its optional parts moto is half as large.
 "$FOLDER/bin/python3" -m pip install --quiet --disable-pip-version-check --no-input --retries 2 \
     --only-binary :all: --no-deps -r "$REQUIREMENTS" >&2 ||
-    { say "pip could not install it (its message is above). The tests of EC2 fail without it."; exit 1; }
+    { say "pip could not install it (its message is above). The tests of EC2 and S3 fail without it."; exit 1; }
 echo "$wanted" >"$MARK"

@@ -110,6 +110,37 @@ impl MotoServer {
         Ok(answer)
     }
 
+    /// Puts an object of S3 at `BUCKET/NAME`, or makes the bucket of a path without a name.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn put(&self, path: &str, body: &[u8]) -> anyhow::Result<()> {
+        let head = format!(
+            "PUT /{path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            self.address(),
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.address())?;
+        stream.set_read_timeout(Some(START_DEADLINE))?;
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{path} was refused: {answer}");
+        Ok(())
+    }
+
+    /// Variables for clients of S3 that reach this server at `address`, its own or a relay's.
+    pub fn s3_variables(address: SocketAddr) -> [(&'static str, String); 5] {
+        [
+            ("AWS_ENDPOINT_URL", format!("http://{address}")),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ]
+    }
+
     fn wait(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_DEADLINE;
         while TcpStream::connect(self.address()).is_err() {

@@ -33,6 +33,7 @@ const COORDINATOR: &str = "stoker-coordinator";
 const WORKER: &str = "stoker-worker";
 const ENGINE_API: &str = "stoker-engine-api";
 const ENGINE: &str = "stoker-engine";
+const WEIGHTS: &str = "stoker-weights";
 const AUTOSCALER: &str = "stoker-autoscaler";
 const CLI: &str = "stoker-cli";
 const SIM: &str = "stoker-sim";
@@ -47,7 +48,9 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { package: BROKER, may_use: &[CORE] },
     Layer { package: RUNTIME, may_use: &[CORE] },
     Layer { package: COORDINATOR, may_use: &[CORE, PROTO, BROKER, RUNTIME] },
-    Layer { package: WORKER, may_use: &[CORE, PROTO, BROKER, RUNTIME, ENGINE_API] },
+    Layer { package: WORKER, may_use: &[CORE, PROTO, BROKER, RUNTIME, ENGINE_API, WEIGHTS] },
+    // Its tests need S3; the server that plays EC2 plays it as well.
+    Layer { package: WEIGHTS, may_use: &[TEST_EC2] },
     Layer { package: ENGINE_API, may_use: &[] },
     Layer { package: ENGINE, may_use: &[CORE, ENGINE_API] },
     Layer { package: AUTOSCALER, may_use: &[CORE, PROTO, RUNTIME, TEST_EC2] },
@@ -100,6 +103,8 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "tokenizers", homes: &[ENGINE] },
     Home { dependency: "minijinja*", homes: &[ENGINE] },
     Home { dependency: "hf-hub", homes: &[WORKER] },
+    Home { dependency: "object_store", homes: &[WEIGHTS] },
+    Home { dependency: "reqwest", homes: &[WEIGHTS] },
     Home { dependency: "aws-*", homes: &[AUTOSCALER] },
     Home { dependency: "clarabel", homes: &[SIM] },
     Home { dependency: "rand_chacha", homes: &[SIM, ENGINE] },
