@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use stoker_core::fleet::Fleet;
 use stoker_core::ids::{ModelName, PoolName};
 use stoker_proto::client::endpoint;
-use stoker_runtime::config::HumanDuration;
+use stoker_runtime::config::{ByteSize, HumanDuration};
 use stoker_runtime::fleet::FleetFileError;
 use stoker_runtime::join::JoinSettings;
 use stoker_runtime::secret::Secret;
@@ -33,6 +33,7 @@ const DEFAULT_SLOTS: u16 = 8;
 const DEFAULT_GRACE: HumanDuration = HumanDuration::new(Duration::from_secs(30));
 const DEFAULT_START_LIMIT: HumanDuration = HumanDuration::new(Duration::from_mins(10));
 const DEFAULT_STALL_LIMIT: HumanDuration = HumanDuration::new(Duration::from_mins(1));
+const DEFAULT_WEIGHTS_LIMIT: ByteSize = ByteSize::mebibytes(100 << 10);
 const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// More would make the claim calls and the memory for inputs unreasonable.
@@ -111,6 +112,9 @@ pub struct Config {
     pub hub: HubConfig,
 
     #[command(flatten)]
+    pub weights: WeightsConfig,
+
+    #[command(flatten)]
     pub machine: MachineConfig,
 
     #[command(flatten)]
@@ -135,6 +139,37 @@ pub struct HubConfig {
     /// Token for private and gated models [default: the file `token` in the cache]
     #[arg(long = "hf-token", env = "HF_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Option<Secret>,
+}
+
+/// The cache for models from object storage.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct WeightsConfig {
+    /// Where models from object storage are kept, on a fast local disk [default: ~/.cache/stoker/weights]
+    #[arg(long = "weights-cache", env = "STOKER_WEIGHTS_CACHE", value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+
+    /// Most that is kept there; models that nobody uses leave for others [default: 100GiB]
+    #[arg(long = "weights-cache-limit", env = "STOKER_WEIGHTS_CACHE_LIMIT", value_name = "SIZE")]
+    pub cache_limit: Option<ByteSize>,
+}
+
+impl WeightsConfig {
+    /// The folder; none without a home directory.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        let of_home = || std::env::home_dir().map(|home| home.join(".cache/stoker/weights"));
+        self.cache.clone().or_else(of_home)
+    }
+
+    /// Most bytes in it.
+    pub(crate) fn limit_bytes(&self) -> u64 {
+        self.cache_limit.unwrap_or(DEFAULT_WEIGHTS_LIMIT).bytes()
+    }
+
+    fn with_defaults(self) -> Self {
+        let cache_limit = Some(self.cache_limit.unwrap_or(DEFAULT_WEIGHTS_LIMIT));
+        Self { cache: self.folder(), cache_limit }
+    }
 }
 
 /// Where deliveries come from.
@@ -167,6 +202,7 @@ pub struct Settings {
     pub engine: Option<PathBuf>,
     pub echo_engine: PathBuf,
     pub hub: HubConfig,
+    pub weights: WeightsConfig,
     pub machine: MachineSettings,
     /// What the coordinator wants to be shown, if it does.
     pub join_token: Option<Secret>,
@@ -187,6 +223,7 @@ impl Config {
             engine_stall_limit: Some(self.engine_stall_limit.unwrap_or(DEFAULT_STALL_LIMIT)),
             metrics_listen: Some(self.metrics_listen.unwrap_or(DEFAULT_METRICS)),
             echo_engine: Some(self.echo_engine.unwrap_or_else(|| beside_executable(ECHO_ENGINE))),
+            weights: self.weights.with_defaults(),
             machine: self.machine.with_defaults(),
             ..self
         }
@@ -222,6 +259,7 @@ impl Config {
             engine: self.engine,
             echo_engine: self.echo_engine.unwrap_or_else(|| beside_executable(ECHO_ENGINE)),
             hub: self.hub,
+            weights: self.weights,
             machine: self.machine.check()?,
             join_token: self.join.check()?,
         })

@@ -2,18 +2,21 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use stoker_core::fleet::{Model, Source};
 use stoker_core::ids::ModelName;
 use stoker_core::request::Task;
+use stoker_weights::CachedModel;
 
 use crate::agent::ModelPlan;
 use crate::attempt::task_kind;
 use crate::config::{MAX_LANES, Settings, folder_of_executable};
 use crate::error::WorkerError;
 use crate::gpu::{ENGINE, Machine};
+use crate::metrics;
 use crate::supervisor::EngineSpec;
-use crate::weights::{Hub, Layout, WeightsError, check_directory};
+use crate::weights::{Hub, Layout, WeightsError, check_directory, check_format, get_from_bucket};
 
 /// A model that is ready to be started.
 #[derive(Debug, Clone)]
@@ -26,6 +29,7 @@ pub struct Served {
 ///
 /// # Errors
 /// When the files cannot be had.
+#[tracing::instrument(name = "fetch", skip_all, fields(model = %name))]
 pub async fn get(
     settings: &Settings,
     machine: &Machine,
@@ -34,27 +38,14 @@ pub async fn get(
     let failed = |source| WorkerError::Weights { model: name.clone(), source };
     let model = settings.fleet.models.get(name);
     let model = model.expect("the checked settings name models of the fleet only");
-    let (program, arguments) = match &model.source {
-        Source::Builtin { .. } => (settings.echo_engine.clone(), Vec::new()),
-        Source::Directory(path) => {
-            let path = path.clone();
-            let layout = Layout::of(model.task);
-            let checked = tokio::task::spawn_blocking(move || check_directory(&path, layout)).await;
-            let directory = checked.expect("checking a directory does not panic");
-            let weights = weights(&directory.map_err(failed)?, model.sha256.as_deref());
-            (engine_program(settings, machine), weights)
-        }
-        Source::HuggingFace { repository, revision } => {
-            let hub_error = |source| {
-                let (repository, revision) = (repository.clone(), revision.clone());
-                failed(WeightsError::Hub { repository, revision, source })
-            };
-            let hub = Hub::new(&settings.hub).map_err(hub_error)?;
-            let found =
-                hub.get(repository, revision, Layout::of(model.task)).await.map_err(failed)?;
-            // The registry's digest counts; without one, the hub's own still finds damage.
-            let digest = model.sha256.as_deref().or(found.sha256.as_deref());
-            (engine_program(settings, machine), weights(&found.directory, digest))
+    let began = Instant::now();
+    let files = files(settings, model).await.map_err(failed)?;
+    let (program, arguments, cached) = match files {
+        None => (settings.echo_engine.clone(), Vec::new(), None),
+        Some(Files { directory, sha256, cached }) => {
+            metrics::fetched(name, began.elapsed());
+            let arguments = weights(&directory, sha256.as_deref());
+            (engine_program(settings, machine), arguments, cached)
         }
     };
     let arguments = [common(settings, machine, (name, model)), arguments].concat();
@@ -72,8 +63,58 @@ pub async fn get(
             environment: environment(machine),
             start_limit: settings.engine_start_limit,
             stall_limit: settings.engine_stall_limit,
+            cached,
         },
     })
+}
+
+/// A model's files on this machine.
+struct Files {
+    directory: PathBuf,
+    /// Of the weights, where anybody told it.
+    sha256: Option<String>,
+    /// Keeps them where they are.
+    cached: Option<CachedModel>,
+}
+
+/// None: there is nothing to load.
+async fn files(settings: &Settings, model: &Model) -> Result<Option<Files>, WeightsError> {
+    let layout = Layout::of(model.task);
+    let files = match &model.source {
+        Source::Builtin { .. } => return Ok(None),
+        Source::Directory(path) => {
+            let path = path.clone();
+            let directory = blocking(move || check_directory(&path, layout)).await?;
+            Files { directory, sha256: model.sha256.clone(), cached: None }
+        }
+        Source::HuggingFace { repository, revision } => {
+            let hub = Hub::new(&settings.hub).map_err(|source| {
+                let (repository, revision) = (repository.clone(), revision.clone());
+                WeightsError::Hub { repository, revision, source }
+            })?;
+            let found = hub.get(repository, revision, layout).await?;
+            // The registry's digest counts; without one, the hub's own still finds damage.
+            let sha256 = model.sha256.clone().or(found.sha256);
+            Files { directory: found.directory, sha256, cached: None }
+        }
+        Source::Bucket { url } => {
+            let sha256 = model.sha256.as_deref();
+            let sha256 = sha256.expect("a checked fleet has the digest of a model in a bucket");
+            let cached = get_from_bucket(&settings.weights, url, sha256, layout).await?;
+            let directory = cached.directory.clone();
+            Files { directory, sha256: model.sha256.clone(), cached: Some(cached) }
+        }
+    };
+    let directory = files.directory.clone();
+    blocking(move || check_format(&directory)).await?;
+    Ok(Some(files))
+}
+
+/// Runs what waits for the disk on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WeightsError> + Send + 'static,
+) -> Result<T, WeightsError> {
+    tokio::task::spawn_blocking(work).await.expect("looking at files does not panic")
 }
 
 fn engine_program(settings: &Settings, machine: &Machine) -> PathBuf {

@@ -14,6 +14,7 @@
 pub mod agent;
 pub mod attempt;
 pub mod board;
+mod boot;
 pub mod config;
 pub mod dead_man;
 pub mod engines;

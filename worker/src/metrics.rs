@@ -7,6 +7,7 @@ use metrics::{
 };
 use stoker_core::departure::Cause;
 use stoker_core::ids::ModelName;
+use stoker_engine_api::LoadSeconds;
 
 use crate::gpu::{Fitness, Sight, Usage};
 
@@ -21,6 +22,8 @@ const BATCH_SECONDS: &str = "stoker_worker_batch_seconds";
 const REPORT_SECONDS: &str = "stoker_worker_report_seconds";
 const ENGINE_RESTARTS: &str = "stoker_worker_engine_restarts_total";
 const ENGINE_READY: &str = "stoker_worker_engine_ready";
+const BOOT_SECONDS: &str = "stoker_worker_boot_seconds";
+const COLD_START_SECONDS: &str = "stoker_worker_cold_start_seconds";
 const BUSY_RATIO: &str = "stoker_worker_busy_ratio";
 const HELD_JOBS: &str = "stoker_worker_held_jobs";
 const CONNECTED: &str = "stoker_worker_coordinator_connected";
@@ -102,6 +105,16 @@ pub fn describe() {
     describe_histogram!(REPORT_SECONDS, Unit::Seconds, "Time of a call that reports results");
     describe_counter!(ENGINE_RESTARTS, "Engine processes that ended unbidden, by cause");
     describe_gauge!(ENGINE_READY, "1 while the engine of a model is loaded and warm");
+    describe_gauge!(
+        BOOT_SECONDS,
+        Unit::Seconds,
+        "Time from the machine's boot to the start of this worker, if it began with the machine"
+    );
+    describe_gauge!(
+        COLD_START_SECONDS,
+        Unit::Seconds,
+        "Time of each phase of a model's last start; the engine's own phases overlap, and `engine` is all of them"
+    );
     describe_gauge!(BUSY_RATIO, "Share of the last heartbeat interval in which engines computed");
     describe_gauge!(HELD_JOBS, "Jobs held now, results on their way included");
     describe_gauge!(GPU_BUSY_RATIO, "Share of the last second in which anything ran on the GPU");
@@ -168,6 +181,33 @@ pub(crate) fn engine_up(model: &ModelName) {
 
 pub(crate) fn engine_down(model: &ModelName) {
     gauge!(ENGINE_READY, "model" => model.to_string()).set(0.0);
+}
+
+pub(crate) fn booted(took: Duration) {
+    gauge!(BOOT_SECONDS).set(took.as_secs_f64());
+}
+
+/// The model's files are here and were looked at.
+pub(crate) fn fetched(model: &ModelName, took: Duration) {
+    cold_start(model, "fetch", took.as_secs_f64());
+}
+
+/// An engine is warm, so long after its process was started.
+pub(crate) fn engine_started(model: &ModelName, took: Duration, load: &LoadSeconds) {
+    for (phase, seconds) in [
+        ("engine", took.as_secs_f64()),
+        ("read", load.read),
+        ("digest", load.digest),
+        ("tokenizer", load.tokenizer),
+        ("device-copy", load.build),
+        ("warm-up", load.warm_up),
+    ] {
+        cold_start(model, phase, seconds);
+    }
+}
+
+fn cold_start(model: &ModelName, phase: &'static str, seconds: f64) {
+    gauge!(COLD_START_SECONDS, "model" => model.to_string(), "phase" => phase).set(seconds);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "slots are few")]

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::agent::{Agent, Event, ModelPlan, State, WorkerPlan};
 use crate::attempt::Ticket;
+use crate::boot;
 use crate::config::{Settings, folder_of_executable};
 use crate::dead_man::shut_down;
 use crate::engines::{self, Served};
@@ -29,6 +30,7 @@ use crate::gpu::{self, Machine};
 use crate::intake::{Claimable, Claims, Intake, run_claims};
 use crate::interruption::{self, Announced, Cloud, Instance};
 use crate::link::{Link, Session};
+use crate::metrics;
 use crate::report::{Finish, Report, Reporter};
 use crate::settle;
 use crate::spool::Spool;
@@ -115,6 +117,10 @@ impl Worker {
         let (readiness_tx, readiness) = watch::channel(Err("starting".to_owned()));
         exporter::serve(listener, metrics, move || readiness.borrow().clone(), tasks);
         info!(%address, "metrics are served");
+        if let Some(took) = boot::took() {
+            metrics::booted(took);
+            info!(boot_seconds = took.as_secs_f64(), "the worker began with its machine");
+        }
         let machine = find_device(settings).await?;
         let getting =
             try_join_all(settings.models.iter().map(|m| engines::get(settings, &machine, m)));

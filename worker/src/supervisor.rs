@@ -12,13 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stoker_core::ids::ModelName;
-use stoker_engine_api::{EngineInfo, FromEngine, ToEngine};
+use stoker_engine_api::{EngineInfo, FromEngine, LoadSeconds, ToEngine};
 use stoker_runtime::retry::Delays;
 use stoker_runtime::tasks::Tasks;
+use stoker_weights::CachedModel;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info, info_span, warn};
 
 use child::Child;
 pub use exit::Exit;
@@ -52,6 +54,8 @@ pub struct EngineSpec {
     pub start_limit: Duration,
     /// Time that is allowed for anything, besides what batches need for their tokens.
     pub stall_limit: Duration,
+    /// Keeps the model's files in the cache as long as an engine may be started.
+    pub cached: Option<CachedModel>,
 }
 
 /// What happened to an engine. `index` is the model's place in the worker's list.
@@ -208,7 +212,10 @@ impl Supervisor {
             Err(exit) => return exit,
         };
         info!(model = %self.spec.model, pid = child.pid(), "engine started");
-        let started = timeout(self.spec.start_limit, child.wait_ready(&self.spec.model));
+        let span = start_span(&self.spec.model);
+        let began = Instant::now();
+        let ready = child.wait_ready(&self.spec.model).instrument(span.clone());
+        let started = timeout(self.spec.start_limit, ready);
         let ready = tokio::select! {
             ready = started => ready,
             () = self.stop.cancelled() => return child.kill(Exit::Stopped).await,
@@ -222,7 +229,9 @@ impl Supervisor {
             }
         };
         self.ever_ready = true;
-        log_ready(&engine, child.pid());
+        record_load(&span, &engine.load);
+        metrics::engine_started(&self.spec.model, began.elapsed(), &engine.load);
+        span.in_scope(|| log_ready(&engine, child.pid()));
         self.serve(generation, child, engine).await
     }
 
@@ -293,6 +302,27 @@ impl Supervisor {
         }
         child.kill(Exit::Stopped).await
     }
+}
+
+/// Of an engine's start, until it is warm. The times of its phases are added when it tells them.
+fn start_span(model: &ModelName) -> Span {
+    info_span!(
+        "engine-start",
+        %model,
+        read_seconds = Empty,
+        digest_seconds = Empty,
+        tokenizer_seconds = Empty,
+        device_copy_seconds = Empty,
+        warm_up_seconds = Empty,
+    )
+}
+
+fn record_load(span: &Span, load: &LoadSeconds) {
+    span.record("read_seconds", load.read);
+    span.record("digest_seconds", load.digest);
+    span.record("tokenizer_seconds", load.tokenizer);
+    span.record("device_copy_seconds", load.build);
+    span.record("warm_up_seconds", load.warm_up);
 }
 
 fn log_ready(engine: &EngineInfo, pid: u32) {

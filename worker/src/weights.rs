@@ -4,7 +4,9 @@
 //! carry code. What the engine would refuse is refused here where names tell, before gigabytes are
 //! fetched. The digest is checked by the engine, which reads the weights anyway.
 
+mod bucket;
 mod directory;
+mod format;
 mod hub;
 mod modules;
 
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use stoker_core::request::Task;
 
+pub(crate) use bucket::get as get_from_bucket;
 pub use hub::{Hub, HubError};
 
 /// Which files make a model, besides its weights.
@@ -120,8 +123,18 @@ pub enum WeightsError {
         #[source]
         source: HubError,
     },
+    #[error("the model's weights are refused")]
+    Refused {
+        #[source]
+        source: stoker_weights::Refused,
+    },
+    #[error("there is no home directory for models from object storage: set --weights-cache")]
+    NoCache,
+    #[error("the model cannot be had from object storage")]
+    Bucket(#[from] stoker_weights::WeightsError),
     #[error("download of `{repository}` stopped: nothing arrived for {silence:?}; try again")]
     Stalled { repository: String, silence: Duration },
 }
 
 pub use directory::check as check_directory;
+pub use format::check as check_format;

@@ -70,9 +70,11 @@ fn default_cold_start() -> bool {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ModelSpec {
     pub task: Task,
-    /// `file:/path/to/directory` or `hf:owner/name[@revision]`. Not used by `echo`.
+    /// `file:/path/to/directory`, `hf:owner/name[@revision]`, or a folder in object storage: `s3://bucket/folder`,
+    /// `gs://bucket/folder` or `az://container/folder`. Not used by `echo`.
     pub source: Option<String>,
-    /// `sha256:` and 64 hex digits: the digest of the weights, `model.safetensors` or the GGUF file.
+    /// `sha256:` and 64 hex digits: the digest of the weights, `model.safetensors` or the GGUF file. Object storage
+    /// needs it.
     pub digest: Option<String>,
     /// Most tokens in one batch.
     pub max_batch_tokens: Option<u32>,

@@ -284,6 +284,7 @@ mod tests {
             environment: Vec::new(),
             start_limit: Duration::ZERO,
             stall_limit: Duration::ZERO,
+            cached: None,
         };
         let tasks = Tasks::new(tokio_util::sync::CancellationToken::new());
         let mut child = Child::start(&spec, &tasks).unwrap();
@@ -302,6 +303,7 @@ mod tests {
             environment: vec![("CUDA_VISIBLE_DEVICES", "GPU-1".to_owned())],
             start_limit: Duration::ZERO,
             stall_limit: Duration::ZERO,
+            cached: None,
         };
         let command = command(&spec);
         let changes: Vec<_> = command.as_std().get_envs().collect();
