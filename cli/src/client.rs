@@ -137,6 +137,7 @@ calls! {
         ReadLedgerRequest -> ReadLedgerResponse;
     // Setting it to the same twice does what setting it once does.
     set_switch of fleet, Brief, "set the fleet's switch": SetSwitchRequest -> SetSwitchResponse;
+    end_machine of fleet, Brief, "end the machine": EndMachineRequest -> EndMachineResponse;
 }
 
 impl Client {

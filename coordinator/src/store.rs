@@ -27,8 +27,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stoker_core::fleet::ledger::{Mode, Switch};
-use stoker_core::ids::{InstanceName, JobId, TenantName, WorkerId};
+use stoker_core::fleet::ledger::{EndOrder, Mode, Switch};
+use stoker_core::ids::{InstanceName, JobId, MachineId, TenantName, WorkerId};
 use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
 use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
@@ -38,7 +38,7 @@ pub use counts::{Counts, StateCounts};
 pub use demand::{Demand, DemandSlot};
 pub use error::{Cause, StoreError};
 pub(crate) use machines::leaving;
-pub use machines::{LedgerPage, LedgerQuery, LedgerWrite, LedgerWritten, Reign};
+pub use machines::{LedgerPage, LedgerQuery, LedgerWrite, LedgerWritten, MachineEnded, Reign};
 pub use types::{
     AttemptRef, BEGUN_ITEM, Cancelled, Change, ChangeListener, Checkpoint, Claim, ClaimOutcome,
     CompleteOutcome, Filter, Grant, HeartbeatOutcome, KnownWorker, Lane, LaneSet, NewJob, Origin,
@@ -226,6 +226,14 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
 
     /// Sets what autoscalers may do.
     async fn set_switch(&self, mode: Mode, by: String, why: String) -> Result<Switch, StoreError>;
+
+    /// Writes an operator's order to end a machine into its entry, whoever leads. A leader that decided about the
+    /// machine before is refused, and looks again.
+    async fn end_machine(
+        &self,
+        machine: MachineId,
+        order: EndOrder,
+    ) -> Result<MachineEnded, StoreError>;
 
     /// Forgets up to `limit` machines that ended before this time; answers how many.
     async fn expire_machines(&self, ended_before: Timestamp, limit: u32)

@@ -63,6 +63,7 @@ impl fmt::Display for FieldViolation {
 pub enum Resource {
     Job,
     Worker,
+    Machine,
 }
 
 impl Resource {
@@ -70,6 +71,7 @@ impl Resource {
         match self {
             Self::Job => "job",
             Self::Worker => "worker",
+            Self::Machine => "machine",
         }
     }
 
@@ -77,6 +79,7 @@ impl Resource {
         match self {
             Self::Job => "check the id; ended jobs are removed after `retention.jobs`",
             Self::Worker => "list the workers for the ids of those that are known",
+            Self::Machine => "read the ledger for the ids of those that are known",
         }
     }
 }
@@ -245,6 +248,7 @@ const fn code(reason: Reason) -> Code {
         | Reason::BrokerNotEmbedded
         | Reason::NotFleetLeader
         | Reason::SwitchChanged
+        | Reason::MachineNotThere
         | Reason::LedgerConflict
         | Reason::LedgerFull => Code::FailedPrecondition,
         Reason::UnknownTenant | Reason::InstanceNotAllowed => Code::PermissionDenied,

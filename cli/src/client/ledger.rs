@@ -88,6 +88,12 @@ impl Client {
         Ok(LedgerView { entries, account, switch, budget, read_at })
     }
 
+    /// Orders the end of a machine; answers it with the order.
+    pub(crate) async fn order_end(&self, order: v1::EndMachineRequest) -> Result<Entry, Failure> {
+        let answer = self.end_machine(order).await?;
+        self.parse(&answer.entry, "the entry")
+    }
+
     fn parse<T: DeserializeOwned>(&self, json: &[u8], what: &str) -> Result<T, Failure> {
         serde_json::from_slice(json).map_err(|error| {
             let problem = format!("{what} is not what this version reads there: {error}");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use stoker_core::fleet::ledger::{Entry, Mode};
+use stoker_core::units::HumanDuration;
 use stoker_proto::convert;
 use stoker_proto::v1;
 use stoker_runtime::clock::Clock as _;
@@ -15,6 +16,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::render::machine::{self, Page};
 use crate::render::text::count;
+use crate::render::time::duration_to_wire;
 use crate::render::worker;
 
 /// Machines that ended are of interest for so long: some are still to be charged for.
@@ -29,6 +31,7 @@ const LOOKED_BACK: Duration = Duration::from_hours(1);
 #[command(after_help = "Examples:
   stoker fleet
   stoker fleet freeze --why 'the bill looks odd'
+  stoker fleet terminate i-0a1b2c3d --why 'its disk is slow'
   stoker fleet panic --why 'keys were stolen' --yes")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -54,6 +57,12 @@ enum Verb {
     ///
     /// Jobs that run there are handed out again once workers are there again. None is lost.
     Panic(Agreed),
+    /// End one machine, once its work is done or its time is up
+    ///
+    /// The autoscaler carries it out, also while the switch is at freeze, and buys another machine if
+    /// the load needs one. Jobs that are not done in time are handed over; none is lost. Given again,
+    /// the order can hasten the end and not put it off.
+    Terminate(Terminate),
     /// Give the worker of a machine no new work; it goes on with what it runs
     Cordon {
         /// Id of the machine, or the provider's name for it
@@ -85,6 +94,23 @@ struct Agreed {
     yes: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct Terminate {
+    /// Id of the machine, or the provider's name for it
+    machine: String,
+
+    /// Time that its worker has to finish what it runs, at most 24h
+    #[arg(long, value_name = "TIME", default_value = "10m", conflicts_with = "now")]
+    within: HumanDuration,
+
+    /// End it at once, whatever it does
+    #[arg(long)]
+    now: bool,
+
+    #[command(flatten)]
+    agreed: Agreed,
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
     match args.command.unwrap_or(Verb::Status) {
         Verb::Status => status(context).await,
@@ -102,6 +128,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
             }
             set(Mode::Panic, agreed.said, context).await
         }
+        Verb::Terminate(args) => terminate(args, context).await,
         Verb::Cordon { machine, undo } => {
             let cordon = if undo { Cordon::Lift } else { Cordon::Set };
             self::cordon(&machine, cordon, context).await
@@ -131,10 +158,14 @@ async fn agree(word: &str, what: &str, context: &Context) -> Result<(), Failure>
     confirm(&format!("{what} ({} in the ledger)", count(open, "machine")), word)
 }
 
+/// Who speaks.
+fn speaker(by: Option<String>) -> Result<String, Failure> {
+    by.filter(|by| !by.is_empty())
+        .ok_or_else(|| Failure::usage("it is not known who you are").hint("say it with --by NAME"))
+}
+
 async fn set(mode: Mode, said: Said, context: &mut Context) -> Result<(), Failure> {
-    let by = said.by.filter(|by| !by.is_empty()).ok_or_else(|| {
-        Failure::usage("it is not known who you are").hint("say it with --by NAME")
-    })?;
+    let by = speaker(said.by)?;
     let mode = convert::wire_fleet_mode(mode).into();
     let request = v1::SetSwitchRequest { mode, by, why: said.why };
     let answer = context.client.set_switch(request).await?;
@@ -145,6 +176,27 @@ async fn set(mode: Mode, said: Said, context: &mut Context) -> Result<(), Failur
         return context.terminal.json(&machine::switch_document(&switch));
     }
     context.terminal.line(&format!("switch: {}", machine::switch(&switch, context.clock.now())))
+}
+
+async fn terminate(args: Terminate, context: &mut Context) -> Result<(), Failure> {
+    let Terminate { machine: name, within, now, agreed } = args;
+    let by = speaker(agreed.said.by)?;
+    let ledger = ledger(context).await?;
+    let entry = find(&ledger, &name)?;
+    if !agreed.yes {
+        let (pool, state) = (&entry.order.pool, entry.state.kind().name());
+        let how = if now { "end at once" } else { "drain and end" };
+        confirm(&format!("{how} {name}, which is {state} in the pool {pool}"), "terminate")?;
+    }
+    let within = (!now).then(|| duration_to_wire(within.get()));
+    let machine_id = entry.id.to_string();
+    let order = v1::EndMachineRequest { machine_id, by, why: agreed.said.why, within };
+    let entry = context.client.order_end(order).await?;
+    if context.terminal.is_json() {
+        return context.terminal.json(&machine::machine(&entry, &[]));
+    }
+    let state = machine::state_and_why(&entry, context.clock.now());
+    context.terminal.line(&format!("{name}: {state}: {}", machine::why(&entry)))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

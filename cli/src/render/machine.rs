@@ -70,7 +70,7 @@ pub(crate) fn state_and_why(entry: &Entry, now: Timestamp) -> String {
 }
 
 /// Why it leaves, or else why it was bought.
-fn why(entry: &Entry) -> String {
+pub(crate) fn why(entry: &Entry) -> String {
     match &entry.state {
         State::Draining { why, .. } | State::Terminating { why, .. } => why.to_string(),
         State::Gone { why, .. } => why.to_string(),
@@ -214,8 +214,9 @@ struct CapsDocument {
     per_month: Option<f64>,
 }
 
+/// A machine as a document.
 #[derive(Debug, Serialize)]
-struct MachineDocument<'a> {
+pub(crate) struct MachineDocument<'a> {
     id: String,
     state: &'static str,
     instance: Option<&'a str>,
@@ -261,7 +262,8 @@ pub(crate) fn document<'a>(page: &Page<'a>) -> MachinesDocument<'a> {
     }
 }
 
-fn machine<'a>(entry: &'a Entry, workers: &[v1::Worker]) -> MachineDocument<'a> {
+/// A machine for programs.
+pub(crate) fn machine<'a>(entry: &'a Entry, workers: &[v1::Worker]) -> MachineDocument<'a> {
     let (order, times) = (&entry.order, &entry.times);
     let worker = worker_of(entry, workers);
     MachineDocument {

@@ -137,3 +137,47 @@ async fn a_machine_is_cordoned_by_its_worker() {
     let run = stoker_at(&fake.url, &["fleet", "cordon", &id]).await.expect(1);
     assert!(run.err.contains("has no worker: it is requested"), "{}", run.err);
 }
+
+#[tokio::test]
+async fn one_machine_is_ended_after_a_confirmation() {
+    let requested = machine(2, 1, MachineState::Requested { calls: 1 });
+    let fake = Fake::start(ledger(vec![ready(1, 60), requested])).await;
+    let end = |arguments: &'static [&'static str]| {
+        let url = fake.url.clone();
+        let said = ["--why", "slow disk", "--by", "ann"];
+        async move { stoker_at(&url, &[&["fleet", "terminate"], arguments, &said[..]].concat()).await }
+    };
+    let run = end(&["i-1"]).await.expect(2);
+    assert!(
+        run.err.contains("drain and end i-1, which is ready in the pool default"),
+        "{}",
+        run.err
+    );
+    assert!(run.err.contains("add --yes"), "{}", run.err);
+    let run = end(&["i-9", "--yes"]).await.expect(3);
+    assert!(run.err.contains("no machine `i-9` in the ledger"), "{}", run.err);
+    let run = end(&["i-1", "--now", "--within", "1m", "--yes"]).await.expect(2);
+    assert!(run.err.contains("cannot be used with"), "{}", run.err);
+
+    let run = end(&["i-1", "--yes"]).await.expect(0);
+    assert!(run.out().starts_with("i-1: draining ("), "{}", run.out());
+    assert!(run.out().ends_with(": ordered by ann: slow disk\n"), "{}", run.out());
+    let run = end(&["i-1", "--now", "--yes", "-o", "json"]).await.expect(0);
+    assert_eq!(run.json()["state"], "terminating");
+    let id = MachineId::from_bytes([2; 16]).to_string();
+    let arguments = ["fleet", "terminate", &id, "--why", "x", "--by", "ann", "--yes"];
+    let run = stoker_at(&fake.url, &arguments).await.expect(5);
+    assert!(run.err.contains("cannot end the machine"), "{}", run.err);
+    let first = MachineId::from_bytes([1; 16]);
+    fake.with(|state| {
+        let asked: Vec<_> =
+            state.requests.iter().filter(|request| request.starts_with("end")).cloned().collect();
+        let slow = "ann: slow disk";
+        let expected = [
+            format!("end {first} Some(600) {slow}"),
+            format!("end {first} None {slow}"),
+            format!("end {id} Some(600) ann: x"),
+        ];
+        assert_eq!(asked, expected);
+    });
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::process::stoker;
 
-const COMMANDS: [&[&str]; 38] = [
+const COMMANDS: [&[&str]; 39] = [
     &[],
     &["submit"],
     &["get"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 38] = [
     &["fleet", "freeze"],
     &["fleet", "drain"],
     &["fleet", "panic"],
+    &["fleet", "terminate"],
     &["fleet", "cordon"],
     &["explain"],
     &["cost"],

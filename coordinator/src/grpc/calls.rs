@@ -67,6 +67,7 @@ const METHODS: [&str; 31] = [
     "FleetService/ReadLedger",
     "FleetService/WriteLedger",
     "FleetService/SetSwitch",
+    "FleetService/EndMachine",
 ];
 
 /// Wraps the routes; see [`Calls`].

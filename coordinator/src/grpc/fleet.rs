@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use stoker_core::fleet::ledger::{Account, Entry};
+use stoker_core::fleet::ledger::{Account, EndOrder, Entry};
 use stoker_core::ids::{Epoch, InstanceName, MachineId};
 use stoker_proto::client::MAX_MEMORY_BYTES;
 use stoker_proto::convert::{self, wire_duration, wire_timestamp};
-use stoker_proto::status::{self, FieldViolation, Reason};
+use stoker_proto::status::{self, FieldViolation, Reason, Resource};
 use stoker_proto::v1;
 use stoker_proto::v1::fleet_service_server::FleetService;
 use tonic::{Request, Response, Status};
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::metrics;
-use crate::store::{LedgerQuery, LedgerWrite, LedgerWritten, WorkerOrder, leaving};
+use crate::store::{LedgerQuery, LedgerWrite, LedgerWritten, MachineEnded, WorkerOrder, leaving};
 
 use super::errors;
 
@@ -31,6 +31,8 @@ const MOST_ENTRIES: usize = 10_000;
 const MOST_ENTRY_BYTES: usize = 16 << 10;
 const MOST_ACCOUNT_BYTES: usize = 1 << 20;
 const MOST_REASON_CHARS: usize = 200;
+/// For a worker to be done before its machine ends.
+const LONGEST_DRAIN: Duration = Duration::from_hours(24);
 
 /// The service.
 #[derive(Debug)]
@@ -141,6 +143,33 @@ impl FleetService for FleetCalls {
         let switch = Some(convert::wire_fleet_switch(&switch));
         Ok(Response::new(v1::SetSwitchResponse { switch }))
     }
+
+    async fn end_machine(
+        &self,
+        request: Request<v1::EndMachineRequest>,
+    ) -> Result<Response<v1::EndMachineResponse>, Status> {
+        let (machine, order) = end_order(request.into_inner()).map_err(refuse)?;
+        let (by, why) = (order.by.clone(), order.why.clone());
+        let ended = self.context.store.end_machine(machine, order).await.map_err(errors::store)?;
+        let entry = match ended {
+            MachineEnded::Written(entry) => *entry,
+            MachineEnded::Unknown => return Err(status::not_found(Resource::Machine, machine)),
+            MachineEnded::Refused(illegal) => {
+                return Err(status::failed_precondition(
+                    Reason::MachineNotThere,
+                    &format!("machine {machine}"),
+                    illegal,
+                    "one that was asked for can be ended once the provider has made it, which takes \
+                     seconds; one that is gone needs no end",
+                ));
+            }
+        };
+        let state = entry.state.kind().name();
+        tracing::warn!(%machine, state, by, why, "an operator ends a machine");
+        // If this fails the order is there all the same: it is given again with the same call.
+        self.clear(std::slice::from_ref(&entry)).await?;
+        Ok(Response::new(v1::EndMachineResponse { entry: document(&entry)? }))
+    }
 }
 
 fn refuse(violation: FieldViolation) -> Status {
@@ -170,6 +199,21 @@ fn said(text: &str, field: &str) -> Result<(), FieldViolation> {
     }
     let problem = "must have 1 to 200 characters, none of them a control character";
     Err(FieldViolation::new(field, problem))
+}
+
+fn end_order(request: v1::EndMachineRequest) -> Result<(MachineId, EndOrder), FieldViolation> {
+    let v1::EndMachineRequest { machine_id, by, why, within } = request;
+    let machine: MachineId = machine_id
+        .parse()
+        .map_err(|_| FieldViolation::new("machine_id", "is no id of a machine: see the ledger"))?;
+    for (text, field) in [(&by, "by"), (&why, "why")] {
+        said(text, field)?;
+    }
+    let within = within.as_ref().map(|time| convert::duration(time, "within")).transpose()?;
+    if within.is_some_and(|within| within > LONGEST_DRAIN) {
+        return Err(FieldViolation::new("within", "must be at most 24 h"));
+    }
+    Ok((machine, EndOrder { by, why, within }))
 }
 
 fn query(request: &v1::ReadLedgerRequest) -> Result<LedgerQuery, FieldViolation> {

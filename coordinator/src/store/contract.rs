@@ -31,8 +31,8 @@ pub use self::demand::demand_is_counted_by_lane_class_and_time;
 pub use self::leases::leases_are_counted_by_worker;
 pub use self::ledger::{
     a_machine_is_left_from_its_end_on, a_machine_is_written_version_by_version,
-    a_repeated_write_is_answered_as_the_first, nothing_is_written_under_another_switch,
-    one_autoscaler_leads_and_the_past_writes_nothing,
+    a_repeated_write_is_answered_as_the_first, an_operators_order_stands_above_the_leader,
+    nothing_is_written_under_another_switch, one_autoscaler_leads_and_the_past_writes_nothing,
     the_ledger_is_read_in_pages_and_forgets_what_ended_long_ago,
 };
 pub use self::usage::usage_counts_each_moment_of_a_worker_once;

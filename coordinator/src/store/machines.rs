@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stoker_core::fleet::ledger::{Account, Entry, State, StateKind, Switch};
+use stoker_core::fleet::ledger::{Account, EndOrder, Entry, Illegal, State, StateKind, Switch};
 use stoker_core::ids::{Epoch, InstanceName, MachineId};
 use stoker_core::time::Timestamp;
 use uuid::Uuid;
@@ -84,6 +84,17 @@ pub enum LedgerWritten {
     Full,
 }
 
+/// What became of an operator's order to end a machine.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MachineEnded {
+    /// The machine with the order, now or by the same call before.
+    Written(Box<Entry>),
+    /// The ledger has no such machine.
+    Unknown,
+    /// There is nothing to end, or nothing yet.
+    Refused(Illegal),
+}
+
 /// What is stored of what a write is about.
 #[derive(Debug)]
 pub(super) struct Stored {
@@ -155,6 +166,23 @@ pub(super) fn judge(
         Err(LedgerWritten::Full)
     } else {
         Ok(change)
+    })
+}
+
+/// What an operator's order makes of what is stored of a machine; `None`: nothing new is to be written.
+pub(super) fn end(
+    stored: Option<&str>,
+    order: &EndOrder,
+    now: Timestamp,
+) -> Result<(MachineEnded, Option<MachineRow>), StoreError> {
+    let Some(stored) = stored else { return Ok((MachineEnded::Unknown, None)) };
+    let before: Entry = of_json("an entry", stored)?;
+    Ok(match order.carry_out(&before, now) {
+        Err(illegal) => (MachineEnded::Refused(illegal), None),
+        Ok(after) => {
+            let row = (after != before).then(|| row(&after)).transpose()?;
+            (MachineEnded::Written(Box::new(after)), row)
+        }
     })
 }
 

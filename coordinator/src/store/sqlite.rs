@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stoker_core::fleet::ledger::{Mode, Switch};
-use stoker_core::ids::{InstanceName, JobId, TenantName, WorkerId};
+use stoker_core::fleet::ledger::{EndOrder, Mode, Switch};
+use stoker_core::ids::{InstanceName, JobId, MachineId, TenantName, WorkerId};
 use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
 use stoker_core::policy::JobPolicy;
 use stoker_core::request::Idempotency;
@@ -41,9 +41,9 @@ use super::lanes::SharedLanes;
 use super::{
     AttemptRef, Cancelled, ChangeListener, Checkpoint, Claim, ClaimOutcome, CompleteOutcome,
     Counts, Demand, Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, LedgerPage,
-    LedgerQuery, LedgerWrite, LedgerWritten, NewJob, OutboxEntry, Page, Reign, Release, Retried,
-    Role, SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, Usage,
-    WaitingTenant, WorkerOrder, WorkerRow, data_bytes, verbs,
+    LedgerQuery, LedgerWrite, LedgerWritten, MachineEnded, NewJob, OutboxEntry, Page, Reign,
+    Release, Retried, Role, SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope,
+    Usage, WaitingTenant, WorkerOrder, WorkerRow, data_bytes, verbs,
 };
 
 /// What a store needs besides its file.
@@ -336,6 +336,14 @@ impl JobStore for SqliteStore {
 
     async fn set_switch(&self, mode: Mode, by: String, why: String) -> Result<Switch, StoreError> {
         self.writer.call(move |write| machines::set_switch(write, (mode, &by, &why))).await
+    }
+
+    async fn end_machine(
+        &self,
+        machine: MachineId,
+        order: EndOrder,
+    ) -> Result<MachineEnded, StoreError> {
+        self.writer.call(move |write| machines::end_machine(write, machine, &order)).await
     }
 
     async fn expire_machines(

@@ -2,7 +2,7 @@
 
 use stoker_coordinator::config::BrokerChoice;
 use stoker_core::fleet::CapacityType;
-use stoker_core::fleet::ledger::{Account, Ending, Entry, Event, Leave, Order, apply};
+use stoker_core::fleet::ledger::{Account, Ending, Entry, Event, Leave, Order, StateKind, apply};
 use stoker_core::ids::{Epoch, InstanceName, OfferingName, PoolName};
 use stoker_core::money::{HourlyPrice, Money};
 use stoker_core::time::Timestamp;
@@ -260,4 +260,61 @@ async fn a_worker_that_comes_from_a_machine_that_is_being_ended_is_sent_away_fir
     other.beat(v1::WorkerState::Ready).await;
     let job = coordinator.submit(&["a"]).await;
     other.take(&coordinator, &job).await;
+}
+
+#[tokio::test]
+async fn an_operator_ends_one_machine_and_its_worker_gets_no_more_work() {
+    let coordinator = Coordinator::start("").await;
+    let mut leader = Leader::of(&coordinator).await;
+    let mut worker = Worker::on(&coordinator, "i-1").await;
+    worker.beat(v1::WorkerState::Ready).await;
+    let new = entry();
+    leader.write(&new).await;
+    let mut fleet = client(&coordinator).await;
+    let order = |within| v1::EndMachineRequest {
+        machine_id: new.id.to_string(),
+        by: "ann".into(),
+        why: "its disk is odd".into(),
+        within,
+    };
+    let launched_at = new.times.intended;
+    let asked = leader.next(&new, Event::Asked).await;
+    let early = refused(fleet.end_machine(order(None)).await);
+    assert_eq!(
+        (early.code, early.reason),
+        (Code::FailedPrecondition, Some(Reason::MachineNotThere))
+    );
+    let found = Event::Found { instance: InstanceName::new("i-1").unwrap(), launched_at };
+    let launched = leader.next(&asked, found).await;
+    let ready = leader.next(&launched, Event::Registered { worker: ids::worker_id() }).await;
+
+    let mut ended = async |within| -> Entry {
+        let answer = fleet.end_machine(order(within)).await.unwrap().into_inner();
+        serde_json::from_slice(&answer.entry).unwrap()
+    };
+    let draining = ended(Some(seconds(60))).await;
+    assert_eq!((draining.state.kind(), draining.version), (StateKind::Draining, ready.version + 1));
+    assert_eq!(ended(Some(seconds(60))).await, draining, "given again it changes nothing");
+    let ending = ended(None).await;
+    assert_eq!(ending.state.kind(), StateKind::Terminating);
+    assert_eq!(worker.command().await, Command::Drain(v1::Drain { within: None }));
+    leader.next(&ending, Event::Ended { why: Ending::Elsewhere }).await;
+    let late = refused(fleet.end_machine(order(None)).await);
+    assert_eq!(late.reason, Some(Reason::MachineNotThere));
+
+    let unknown = v1::EndMachineRequest { machine_id: entry().id.to_string(), ..order(None) };
+    assert_eq!(refused(fleet.end_machine(unknown).await).code, Code::NotFound);
+    for (wrong, field) in [
+        (v1::EndMachineRequest { machine_id: "i-1".into(), ..order(None) }, "machine_id"),
+        (v1::EndMachineRequest { why: String::new(), ..order(None) }, "why"),
+        (v1::EndMachineRequest { by: "a\nb".into(), ..order(None) }, "by"),
+        (order(Some(seconds(86_401))), "within"),
+    ] {
+        let refused = refused(fleet.end_machine(wrong).await);
+        assert_eq!(
+            (refused.code, refused.violations[0].field.as_str()),
+            (Code::InvalidArgument, field)
+        );
+    }
+    coordinator.stop().await;
 }

@@ -8,6 +8,7 @@
 mod account;
 mod cost;
 mod entry;
+mod order;
 mod state;
 mod switch;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 pub use account::{Account, Breaker, Pause};
 pub use cost::{Spend, cost, span};
 pub use entry::{Entry, Order, Times};
+pub use order::EndOrder;
 pub use state::{Ending, Failure, Leave, State, StateKind};
 pub use switch::{Mode, Switch};
 pub use transition::{Event, Illegal, apply};

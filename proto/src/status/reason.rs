@@ -5,7 +5,7 @@
 pub enum Reason {
     /// Fields are wrong; the details list them.
     InvalidRequest,
-    /// There is no such job, worker or dead letter.
+    /// There is no such job, worker, machine or dead letter.
     NotFound,
     /// The key was used before by a different request.
     IdempotencyKeyReused,
@@ -47,6 +47,8 @@ pub enum Reason {
     LedgerConflict,
     /// More machines are open than the ledger takes.
     LedgerFull,
+    /// The machine is gone, or it is not known whether it was made: there is nothing to end.
+    MachineNotThere,
     ShuttingDown,
     /// The coordinator did not come to an answer in time.
     TimedOut,
@@ -55,7 +57,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::InvalidRequest,
         Self::NotFound,
         Self::IdempotencyKeyReused,
@@ -80,6 +82,7 @@ impl Reason {
         Self::SwitchChanged,
         Self::LedgerConflict,
         Self::LedgerFull,
+        Self::MachineNotThere,
         Self::ShuttingDown,
         Self::TimedOut,
         Self::Internal,
@@ -112,6 +115,7 @@ impl Reason {
             Self::SwitchChanged => "SWITCH_CHANGED",
             Self::LedgerConflict => "LEDGER_CONFLICT",
             Self::LedgerFull => "LEDGER_FULL",
+            Self::MachineNotThere => "MACHINE_NOT_THERE",
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::TimedOut => "TIMED_OUT",
             Self::Internal => "INTERNAL",

@@ -142,7 +142,7 @@ impl Referee {
             worker.is_busy(now) && worker.registered_at < decided.before(LIST_AGE)
         });
         let allowed = match why {
-            Leave::Panic | Leave::Interrupted | Leave::OverBudget => true,
+            Leave::Panic | Leave::Interrupted | Leave::OverBudget | Leave::Ordered { .. } => true,
             Leave::Overdue { .. } => {
                 entry.times.draining.is_some_and(|since| decided.since(since) >= SHORTEST_DRAIN)
             }

@@ -1,11 +1,13 @@
 //! Autoscalers of a fleet, and the ledger that they keep.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use stoker_core::fleet::ledger::{Entry, StateKind};
+use stoker_core::ids::MachineId;
 use stoker_proto::v1::fleet_service_client::FleetServiceClient;
-use stoker_proto::v1::{FleetMode, ReadLedgerRequest, SetSwitchRequest};
+use stoker_proto::v1::{EndMachineRequest, FleetMode, ReadLedgerRequest, SetSwitchRequest};
 use stoker_proto::{client, well_known};
 use tonic::transport::Channel;
 
@@ -71,6 +73,20 @@ impl Fleet {
             *states.entry(entry.state.kind()).or_default() += 1;
         }
         Ok(states)
+    }
+
+    /// Orders the end of a machine, after this time for its work.
+    ///
+    /// # Errors
+    /// When the order is refused.
+    pub async fn end_machine(&self, machine: MachineId, within: Duration) -> anyhow::Result<()> {
+        let (by, why) = ("test".to_owned(), "to see what follows".to_owned());
+        let within =
+            Some(well_known::Duration { seconds: i64::try_from(within.as_secs())?, nanos: 0 });
+        let machine_id = machine.to_string();
+        let request = EndMachineRequest { machine_id, by, why, within };
+        self.fleet_calls().await?.end_machine(request).await?;
+        Ok(())
     }
 
     /// Sets the switch.

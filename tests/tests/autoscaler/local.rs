@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use stoker_core::fleet::CapacityType;
 use stoker_core::fleet::ledger::{Ending, Entry, State};
 use stoker_proto::v1::{FleetMode, JobState};
@@ -151,5 +151,31 @@ async fn an_autoscaler_does_not_lead_the_ledger_of_another_fleet() -> anyhow::Re
         theirs.machines().await?.is_empty(),
         "nothing is bought for a fleet that is not its own"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_ends_one_machine_and_no_work_is_lost() -> anyhow::Result<()> {
+    let fleet = Fleet::start(scaled("ordered", "50ms", "")).await?;
+    let _autoscaler = fleet.add_autoscaler("autoscaler", &[])?;
+    let jobs = fleet.submit_many(30, 40).await?;
+    let works = |entry: &Entry| matches!(entry.state, State::Ready { .. });
+    let machines =
+        until_machines(&fleet, "a worker", |machines| machines.iter().any(works)).await?;
+    let named = machines.iter().find(|entry| works(entry)).context("a worker")?;
+    // Frozen, the autoscaler ends nothing of its own, and this one all the same.
+    fleet.switch(FleetMode::Freeze).await?;
+    fleet.end_machine(named.id, PATIENCE).await?;
+    let ordered = |entry: &Entry| {
+        let how = &entry.state;
+        matches!(how, State::Gone { why: Ending::Terminated(why), .. } if why.is_ordered())
+    };
+    let gone = |entry: &Entry| entry.id == named.id && ordered(entry);
+    until_machines(&fleet, "its end", |machines| machines.iter().any(gone)).await?;
+    fleet.switch(FleetMode::Run).await?;
+    for id in &jobs {
+        let job = fleet.wait_for(id, &[JobState::Succeeded]).await?;
+        ensure!((job.failures, job.crashes, job.lost_workers) == (0, 0, 0), "{job:?}");
+    }
     Ok(())
 }

@@ -278,7 +278,7 @@ fn a_sick_device_takes_no_work_and_gives_back_what_it_has() {
     assert!(reason.contains("quarantined") && reason.contains("2 memory errors"), "{reason}");
     let (request, _) = probe.heartbeat().expect("the coordinator is told at once");
     let status = request.status.unwrap();
-    let why = stoker_proto::v1::DrainCause::Device;
+    let why = v1::DrainCause::Device;
     assert_eq!((status.state(), status.drain_cause()), (WorkerState::Cordoned, why));
 
     probe.apply(Event::Device(Ok(())));

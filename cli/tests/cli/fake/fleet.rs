@@ -1,6 +1,9 @@
 //! The fake's ledger: what a test puts there, and the switch.
 
-use stoker_core::fleet::ledger::{Account, Entry};
+use std::time::Duration;
+
+use stoker_core::fleet::ledger::{Account, EndOrder, Entry};
+use stoker_core::time::Timestamp;
 use stoker_proto::v1;
 use stoker_proto::v1::fleet_service_server::FleetService;
 use stoker_proto::well_known;
@@ -84,5 +87,23 @@ impl FleetService for Handler {
         let switch = v1::FleetSwitch { mode, version: 1, by, why, set_at };
         state.ledger.switch = Some(switch.clone());
         Ok(Response::new(v1::SetSwitchResponse { switch: Some(switch) }))
+    }
+
+    async fn end_machine(
+        &self,
+        request: Request<v1::EndMachineRequest>,
+    ) -> Result<Response<v1::EndMachineResponse>, Status> {
+        let v1::EndMachineRequest { machine_id, by, why, within } = request.get_ref().clone();
+        let time = within.map(|time| time.seconds);
+        self.begin(format!("end {machine_id} {time:?} {by}: {why}"), request.metadata())?;
+        let state = self.0.lock().unwrap();
+        let mut entries = state.ledger.entries.iter();
+        let entry = entries.find(|entry| entry.id.to_string() == machine_id);
+        let entry = entry.ok_or_else(|| Status::not_found("no such machine"))?;
+        let within = time.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap()));
+        let now = Timestamp::from_unix_millis(NOW * 1_000);
+        let ended = EndOrder { by, why, within }.carry_out(entry, now);
+        let ended = ended.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(v1::EndMachineResponse { entry: document(&ended) }))
     }
 }

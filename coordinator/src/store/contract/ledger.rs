@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stoker_core::fleet::CapacityType;
 use stoker_core::fleet::ledger::{
-    Account, Ending, Entry, Event, Leave, Mode, Order, StateKind, Switch, apply,
+    Account, EndOrder, Ending, Entry, Event, Leave, Mode, Order, State, StateKind, Switch, apply,
 };
 use stoker_core::ids::{Epoch, InstanceName, MachineId, OfferingName, PoolName};
 use stoker_core::money::{HourlyPrice, Money};
@@ -14,7 +14,7 @@ use stoker_runtime::ids;
 use uuid::Uuid;
 
 use super::world::{START, World};
-use crate::store::{LedgerPage, LedgerQuery, LedgerWrite, LedgerWritten, Reign};
+use crate::store::{LedgerPage, LedgerQuery, LedgerWrite, LedgerWritten, MachineEnded, Reign};
 
 const TERM: Duration = Duration::from_secs(5);
 const ALL: LedgerQuery =
@@ -220,4 +220,35 @@ pub async fn a_machine_is_left_from_its_end_on(world: World) {
     let gone = next(&ending, &Event::Ended { why: Ending::Elsewhere });
     assert_eq!(write(&world, reign, &[&gone]).await, LedgerWritten::Written);
     assert!(leaving("i-1").await, "a worker that comes from there is none of the fleet's");
+}
+
+pub async fn an_operators_order_stands_above_the_leader(world: World) {
+    let reign = lead(&world, holder()).await;
+    let order = EndOrder { by: "ann".into(), why: "odd".into(), within: None };
+    let end = async |machine, order: &EndOrder| {
+        world.store.end_machine(machine, order.clone()).await.unwrap()
+    };
+    let new = entry();
+    assert_eq!(end(new.id, &order).await, MachineEnded::Unknown);
+    assert_eq!(write(&world, reign, &[&new]).await, LedgerWritten::Written);
+    // What may have been asked for may be there.
+    assert!(matches!(end(new.id, &order).await, MachineEnded::Refused(_)));
+    assert_eq!(read(&world).await.entries, [new.clone()]);
+
+    let instance = InstanceName::new("i-1").unwrap();
+    let launched = next(&new, &Event::Found { instance: instance.clone(), launched_at: START });
+    assert_eq!(write(&world, reign, &[&launched]).await, LedgerWritten::Written);
+    let MachineEnded::Written(ending) = end(new.id, &order).await else { panic!() };
+    assert_eq!((ending.version, ending.state.kind()), (3, StateKind::Terminating));
+    assert!(matches!(&ending.state, State::Terminating { why, .. } if why.is_ordered()));
+    assert_eq!(read(&world).await.entries, [(*ending).clone()]);
+    assert!(world.store.is_leaving(instance).await.unwrap());
+    // The leader did not know of it, and has to look again; the same order again is answered as before.
+    let worker = ids::worker_id();
+    let ready = next(&launched, &Event::Registered { worker });
+    assert!(matches!(write(&world, reign, &[&ready]).await, LedgerWritten::Conflict { .. }));
+    assert_eq!(end(new.id, &order).await, MachineEnded::Written(ending.clone()));
+    let gone = next(&ending, &Event::Ended { why: Ending::Elsewhere });
+    assert_eq!(write(&world, reign, &[&gone]).await, LedgerWritten::Written);
+    assert!(matches!(end(new.id, &order).await, MachineEnded::Refused(_)));
 }

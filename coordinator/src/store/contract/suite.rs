@@ -44,6 +44,7 @@ macro_rules! store_contract {
             a_machine_is_left_from_its_end_on
             a_repeated_write_is_answered_as_the_first
             nothing_is_written_under_another_switch
+            an_operators_order_stands_above_the_leader
             the_ledger_is_read_in_pages_and_forgets_what_ended_long_ago
         }
     };

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deadpool_postgres::Object;
-use stoker_core::fleet::ledger::{Account, Mode, Switch};
+use stoker_core::fleet::ledger::{Account, EndOrder, Mode, Switch};
 use stoker_core::ids::{Epoch, InstanceName, MachineId};
 use stoker_core::time::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::store::machines::{
-    FLEET_ROLE, LedgerChange, Stored, by_state, counted, judge, of_json, page, to_json,
+    FLEET_ROLE, LedgerChange, Stored, by_state, counted, end, judge, of_json, page, to_json,
 };
-use crate::store::{LedgerPage, LedgerQuery, LedgerWrite, LedgerWritten, Reign, StoreError};
+use crate::store::{
+    LedgerPage, LedgerQuery, LedgerWrite, LedgerWritten, MachineEnded, Reign, StoreError,
+};
 
 use super::Shared;
 use super::error::{Kind, database, kind};
@@ -261,6 +263,42 @@ async fn set_switch_in(
     db.execute(sql, &[&to_json(&switch)?]).await.map_err(failed())?;
     commit(db).await?;
     Ok(switch)
+}
+
+/// Writes an operator's order to end a machine.
+pub(super) async fn end_machine(
+    shared: &Shared,
+    machine: MachineId,
+    order: &EndOrder,
+) -> Result<MachineEnded, StoreError> {
+    let begun = Begun(Some(take(&shared.pool).await?));
+    let ended = end_machine_in(begun.db(), machine, order).await;
+    match ended {
+        Ok(MachineEnded::Written(_)) => begun.committed(),
+        _ => begun.give_up().await,
+    }
+    ended
+}
+
+async fn end_machine_in(
+    db: &Object,
+    machine: MachineId,
+    order: &EndOrder,
+) -> Result<MachineEnded, StoreError> {
+    let failed = || database("ending a machine");
+    db.batch_execute("BEGIN").await.map_err(failed())?;
+    let sql = "SELECT body, (extract(epoch FROM clock_timestamp()) * 1000)::int8
+        FROM machines WHERE id = $1 FOR UPDATE";
+    let stored = db.query_opt(sql, &[machine.as_uuid()]).await.map_err(failed())?;
+    let Some(stored) = stored else { return Ok(MachineEnded::Unknown) };
+    let now = Timestamp::from_unix_millis(stored.get(1));
+    let (ended, row) = end(Some(stored.get(0)), order, now)?;
+    if let MachineEnded::Written(_) = ended {
+        let change = LedgerChange { machines: row.into_iter().collect(), account: None };
+        put(db, &change, None).await?;
+        commit(db).await?;
+    }
+    Ok(ended)
 }
 
 /// Forgets up to `limit` machines that ended before this time.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
-use stoker_core::fleet::ledger::{Mode, Switch};
-use stoker_core::ids::{InstanceName, JobId, TenantName, WorkerId};
+use stoker_core::fleet::ledger::{EndOrder, Mode, Switch};
+use stoker_core::ids::{InstanceName, JobId, MachineId, TenantName, WorkerId};
 use stoker_core::job::{AttemptError, AttemptRecord, JobRecord};
 use stoker_core::request::Idempotency;
 use stoker_core::time::Timestamp;
@@ -16,9 +16,9 @@ use uuid::Uuid;
 use crate::store::{
     AttemptRef, Cancelled, Checkpoint, Claim, ClaimOutcome, CompleteOutcome, Counts, Demand,
     Filter, HeartbeatOutcome, JobStore, KnownWorker, Lane, LaneSet, LedgerPage, LedgerQuery,
-    LedgerWrite, LedgerWritten, NewJob, OutboxEntry, Page, Reign, Release, Retried, Role,
-    SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, Usage, WaitingTenant,
-    WorkerOrder, WorkerRow, data_bytes, verbs,
+    LedgerWrite, LedgerWritten, MachineEnded, NewJob, OutboxEntry, Page, Reign, Release, Retried,
+    Role, SettleOutcome, StoreError, StoredPart, Submitted, Swept, TenantScope, Usage,
+    WaitingTenant, WorkerOrder, WorkerRow, data_bytes, verbs,
 };
 
 use super::needs::{Due, Needs};
@@ -304,6 +304,14 @@ impl JobStore for PostgresStore {
 
     async fn set_switch(&self, mode: Mode, by: String, why: String) -> Result<Switch, StoreError> {
         machines::set_switch(&self.shared, mode, by, why).await
+    }
+
+    async fn end_machine(
+        &self,
+        machine: MachineId,
+        order: EndOrder,
+    ) -> Result<MachineEnded, StoreError> {
+        machines::end_machine(&self.shared, machine, &order).await
     }
 
     async fn expire_machines(

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use stoker_core::fleet::ledger::{Account, Mode, Switch};
+use stoker_core::fleet::ledger::{Account, EndOrder, Mode, Switch};
 use stoker_core::ids::{Epoch, InstanceName, MachineId};
 use stoker_core::time::Timestamp;
 use uuid::Uuid;
 
 use crate::store::machines::{
-    FLEET_ROLE, LedgerChange, Stored, by_state, counted, judge, of_json, page, to_json,
+    FLEET_ROLE, LedgerChange, Stored, by_state, counted, end, judge, of_json, page, to_json,
 };
-use crate::store::{LedgerPage, LedgerQuery, LedgerWrite, LedgerWritten, Reign, StoreError};
+use crate::store::{
+    LedgerPage, LedgerQuery, LedgerWrite, LedgerWritten, MachineEnded, Reign, StoreError,
+};
 
 use super::writer::Write;
 
@@ -206,6 +208,26 @@ pub(super) fn set_switch(
         .and_then(|mut sql| sql.execute([text]))
         .map_err(failed())?;
     Ok(switch)
+}
+
+/// Writes an operator's order to end a machine.
+pub(super) fn end_machine(
+    write: &mut Write<'_>,
+    machine: MachineId,
+    order: &EndOrder,
+) -> Result<MachineEnded, StoreError> {
+    let failed = || StoreError::database("ending a machine");
+    let stored: Option<String> = write
+        .db
+        .prepare_cached("SELECT body FROM machines WHERE id = ?")
+        .and_then(|mut sql| sql.query_row([machine.as_bytes()], |row| row.get(0)).optional())
+        .map_err(failed())?;
+    let (ended, row) = end(stored.as_deref(), order, write.now)?;
+    if let Some(row) = row {
+        let change = LedgerChange { machines: vec![row], account: None };
+        put(write.db, &change, None).map_err(failed())?;
+    }
+    Ok(ended)
 }
 
 /// Forgets up to `limit` machines that ended before this time.

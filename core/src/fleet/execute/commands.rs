@@ -26,7 +26,7 @@ fn command(turn: &Turn<'_>, entry: &Entry) -> Option<Command> {
                 due.then_some(Command::Resolve { machine })
             }
         }
-        State::Draining { worker, deadline, .. } if !frozen => {
+        State::Draining { worker, deadline, why, .. } if !frozen || why.is_ordered() => {
             let told = match turn.work(entry) {
                 Work::Present(seen) => seen.presence == Presence::Draining,
                 Work::Unknown | Work::Absent => entry.times.draining != Some(now),
@@ -34,7 +34,7 @@ fn command(turn: &Turn<'_>, entry: &Entry) -> Option<Command> {
             let (worker, deadline) = (*worker, *deadline);
             (!told).then_some(Command::Drain { machine, worker, deadline })
         }
-        State::Terminating { instance, .. } if !frozen => {
+        State::Terminating { instance, why } if !frozen || why.is_ordered() => {
             let region = entry.order.region.clone();
             let terminate = Command::Terminate { machine, region, instance: instance.clone() };
             is_told(turn, entry).is_none().then_some(terminate)

@@ -26,7 +26,9 @@ pub(super) fn pass(turn: &mut Turn<'_>) {
                 }
             }
             State::Launched { .. } if acts => unregistered(turn, id),
-            State::Draining { deadline, why, .. } if acts => draining(turn, id, deadline, &why),
+            State::Draining { deadline, why, .. } if acts || why.is_ordered() => {
+                draining(turn, id, deadline, &why);
+            }
             State::Terminating { instance, .. } => {
                 let since = entry.times.terminating.unwrap_or(now);
                 if now.since(since) > rules.stuck_after {
@@ -69,8 +71,9 @@ fn draining(turn: &mut Turn<'_>, id: MachineId, deadline: Timestamp, why: &Leave
     if done {
         turn.terminate(id, why.clone());
     } else if turn.now() >= deadline {
-        // What the provider takes back ends anyway, and a budget that is to be kept is kept for all at once.
-        let certain = matches!(why, Leave::Interrupted | Leave::OverBudget);
+        // What the provider takes back ends anyway, an operator has said by when, and a budget that is to be
+        // kept is kept for all at once.
+        let certain = matches!(why, Leave::Interrupted | Leave::OverBudget) || why.is_ordered();
         let overdue = || Leave::Overdue { why: why.to_string() };
         turn.terminate(id, if certain { why.clone() } else { overdue() });
     }

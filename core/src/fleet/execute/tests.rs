@@ -2,6 +2,7 @@ mod breaker;
 mod cordon;
 mod leftovers;
 mod money;
+mod orders;
 mod pauses;
 mod properties;
 mod stage;

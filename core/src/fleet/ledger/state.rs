@@ -64,6 +64,8 @@ pub enum Leave {
     DrainSwitch,
     /// Everything ends now.
     Panic,
+    /// An operator wants this one gone.
+    Ordered { by: String, why: String },
     /// The budget is used up.
     OverBudget,
 }
@@ -228,8 +230,14 @@ impl Leave {
             | Self::Interrupted
             | Self::DrainSwitch
             | Self::Panic
+            | Self::Ordered { .. }
             | Self::OverBudget => false,
         }
+    }
+
+    /// Whether an operator named this very machine: that holds while the fleet is frozen, too.
+    pub const fn is_ordered(&self) -> bool {
+        matches!(self, Self::Ordered { .. })
     }
 }
 
@@ -245,6 +253,7 @@ impl fmt::Display for Leave {
             }
             Self::DrainSwitch => f.write_str("the fleet is being drained"),
             Self::Panic => f.write_str("everything is to end at once"),
+            Self::Ordered { by, why } => write!(f, "ordered by {by}: {why}"),
             Self::OverBudget => f.write_str("the budget is used up"),
         }
     }

@@ -15,7 +15,8 @@ pub enum Mode {
     /// What the planner wants, within the caps.
     #[default]
     Run,
-    /// No launches, drains or terminations; only what happens by itself is written down.
+    /// No launches, drains or terminations, but of machines whose end an operator has ordered; what happens by itself is
+    /// written down.
     Freeze,
     /// All machines go, each once its work is done or its time is up.
     Drain,

@@ -43,6 +43,7 @@ fn any_leave() -> impl Strategy<Value = Leave> {
     prop_oneof![
         Just(Leave::Planned { why: "idle".into() }),
         Just(Leave::Panic),
+        Just(Leave::Ordered { by: "ann".into(), why: "odd".into() }),
         Just(Leave::NeverRegistered),
         Just(Leave::Orphan),
     ]
