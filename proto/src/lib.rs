@@ -7,6 +7,7 @@ pub mod client;
 pub mod codec;
 pub mod convert;
 pub mod join_token;
+mod methods;
 pub mod status;
 mod text;
 
@@ -25,6 +26,8 @@ pub mod v1 {
     /// All files as an encoded `FileDescriptorSet`, for server reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 }
+
+pub use methods::methods;
 
 /// Protobuf's well-known types.
 pub use prost_types as well_known;

@@ -1,6 +1,6 @@
 //! Around every call: how many run at once, its span, its place in the metrics.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -35,40 +35,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 const PACKAGE: &str = "/stoker.v1.";
 
 /// The methods of the API: labels must not come from callers.
-const METHODS: [&str; 31] = [
-    "JobService/Submit",
-    "JobService/SubmitBatch",
-    "JobService/Get",
-    "JobService/List",
-    "JobService/Watch",
-    "JobService/Results",
-    "JobService/Cancel",
-    "JobService/Retry",
-    "JobService/ListModels",
-    "WorkerService/Register",
-    "WorkerService/Claim",
-    "WorkerService/Heartbeat",
-    "WorkerService/Complete",
-    "WorkerService/Fail",
-    "WorkerService/Release",
-    "WorkerService/Tell",
-    "AdminService/FleetStatus",
-    "AdminService/ListQueues",
-    "AdminService/ObserveDemand",
-    "AdminService/ListWorkers",
-    "AdminService/CordonWorker",
-    "AdminService/DrainWorker",
-    "AdminService/ListDeadLetters",
-    "AdminService/GetDeadLetter",
-    "AdminService/RedriveDeadLetters",
-    "AdminService/DiscardDeadLetters",
-    "QueueService/Consume",
-    "FleetService/Lead",
-    "FleetService/ReadLedger",
-    "FleetService/WriteLedger",
-    "FleetService/SetSwitch",
-    "FleetService/EndMachine",
-];
+static METHODS: LazyLock<Vec<String>> =
+    LazyLock::new(|| stoker_proto::methods().expect("compiled in"));
 
 /// Wraps the routes; see [`Calls`].
 #[derive(Debug, Clone)]
@@ -149,7 +117,7 @@ where
 
 fn method(path: &str) -> Option<&'static str> {
     let asked = path.strip_prefix(PACKAGE)?;
-    Some(METHODS.into_iter().find(|method| *method == asked).unwrap_or("other"))
+    Some(METHODS.iter().find(|method| *method == asked).map_or("other", String::as_str))
 }
 
 fn span(method: &'static str, headers: &http::HeaderMap) -> tracing::Span {
@@ -245,6 +213,7 @@ mod tests {
     #[test]
     fn only_known_methods_become_labels() {
         assert_eq!(method("/stoker.v1.JobService/Submit"), Some("JobService/Submit"));
+        assert_eq!(method("/stoker.v1.AdminService/ExplainJob"), Some("AdminService/ExplainJob"));
         assert_eq!(method("/stoker.v1.JobService/Anything"), Some("other"));
         assert_eq!(method("/grpc.health.v1.Health/Check"), None);
         assert_eq!(method("/metrics"), None);
