@@ -201,8 +201,15 @@ impl Step {
                 Ok(())
             }
             State::Draining { deadline, why, .. } => {
-                if new < *deadline {
-                    (*deadline, *why) = (new, reason.clone());
+                let ordered_now = reason.is_ordered() && !why.is_ordered();
+                let sooner = new < *deadline;
+                // A deadline that has passed is held back by the switch or the guard: an order grants its own time.
+                if sooner || (ordered_now && *deadline <= self.now) {
+                    *deadline = new;
+                }
+                // What an operator ordered stays ordered: it is carried out even when all is frozen.
+                if ordered_now || (sooner && reason.is_ordered() == why.is_ordered()) {
+                    *why = reason.clone();
                 }
                 Ok(())
             }
@@ -225,8 +232,14 @@ impl Step {
                 self.entry.times.terminating = Some(self.now);
                 Ok(())
             }
-            // The first reason stays.
-            State::Terminating { .. } => Ok(()),
+            // The first reason stays, unless it may be held back and an operator orders it.
+            State::Terminating { instance, why: before } => {
+                if why.is_ordered() && !before.is_ordered() {
+                    let (instance, why) = (instance.clone(), why.clone());
+                    self.entry.state = State::Terminating { instance, why };
+                }
+                Ok(())
+            }
             State::Intended
             | State::Requested { .. }
             | State::Gone { .. }
