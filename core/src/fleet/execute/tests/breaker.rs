@@ -41,20 +41,6 @@ fn boots_of_one_wave_that_fail_are_one_failure() {
 }
 
 #[test]
-fn launches_of_one_wave_that_need_mending_are_one_failure() {
-    let mut stage = Stage::new();
-    stage.want(10);
-    let _ = stage.step();
-    for machine in stage.machines() {
-        let (class, why) = (Failure::Auth, "expired".to_owned());
-        stage.outcomes.push(Outcome::Refused { machine, class, why });
-    }
-    let _ = stage.step();
-    let breaker = &stage.ledger.account.breakers["lt-1"];
-    assert_eq!((breaker.trips, breaker.open_until), (1, Some(stage.now.after(MIN * 5))));
-}
-
-#[test]
 fn a_registered_worker_closes_the_breaker() {
     let mut stage = Stage::new();
     let _ = stage.launched(3);
