@@ -156,6 +156,14 @@ pub(crate) fn calendar(at: Timestamp) -> (i64, i64) {
     (day, (era * 400 + year) * 12 + month)
 }
 
+/// How much of a span that begins at `now` belongs to the same day, and how much to the same month (UTC).
+pub(crate) fn rest_of_day_and_month(span: Duration, now: Timestamp) -> (Duration, Duration) {
+    let (day, month) = calendar(now);
+    let of_day = span.min(midnight(day + 1).since(now));
+    let ends = calendar(midnight(day + 1)).1 != month;
+    (of_day, if ends { of_day } else { span })
+}
+
 /// The first moment of a day.
 pub(crate) const fn midnight(day: i64) -> Timestamp {
     Timestamp::from_unix_millis(day.saturating_mul(DAY_MS))
@@ -179,6 +187,16 @@ mod tests {
             months.chunk_by(|a, b| a == b).map(<[i64]>::len).collect()
         };
         assert_eq!(lengths, [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]);
+    }
+
+    #[test]
+    fn a_span_is_cut_at_the_end_of_the_day_and_of_the_month() {
+        let minutes = Duration::from_mins;
+        let late = |day| at(day, 23).after(minutes(45));
+        assert_eq!(rest_of_day_and_month(minutes(30), at(0, 23)), (minutes(30), minutes(30)));
+        assert_eq!(rest_of_day_and_month(minutes(30), late(0)), (minutes(15), minutes(30)));
+        // The 31st of January 1970.
+        assert_eq!(rest_of_day_and_month(minutes(30), late(30)), (minutes(15), minutes(15)));
     }
 
     #[test]

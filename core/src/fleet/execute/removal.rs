@@ -1,6 +1,8 @@
 //! Taking machines out: by the switch, by the budget, and by the plan. A worker is drained before its machine ends.
 
-use crate::fleet::caps::Cap;
+use std::time::Duration;
+
+use crate::fleet::caps::{Cap, rest_of_day_and_month};
 use crate::fleet::ledger::{Event, Leave, Mode, State};
 use crate::fleet::plan::Step;
 use crate::fleet::report::RemoveReason;
@@ -71,12 +73,14 @@ pub(super) fn keep_budget(turn: &mut Turn<'_>) {
         return;
     }
     let (_, per_hour) = turn.running();
-    let ahead = HourlyPrice::new(per_hour).of(rules.budget_reserve);
+    let (of_day, of_month) = rest_of_day_and_month(rules.budget_reserve, turn.now());
     let spend = &turn.account.spend;
-    let over = |spent: Money, cap: Money| per_hour > Money::ZERO && spent.plus(ahead) >= cap;
-    let cap = if over(spend.day_spent, budget.per_day) {
+    let over = |spent: Money, ahead: Duration, cap: Money| {
+        per_hour > Money::ZERO && spent.plus(HourlyPrice::new(per_hour).of(ahead)) >= cap
+    };
+    let cap = if over(spend.day_spent, of_day, budget.per_day) {
         Cap::PerDay(budget.per_day)
-    } else if over(spend.month_spent, budget.per_month) {
+    } else if over(spend.month_spent, of_month, budget.per_month) {
         Cap::PerMonth(budget.per_month)
     } else {
         return;

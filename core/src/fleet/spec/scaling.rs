@@ -54,7 +54,8 @@ pub enum AtLimit {
     /// that costs until the end of the day or month.
     #[default]
     Stop,
-    /// All machines are drained as well, soon enough that the bound is kept: jobs wait until the next day or month.
+    /// All machines are drained as well, soon enough that the bound is kept. What is left of it then buys fewer
+    /// machines, as long as an hour of them fits; after that jobs wait until the next day or month.
     Drain,
 }
 

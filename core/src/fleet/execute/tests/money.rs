@@ -34,6 +34,22 @@ fn a_budget_that_is_kept_hard_drains_the_fleet_in_time() {
 }
 
 #[test]
+fn what_is_spent_after_midnight_is_of_the_next_day_and_drains_nothing_before() {
+    let mut stage = Stage::new();
+    let dollar = Money::from_micros(1_000_000);
+    let at_limit = AtLimit::Drain;
+    // 107 minutes to midnight at four dollars an hour are 7.13 dollars.
+    stage.policy.budget = Budget { per_day: dollar.times(8), at_limit, ..Budget::default() };
+    let machines = stage.ready(4, 1);
+    for _ in 0..(107 + 60) {
+        stage.pass(MIN);
+        stage.hear();
+        let _ = stage.step();
+    }
+    assert!(machines.iter().all(|machine| stage.state(*machine) == StateKind::Ready));
+}
+
+#[test]
 fn a_budget_that_is_kept_hard_ends_busy_machines_at_their_deadline_however_many_they_are() {
     let mut stage = Stage::new();
     let dollar = Money::from_micros(1_000_000);
