@@ -170,7 +170,8 @@ impl Autoscaler {
             Err(error @ CallError::ClockOff(_)) => {
                 // One whose clock is right should lead.
                 self.head = None;
-                self.coordinator.resign().await?;
+                metrics::leads(0);
+                self.resign().await;
                 return Err(error);
             }
             look => look?,
@@ -187,9 +188,13 @@ impl Autoscaler {
     /// Waits for the calls under way and gives the lead up.
     pub async fn end(mut self) {
         self.hands.finish(LAST_CALLS).await;
-        if self.head.is_some()
-            && let Err(error) = self.coordinator.resign().await
-        {
+        if self.head.is_some() {
+            self.resign().await;
+        }
+    }
+
+    async fn resign(&self) {
+        if let Err(error) = self.coordinator.resign().await {
             tracing::warn!(%error, "the lead could not be given up; it ends by itself");
         }
     }
