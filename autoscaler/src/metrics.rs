@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use stoker_core::cloud::Human;
 use stoker_core::fleet::execute::Finding;
 use stoker_core::fleet::ledger::{Ending, Entry, Ledger, Order, State, StateKind, WorkerList};
 use stoker_core::fleet::{Budget, CapacityType, Plan, Policy, PoolReport, Report};
@@ -46,6 +47,10 @@ pub fn describe() {
     describe_gauge!(FORECAST, "Dollars that this month will have cost at its end");
     describe_gauge!(BUDGET, "The fleet file's bounds on dollars, by period");
     describe_counter!(FINDINGS, Unit::Count, "What steps found, by kind and need of a person");
+    // From 0 on: the first one has to show as an increase.
+    for kind in Finding::URGENT {
+        counter!(FINDINGS, "kind" => kind, "human" => Human::Now.as_str()).increment(0);
+    }
 }
 
 /// A try at a call ended; `failure` is the class of its error.

@@ -58,7 +58,7 @@ fn ledger() -> LedgerView {
         entry(1, State::Ready { instance: instance("i-1"), worker }),
         entry(2, State::Gone { instance: instance("i-2"), why: Ending::Terminated(why) }),
     ];
-    let market = Market { launched: 9, refused: 1, interrupted: 2 };
+    let market = Market { launched: 9, refused: 1, interrupted: 2, ..Market::default() };
     let offering = OfferingName::new("g5.a").unwrap();
     LedgerView {
         entries: entries.into_iter().map(|entry| (entry.id, entry)).collect(),

@@ -63,8 +63,12 @@ pub struct Waiting {
 pub struct Market {
     /// Instances that were made.
     pub launched: u64,
-    /// Launches that failed or were held back, whatever the reason: there is none to be had.
+    /// Launches that failed, whatever the reason: there is none to be had.
     pub refused: u64,
+    /// Launches that were not asked for, as others like them failed: there is none to be had either, and the market
+    /// has not said so.
+    #[serde(default)]
+    pub held_back: u64,
     /// Instances that the provider took back.
     pub interrupted: u64,
 }

@@ -25,6 +25,8 @@ const PAUSE_AFTER_LOSS: Duration = Duration::from_mins(3);
 pub(crate) struct Risk {
     launched: u64,
     refused: u64,
+    #[serde(default)]
+    held_back: u64,
     interrupted: u64,
     /// Decayed.
     losses: f64,
@@ -36,7 +38,8 @@ pub(crate) struct Risk {
 
 impl Risk {
     /// Takes in an offering's totals, when `live` instances of it ran for `elapsed`. The first look and one
-    /// after a reset only set the base. Answers whether there were losses or refusals.
+    /// after a reset only set the base. Answers whether the market lost or refused some; what the executor held
+    /// back says nothing of it.
     pub(crate) fn observe(
         &mut self,
         market: Market,
@@ -49,7 +52,9 @@ impl Risk {
         let launched = market.launched.saturating_sub(self.launched);
         let interrupted = market.interrupted.saturating_sub(self.interrupted);
         self.launched = market.launched;
+        let held_back = market.held_back.saturating_sub(self.held_back);
         self.refused = market.refused;
+        self.held_back = market.held_back;
         self.interrupted = market.interrupted;
         let fade = (-elapsed.as_secs_f64() / MEMORY.as_secs_f64()).exp();
         self.losses *= fade;
@@ -61,10 +66,12 @@ impl Risk {
         if launched > 0 {
             self.refusals_in_a_row = 0;
         }
-        if refused > 0 {
+        if refused > 0 || held_back > 0 {
             let pause = FIRST_PAUSE.saturating_mul(1 << self.refusals_in_a_row.min(8));
             self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
             self.pause(now.after(pause.min(LONGEST_PAUSE)));
+        }
+        if refused > 0 {
             self.refused_at = Some(now);
         }
         if interrupted > 0 {
@@ -118,7 +125,7 @@ mod tests {
     }
 
     fn market(launched: u64, refused: u64, interrupted: u64) -> Market {
-        Market { launched, refused, interrupted }
+        Market { launched, refused, interrupted, ..Market::default() }
     }
 
     const TICK: Duration = Duration::from_secs(15);
@@ -133,6 +140,18 @@ mod tests {
         risk.observe(market(1, 2, 0), 1, TICK, at(180));
         risk.observe(market(1, 3, 0), 1, TICK, at(200));
         assert_eq!(risk.paused(at(200)), Some(at(260)));
+    }
+
+    #[test]
+    fn what_was_held_back_pauses_an_offering_and_says_nothing_of_the_market() {
+        let mut risk = Risk::default();
+        let held = Market { held_back: 1, ..market(0, 0, 0) };
+        assert!(!risk.observe(held, 0, TICK, at(0)));
+        assert_eq!(risk.paused(at(0)), Some(at(60)));
+        assert!(!risk.refused_within(at(1), TICK));
+        let refused = Market { held_back: 1, ..market(0, 1, 0) };
+        assert!(risk.observe(refused, 0, TICK, at(1)));
+        assert!(risk.refused_within(at(2), TICK));
     }
 
     #[test]

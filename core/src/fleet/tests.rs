@@ -290,8 +290,10 @@ fn any_queue() -> impl Strategy<Value = Queue> {
 
 fn any_snapshot() -> impl Strategy<Value = Snapshot> {
     let queues = proptest::collection::vec(any_queue(), 0..3);
-    let market = (any::<u64>(), any::<u64>(), any::<u64>())
-        .prop_map(|(launched, refused, interrupted)| Market { launched, refused, interrupted });
+    let market =
+        (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(launched, refused, interrupted)| {
+            Market { launched, refused, interrupted, held_back: refused / 2 }
+        });
     (queues, any_instances(), market).prop_map(|(queues, instances, market)| {
         let mut seen = snapshot(at(0), queues, instances);
         let pool = seen.pools.get_mut(&pool_name()).unwrap();

@@ -120,6 +120,7 @@ impl Stoker {
             launched: tally.launched as u64,
             refused: tally.refused as u64,
             interrupted: tally.interrupted as u64,
+            held_back: 0,
         }));
         let instances = view.instances.iter().map(|machine| self.instance(machine, at)).collect();
         let pool = PoolSnapshot {

@@ -77,6 +77,10 @@ pub enum Finding {
     OneBootAtATime {
         template: String,
     },
+    /// One launch tries whether what was paused is to be had again; the others wait for it.
+    OneTryAtATime {
+        what: String,
+    },
     /// More machines that may be doing something were to end than may without an operator.
     MassTermination {
         held: u32,
@@ -140,6 +144,19 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// Kinds of which a person may have to do something at once.
+    pub const URGENT: [&str; 9] = [
+        "region-lost",
+        "no-site",
+        "boot-loop",
+        "mass-termination",
+        "unresolved",
+        "stuck",
+        "budget-spent",
+        "illegal",
+        "launch-failed",
+    ];
+
     /// What sort of thing it is, for metrics and filters.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -156,6 +173,7 @@ impl Finding {
             Self::BootLoop { .. } => "boot-loop",
             Self::Paused { .. } => "paused",
             Self::OneBootAtATime { .. } => "one-boot-at-a-time",
+            Self::OneTryAtATime { .. } => "one-try-at-a-time",
             Self::MassTermination { .. } => "mass-termination",
             Self::BusyDrained { .. } => "busy-drained",
             Self::Unresolved { .. } => "unresolved",
@@ -198,6 +216,7 @@ impl Finding {
             | Self::Capped { .. }
             | Self::PoolFull { .. }
             | Self::OneBootAtATime { .. }
+            | Self::OneTryAtATime { .. }
             | Self::BusyDrained { .. }
             | Self::OrphanSeen { .. }
             | Self::Adopted { .. }
@@ -254,6 +273,9 @@ impl fmt::Display for Finding {
             Self::OneBootAtATime { template } => {
                 write!(f, "boots of {template} failed lately; one at a time is tried")
             }
+            Self::OneTryAtATime { what } => {
+                write!(f, "launches of {what} failed lately; one at a time is tried")
+            }
             Self::MassTermination { held, allowed } => write!(
                 f,
                 "{held} machines that may be at work are to end; only {allowed} are without an operator"
@@ -288,5 +310,30 @@ impl fmt::Display for Finding {
                 write!(f, "the plan names {name}, which is in no entry")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_urgent_is_named_as_such() {
+        let (id, what) = (MachineId::from_bytes([1; 16]), || "r".to_owned());
+        let (since, cap) = (Timestamp::from_unix_millis(0), Cap::Instances(1));
+        let (pool, name) = (PoolName::new("gpu").unwrap(), OfferingName::new("g5.a").unwrap());
+        let urgent = [
+            Finding::RegionLost { region: what(), machines: 1 },
+            Finding::NoSite { pool, offering: name },
+            Finding::BootLoop { template: what(), until: since, trips: 1 },
+            Finding::MassTermination { held: 1, allowed: 0 },
+            Finding::Unresolved { machine: id, since },
+            Finding::Stuck { machine: id, instance: InstanceName::new("i-1").unwrap(), since },
+            Finding::BudgetSpent { cap },
+            Finding::Illegal { machine: id, why: what() },
+            Finding::LaunchFailed { machine: id, class: Failure::Invalid, why: what() },
+        ];
+        assert_eq!(urgent.each_ref().map(Finding::kind), Finding::URGENT);
+        assert!(urgent.iter().all(|finding| finding.human() == Human::Now), "{urgent:?}");
     }
 }

@@ -158,7 +158,13 @@ fn pause_lets(turn: &mut Turn<'_>, wish: &Wish<'_>) -> u32 {
             held_back(turn, wish);
             0
         }
-        Held::OneAtATime => u32::from(!is_tried(turn, &what)),
+        Held::OneAtATime => {
+            let lets = u32::from(!is_tried(turn, &what));
+            if lets < wish.count {
+                turn.findings.push(Finding::OneTryAtATime { what });
+            }
+            lets
+        }
     }
 }
 
@@ -173,7 +179,7 @@ fn is_tried(turn: &Turn<'_>, scope: &String) -> bool {
 
 /// Lets the planner know that the offering is not to be had, so that it looks elsewhere.
 fn held_back(turn: &mut Turn<'_>, wish: &Wish<'_>) {
-    market(turn, (wish.pool, wish.name), |market| market.refused += 1);
+    market(turn, (wish.pool, wish.name), |market| market.held_back += 1);
 }
 
 fn order(wish: &Wish<'_>) -> Order {

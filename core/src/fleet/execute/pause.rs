@@ -20,7 +20,7 @@ pub(super) enum Held {
     Until(Timestamp),
 }
 
-/// What pauses of a launch go by.
+/// What pauses of a launch go by, the widest first.
 pub(super) fn scopes(region: &str, pool: &PoolName, offering: &OfferingName) -> [String; 2] {
     // A region's name has no slash.
     [region.to_owned(), format!("{pool}/{offering}")]
@@ -43,7 +43,8 @@ pub(super) fn held(
         };
         Some((held, scope.clone()))
     };
-    scopes.iter().filter_map(of).max()
+    // Of two alike the first, which is the region and holds more.
+    scopes.iter().filter_map(of).rev().max_by_key(|(held, _)| *held)
 }
 
 /// A launch failed. What fails while a pause lasts was asked for before it, and says nothing new.
