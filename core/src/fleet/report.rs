@@ -127,11 +127,21 @@ fn time(duration: Duration) -> HumanDuration {
     HumanDuration::new(Duration::from_secs(duration.as_secs()))
 }
 
+/// Zero is said without a sign: a sum of nothing is `-0.0`.
+fn tenths(workers: f64) -> String {
+    let said = format!("{workers:.1}");
+    if said == "-0.0" { "0.0".to_owned() } else { said }
+}
+
 impl fmt::Display for LaunchReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Load { wanted, have } => {
-                write!(f, "the expected load needs {wanted} workers and there are {have:.1}")
+                write!(
+                    f,
+                    "the expected load needs {wanted} workers and there are {}",
+                    tenths(*have)
+                )
             }
             Self::Backlog { waiting, wanted } => {
                 write!(f, "{waiting} jobs wait; starting them in time needs {wanted} workers")
@@ -151,16 +161,21 @@ impl fmt::Display for RemoveReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty { wanted, have } => {
-                write!(f, "idle; {wanted} workers are wanted and there are {have:.1}")
+                write!(f, "idle; {wanted} workers are wanted and there are {}", tenths(*have))
             }
             Self::Spare { wanted, have, span } => write!(
                 f,
-                "{wanted} workers are wanted and there have been {have:.1} for {}, all busy; it has the \
+                "{wanted} workers are wanted and there have been {} for {}, all busy; it has the \
                  least to finish",
+                tenths(*have),
                 time(*span)
             ),
             Self::CalledOff { wanted, have } => {
-                write!(f, "not ready yet; {wanted} workers are wanted and there are {have:.1}")
+                write!(
+                    f,
+                    "not ready yet; {wanted} workers are wanted and there are {}",
+                    tenths(*have)
+                )
             }
             Self::Interrupted { lost_at: Some(at) } => {
                 write!(f, "the provider takes it back at {at}")
@@ -181,7 +196,7 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Enough { wanted, have } => {
-                write!(f, "{wanted} workers are wanted and there are {have:.1}")
+                write!(f, "{wanted} workers are wanted and there are {}", tenths(*have))
             }
             Self::HeldWant { now, held } => {
                 write!(f, "{now} would do now; {held} are kept in case the load comes back")
@@ -198,7 +213,7 @@ impl fmt::Display for Note {
             }
             Self::Paused { offering, until } => write!(f, "{offering} is not tried until {until}"),
             Self::NothingAvailable { shortage } => {
-                write!(f, "{shortage:.1} workers are missing and no offering can be tried")
+                write!(f, "{} workers are missing and no offering can be tried", tenths(*shortage))
             }
             Self::Surplus { busy, paid } => {
                 write!(f, "more than are wanted: {busy} are busy, {paid} are paid for already")
@@ -215,5 +230,17 @@ impl fmt::Display for Note {
                 "{dead} instances give no sign of life; only {allowed} are removed without an operator"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_said_without_a_sign() {
+        let have = std::iter::empty::<f64>().sum();
+        let said = LaunchReason::Load { wanted: 1, have }.to_string();
+        assert_eq!(said, "the expected load needs 1 workers and there are 0.0");
     }
 }

@@ -143,14 +143,12 @@ impl Referee {
         });
         let allowed = match why {
             Leave::Panic | Leave::Interrupted | Leave::OverBudget | Leave::Ordered { .. } => true,
-            Leave::Overdue { .. } => {
+            Leave::Overdue { .. } | Leave::DrainSwitch => {
                 entry.times.draining.is_some_and(|since| decided.since(since) >= SHORTEST_DRAIN)
             }
-            Leave::Planned { .. }
-            | Leave::Dead { .. }
-            | Leave::NeverRegistered
-            | Leave::Orphan
-            | Leave::DrainSwitch => false,
+            Leave::Planned { .. } | Leave::Dead { .. } | Leave::NeverRegistered | Leave::Orphan => {
+                false
+            }
         };
         if busy && !allowed {
             let what = format!("{instance} ran a job and was ended: {why}");

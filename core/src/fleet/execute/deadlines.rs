@@ -71,10 +71,17 @@ fn draining(turn: &mut Turn<'_>, id: MachineId, deadline: Timestamp, why: &Leave
     if done {
         turn.terminate(id, why.clone());
     } else if turn.now() >= deadline {
-        // What the provider takes back ends anyway, an operator has said by when, and a budget that is to be
-        // kept is kept for all at once.
         let certain = matches!(why, Leave::Interrupted | Leave::OverBudget) || why.is_ordered();
-        let overdue = || Leave::Overdue { why: why.to_string() };
-        turn.terminate(id, if certain { why.clone() } else { overdue() });
+        let why = if certain {
+            // What the provider takes back ends anyway, an operator has said by when, and a budget that is to be
+            // kept is kept for all at once.
+            why.clone()
+        } else if turn.situation.mode == Mode::Drain {
+            // An operator wants all of them to go.
+            Leave::DrainSwitch
+        } else {
+            Leave::Overdue { why: why.to_string() }
+        };
+        turn.terminate(id, why);
     }
 }

@@ -82,3 +82,23 @@ fn what_an_operator_ordered_stays_ordered_whoever_hastens_it() {
     };
     assert!(*by == deadline && why.is_ordered(), "{why} by {by}");
 }
+
+#[test]
+fn a_drain_of_the_whole_fleet_ends_all_of_it_when_its_time_is_up() {
+    let mut stage = Stage::new();
+    let busy = stage.ready(12, 1);
+    stage.mode = Mode::Drain;
+    let _ = stage.step();
+    let ends = |stage: &mut Stage| {
+        for machine in &busy {
+            stage.worker(*machine, Presence::Draining, 1);
+        }
+        let commands = stage.step().commands;
+        commands.iter().filter(|command| matches!(command, Command::Terminate { .. })).count()
+    };
+    let within = stage.rules.drain_within;
+    stage.pass(within - MIN);
+    assert_eq!(ends(&mut stage), 0, "they have work, and time");
+    stage.pass(MIN);
+    assert_eq!(ends(&mut stage), 12, "an operator wants them to go: no guard holds them");
+}
