@@ -20,11 +20,13 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
+mod size;
 mod turn;
 
 #[cfg(test)]
 mod tests;
 
+pub use size::BatchSize;
 pub use turn::{Turn, Want};
 
 /// What fits into one batch, and how long one may be held open.

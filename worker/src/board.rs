@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stoker_core::batch::{Pending, Queue, Turn};
+use stoker_core::batch::{BatchSize, Pending, Queue, Turn};
 use stoker_core::departure::Pace;
 use stoker_core::time::Timestamp;
 use stoker_engine_api::{EngineInfo, ItemError, ItemKey, Labels, Piece, TaskKind, ToEngine};
@@ -112,11 +112,12 @@ impl Capacity {
     /// Batches that share a frame with their outputs.
     pub const MAX_ITEMS: u32 = 1_024;
 
-    /// The engine's own figures, with the registry's limit of tokens where it is set.
+    /// The engine's own figures, with the registry's limit of tokens where it is set and the engine has the room.
     pub fn of(info: &EngineInfo, max_batch_tokens: Option<u32>) -> Self {
+        let fits = info.max_batch_tokens;
         Self {
             lanes: usize::try_from(info.lanes).unwrap_or(1).max(1),
-            max_tokens: max_batch_tokens.unwrap_or(info.max_batch_tokens).max(1),
+            max_tokens: max_batch_tokens.map_or(fits, |most| most.min(fits)).max(1),
             max_items: match info.task {
                 // Its lanes are sequences, and join and leave one by one.
                 TaskKind::TextGeneration => 1,
@@ -149,6 +150,7 @@ pub struct Board {
     forget: Vec<ItemKey>,
     /// Of all jobs together, as measured lately.
     pace: Pace,
+    size: BatchSize,
     next_key: u64,
     next_batch: u64,
 }
@@ -173,6 +175,7 @@ impl Board {
             retries: VecDeque::new(),
             forget: Vec::new(),
             pace: Pace::default(),
+            size: BatchSize::default(),
             next_key: 0,
             next_batch: 0,
         }
@@ -189,6 +192,11 @@ impl Board {
 
     pub fn contains(&self, key: JobKey) -> bool {
         self.jobs.contains_key(&key)
+    }
+
+    /// Tokens that a batch should have at most, as learned; none without an engine.
+    pub fn batch_tokens(&self) -> Option<u32> {
+        self.engine.map(|capacity| self.size.best(capacity.max_tokens))
     }
 
     /// The attempts on the board, in the order in which they came.

@@ -18,6 +18,7 @@ const CLAIM_SECONDS: &str = "stoker_worker_claim_seconds";
 const QUEUE_WAIT_SECONDS: &str = "stoker_worker_queue_wait_seconds";
 const BATCH_ITEMS: &str = "stoker_worker_batch_items";
 const BATCH_TOKENS: &str = "stoker_worker_batch_tokens";
+const BATCH_SIZE: &str = "stoker_worker_batch_tokens_limit";
 const BATCH_SECONDS: &str = "stoker_worker_batch_seconds";
 const REPORT_SECONDS: &str = "stoker_worker_report_seconds";
 const ENGINE_RESTARTS: &str = "stoker_worker_engine_restarts_total";
@@ -101,6 +102,7 @@ pub fn describe() {
     );
     describe_histogram!(BATCH_ITEMS, "Items of a batch");
     describe_histogram!(BATCH_TOKENS, "Tokens of a batch");
+    describe_gauge!(BATCH_SIZE, "Most tokens of a batch, as learned from how fast batches were");
     describe_histogram!(BATCH_SECONDS, Unit::Seconds, "Time that the engine computed for a batch");
     describe_histogram!(REPORT_SECONDS, Unit::Seconds, "Time of a call that reports results");
     describe_counter!(ENGINE_RESTARTS, "Engine processes that ended unbidden, by cause");
@@ -165,6 +167,10 @@ pub(crate) fn batch_done(model: &ModelName, items: usize, tokens: u64, busy: Dur
     histogram!(BATCH_ITEMS, "model" => model.clone()).record(items as f64);
     histogram!(BATCH_TOKENS, "model" => model.clone()).record(tokens as f64);
     histogram!(BATCH_SECONDS, "model" => model).record(busy.as_secs_f64());
+}
+
+pub(crate) fn batch_size(model: &ModelName, tokens: u32) {
+    gauge!(BATCH_SIZE, "model" => model.to_string()).set(f64::from(tokens));
 }
 
 pub(crate) fn reported(call: &'static str, took: Duration) {

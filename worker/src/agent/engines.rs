@@ -101,6 +101,9 @@ impl State {
                 }
                 if !busy.is_zero() {
                     metrics::batch_done(&model.plan.name, items, tokens, busy);
+                    if let Some(tokens) = model.board.batch_tokens() {
+                        metrics::batch_size(&model.plan.name, tokens);
+                    }
                     self.pulse.computed(busy);
                 }
                 self.all_ended(ended);

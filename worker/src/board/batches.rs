@@ -78,7 +78,7 @@ impl Board {
             }
             let all_busy = self.running.len() == capacity.lanes;
             let limits = Limits {
-                max_tokens: capacity.max_tokens,
+                max_tokens: self.size.next(capacity.max_tokens),
                 max_items: capacity.max_items,
                 hold: if all_busy { HOLD } else { Duration::ZERO },
             };
@@ -151,6 +151,7 @@ impl Board {
         }
         let (items, tokens) = (batch.items.len(), batch.tokens());
         self.pace.measured(u64::try_from(items).unwrap_or(u64::MAX), busy);
+        self.size.measured(tokens, busy);
         let mut ended = Vec::new();
         for (item, output) in batch.items.iter().zip(outputs) {
             let Some((key, index)) = self.items.remove(&item.key) else { continue };

@@ -9,6 +9,7 @@ mod crashes;
 mod generating;
 mod leaving;
 mod lives;
+mod sizes;
 
 use super::preparing::PREPARING_PER_JOB;
 use super::*;
