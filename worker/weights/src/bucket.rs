@@ -1,5 +1,5 @@
-//! A folder in object storage. Credentials, regions and endpoints come from the variables that the clouds' own
-//! tools use.
+//! A folder in object storage. Credentials, regions and endpoints come from variables, or from the machine's role; the
+//! files and profiles of the clouds' own tools are not read.
 
 use std::str::FromStr;
 use std::sync::{Arc, Once};
@@ -36,8 +36,8 @@ pub struct Bucket {
 
 impl Bucket {
     /// The folder that a URL names, with the credentials, region and endpoint of `environment`: the variables
-    /// `AWS_*`, `GOOGLE_*` and `AZURE_*` with the meaning that they have for the clouds' own tools. Nothing is
-    /// asked yet.
+    /// `AWS_*`, `GOOGLE_*` and `AZURE_*` that `object_store` knows, which mean there what they mean to the clouds' own
+    /// tools. Not among them are `AWS_PROFILE` and files with credentials of several accounts. Nothing is asked yet.
     ///
     /// # Errors
     /// When the URL is of another form, or the environment has no usable settings for its cloud.
@@ -100,47 +100,44 @@ impl Bucket {
             if_match: file.tag.clone(),
             ..GetOptions::default()
         };
-        self.store.get_opts(&self.at(&file.name), options).await?.bytes().await
+        self.store.get_opts(&self.at(&file.name)?, options).await?.bytes().await
     }
 
-    fn at(&self, name: &str) -> Path {
-        name.split('/').fold(self.folder.clone(), Path::join)
+    /// The key as the store gave it: joining a path would encode what is unusual in a name once more.
+    fn at(&self, name: &str) -> Result<Path, object_store::Error> {
+        Ok(Path::parse(format!("{}/{name}", self.folder))?)
     }
 }
+
+// The name comes last in all of these: there are variables that name a bucket, and the fleet file's counts.
 
 type Built = Result<Arc<dyn ObjectStore>, object_store::Error>;
 
 fn s3(bucket: &str, environment: impl Iterator<Item = (String, String)>) -> Built {
-    let mut builder = AmazonS3Builder::new()
-        .with_client_options(client_options())
-        .with_retry(retry())
-        .with_bucket_name(bucket);
+    let builder = AmazonS3Builder::new().with_client_options(client_options());
+    let mut builder = builder.with_retry(retry());
     for (key, value) in settings("AWS_", environment) {
         builder = builder.with_config(key, value);
     }
-    Ok(Arc::new(builder.build()?))
+    Ok(Arc::new(builder.with_bucket_name(bucket).build()?))
 }
 
 fn gs(bucket: &str, environment: impl Iterator<Item = (String, String)>) -> Built {
-    let mut builder = GoogleCloudStorageBuilder::new()
-        .with_client_options(client_options())
-        .with_retry(retry())
-        .with_bucket_name(bucket);
+    let builder = GoogleCloudStorageBuilder::new().with_client_options(client_options());
+    let mut builder = builder.with_retry(retry());
     for (key, value) in settings("GOOGLE_", environment) {
         builder = builder.with_config(key, value);
     }
-    Ok(Arc::new(builder.build()?))
+    Ok(Arc::new(builder.with_bucket_name(bucket).build()?))
 }
 
 fn az(container: &str, environment: impl Iterator<Item = (String, String)>) -> Built {
-    let mut builder = MicrosoftAzureBuilder::new()
-        .with_client_options(client_options())
-        .with_retry(retry())
-        .with_container_name(container);
+    let builder = MicrosoftAzureBuilder::new().with_client_options(client_options());
+    let mut builder = builder.with_retry(retry());
     for (key, value) in settings("AZURE_", environment) {
         builder = builder.with_config(key, value);
     }
-    Ok(Arc::new(builder.build()?))
+    Ok(Arc::new(builder.with_container_name(container).build()?))
 }
 
 /// The variables of a cloud that the library knows; others are somebody else's.
@@ -187,5 +184,20 @@ mod tests {
             assert!(matches!(open(bad), Err(WeightsError::Url { .. })), "{bad}");
         }
         assert_eq!(open("s3://bucket/models/mini/").unwrap().folder.as_ref(), "models/mini");
+    }
+
+    #[test]
+    fn no_variable_replaces_the_bucket_that_was_named() {
+        let names = ["AWS_BUCKET", "AWS_BUCKET_NAME", "GOOGLE_BUCKET", "GOOGLE_BUCKET_NAME"];
+        let names = [&names[..], &["AZURE_CONTAINER_NAME"]].concat();
+        let settings = [("AZURE_STORAGE_ACCOUNT_NAME", "us"), ("GOOGLE_SKIP_SIGNATURE", "true")];
+        let variables = names.into_iter().map(|name| (name, "elsewhere")).chain(settings);
+        let variables: Vec<_> =
+            variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        for scheme in ["s3", "gs", "az"] {
+            let bucket = Bucket::open(&format!("{scheme}://ours/m"), variables.clone()).unwrap();
+            let store = bucket.store.to_string();
+            assert!(store.contains("ours") && !store.contains("elsewhere"), "{store}");
+        }
     }
 }

@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use crate::Progress;
 use crate::bucket::Bucket;
 use crate::download::{self, Came, download};
-use crate::error::WeightsError;
+use crate::error::{Refused, WeightsError};
 use crate::selection::Selection;
 use disk::{Disk, NewModel, Prepared};
 use lock::Lock;
@@ -75,7 +75,7 @@ impl Cache {
             Err(error) => {
                 let (disk, url) = (Arc::clone(&self.disk), bucket.url().to_owned());
                 let Some(model) = blocking(move || disk.last_of(&source)).await? else {
-                    return Err(WeightsError::Unreachable { url, source: error });
+                    return Err(unlisted(url, error));
                 };
                 warn!(url, %error, "using the copy in the cache");
                 return Ok(model);
@@ -206,6 +206,17 @@ fn key(words: &[&str]) -> String {
         hash.update(word.as_bytes());
     }
     hex::encode(hash.finalize())
+}
+
+/// Why a folder could not be listed.
+fn unlisted(url: String, source: object_store::Error) -> WeightsError {
+    match source {
+        // One such key hides all others.
+        object_store::Error::InvalidPath { source } => {
+            WeightsError::Refused { url, source: Refused::Key { reason: source.to_string() } }
+        }
+        source => WeightsError::Unreachable { url, source },
+    }
 }
 
 /// Runs what waits for the disk on a thread that may.

@@ -53,6 +53,8 @@ pub enum WeightsError {
 pub enum Refused {
     #[error("there are no files under it")]
     Empty,
+    #[error("it holds an object that is no file of a folder ({reason}): rename it, or remove it")]
+    Key { reason: String },
     #[error("it holds neither `model.safetensors` nor a `.gguf` file")]
     NoWeights,
     #[error("it holds several `.gguf` files: keep one of them in a folder of its own")]

@@ -18,7 +18,6 @@ use object_store::{
 };
 
 use super::*;
-use crate::error::Refused;
 use crate::format::Format;
 use crate::parts::PART;
 use crate::selection::Listed;
@@ -173,6 +172,18 @@ async fn a_model_is_fetched_once_checked_and_complete() {
     assert_eq!(stage.ranges(), 4);
     let again = stage.get(&cache, "mini", &sha).await.unwrap();
     assert_eq!((again.directory, stage.ranges()), (model.directory, 4));
+}
+
+#[tokio::test]
+async fn a_file_with_an_unusual_name_is_a_file() {
+    let stage = Stage::new();
+    let sha = stage.model("mini", 10).await;
+    for name in ["a[1]~{2}.json", "50%25 #1?.json", "\u{fc}\u{4e2d}^*.json"] {
+        let path = Path::parse(format!("mini/{name}")).unwrap();
+        stage.store.inner.put(&path, name.as_bytes().to_vec().into()).await.unwrap();
+        let model = stage.get(&stage.cache(PART), "mini", &sha).await.unwrap();
+        assert_eq!(fs::read(model.directory.join(name)).unwrap(), name.as_bytes());
+    }
 }
 
 #[tokio::test]

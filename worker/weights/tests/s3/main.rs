@@ -22,6 +22,26 @@ async fn a_model_comes_whole_from_a_real_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn names_that_urls_write_otherwise_are_names() {
+    let stage = Stage::set(1);
+    stage.put("mini/v1/a%5B1%5D%20100%25%20%C3%BC.json", b"{\"odd\":1}");
+    let model = stage.get(stage.address()).await.unwrap();
+    let odd = model.directory.join("a[1] 100% \u{fc}.json");
+    assert_eq!(fs::read(odd).unwrap(), b"{\"odd\":1}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_no_path_is_named() {
+    let stage = Stage::set(1);
+    stage.put("mini/v1//lost.json", b"{}");
+    let error = stage.get(stage.address()).await.unwrap_err();
+    let WeightsError::Refused { source: Refused::Key { reason }, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(reason.contains("mini/v1//lost.json"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_busy_server_is_asked_again() {
     let stage = Stage::set(20);
     let network = Network::start(stage.address()).await.unwrap();
