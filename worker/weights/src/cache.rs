@@ -7,12 +7,14 @@
 //! sources/KEY           which model a source had last, for when the source is away
 //! partial/SHA256        a download, as long as it will be, with the list of its parts beside it
 //! partial/SHA256.model  a model that is put together
+//! partial/KEY.gone      a model that leaves
 //! turns/SHA256          held by the process that downloads these weights
 //! lock                  held, for moments, to change what is there
 //! ```
 
 mod disk;
 mod lock;
+mod remains;
 mod room;
 
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ use crate::bucket::Bucket;
 use crate::download::{self, Came, download};
 use crate::error::{Refused, WeightsError};
 use crate::selection::Selection;
+pub(crate) use disk::remove_file;
 use disk::{Disk, NewModel, Prepared};
 use lock::Lock;
 
@@ -154,18 +157,10 @@ impl Cache {
             let found = download::sha256_of(&path).await?;
             let gone = path.clone();
             if found == sha256 {
-                return blocking(move || {
-                    download::forget_parts(&gone);
-                    Ok(())
-                })
-                .await;
+                return blocking(move || download::forget_parts(&gone)).await;
             }
             // To go on with it would not mend it.
-            blocking(move || {
-                download::discard(&gone);
-                Ok(())
-            })
-            .await?;
+            blocking(move || download::discard(&gone)).await?;
             let url = bucket.url().to_owned();
             match came {
                 // The machine may have failed when its list of parts had reached the disk and a part had not.

@@ -2,7 +2,7 @@
 
 mod partial;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
@@ -17,7 +17,7 @@ use tracing::debug;
 
 use crate::Progress;
 use crate::bucket::Bucket;
-use crate::cache::blocking;
+use crate::cache::{blocking, remove_file};
 use crate::error::WeightsError;
 use crate::format::Format;
 use crate::parts::Parts;
@@ -175,13 +175,37 @@ fn hash_some(file: &mut File, hash: &mut Sha256) -> std::io::Result<bool> {
 }
 
 /// Removes a file that was downloaded, or a part of one. Blocking.
-pub(crate) fn discard(path: &Path) {
-    // What cannot be removed makes the next try fail with its own reason.
-    let _ = fs::remove_file(path);
-    forget_parts(path);
+///
+/// # Errors
+/// When it stays: what goes on with it would get nowhere.
+pub(crate) fn discard(path: &Path) -> Result<(), WeightsError> {
+    // The list first: without it, what is left is nothing.
+    forget_parts(path)?;
+    remove_file(path)
 }
 
 /// The file is complete: forgets how it came. Blocking.
-pub(crate) fn forget_parts(path: &Path) {
-    let _ = fs::remove_file(partial::list_path(path));
+///
+/// # Errors
+/// When the list stays.
+pub(crate) fn forget_parts(path: &Path) -> Result<(), WeightsError> {
+    remove_file(&partial::list_path(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_removed_is_an_error_and_what_is_gone_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights");
+        discard(&path).unwrap();
+        // Not even the root user removes a folder as a file.
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(discard(&path), Err(WeightsError::Io { .. })));
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::create_dir(partial::list_path(&path)).unwrap();
+        assert!(matches!(discard(&path), Err(WeightsError::Io { .. })));
+    }
 }

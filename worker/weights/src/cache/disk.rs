@@ -16,6 +16,9 @@ use crate::selection::Listed;
 /// Ends the name of a model that is put together.
 pub(super) const BUILDING: &str = "model";
 
+/// Ends the name of a model that leaves.
+pub(super) const GONE: &str = "gone";
+
 /// Ends the name of a content that is being written.
 const NEW: &str = "new";
 
@@ -58,6 +61,8 @@ impl Disk {
 
     /// The right to download these weights, if nobody has it.
     pub(super) fn try_turn(&self, sha256: &str) -> Result<Option<Lock>, WeightsError> {
+        // Nobody removes the file of a turn between the two steps of taking it.
+        let _lock = self.lock()?;
         Lock::try_exclusive(&self.turn(sha256))
     }
 
@@ -78,13 +83,15 @@ impl Disk {
     /// What a source had last.
     pub(super) fn last_of(&self, source: &str) -> Result<Option<CachedModel>, WeightsError> {
         let _lock = self.lock()?;
-        let key = fs::read_to_string(self.root.join("sources").join(source)).unwrap_or_default();
+        self.remembered(source).map(|key| self.hold(&key)).transpose()
+    }
+
+    /// The model that a source had last, if it is here.
+    pub(super) fn remembered(&self, source: &str) -> Option<String> {
+        let key = fs::read_to_string(self.root.join("sources").join(source)).ok()?;
         // Whatever else stands in it after the machine failed is no name.
         let is_key = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_key || !self.model(&key).is_dir() {
-            return Ok(None);
-        }
-        self.hold(&key).map(Some)
+        (is_key && self.model(&key).is_dir()).then_some(key)
     }
 
     /// Makes room for a model of `all` bytes, weights included. Whoever calls has the turn of the weights.
@@ -194,7 +201,16 @@ impl Disk {
 }
 
 pub(super) fn remove_folder(path: &Path) -> Result<(), WeightsError> {
-    match fs::remove_dir_all(path) {
+    removed(path, fs::remove_dir_all(path))
+}
+
+pub(crate) fn remove_file(path: &Path) -> Result<(), WeightsError> {
+    removed(path, fs::remove_file(path))
+}
+
+/// What is gone already is as it should be.
+fn removed(path: &Path, result: std::io::Result<()>) -> Result<(), WeightsError> {
+    match result {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(WeightsError::io("remove", path)(error))
         }
@@ -219,7 +235,7 @@ fn make_read_only(path: &Path) -> Result<(), WeightsError> {
     changed.map_err(WeightsError::io("protect", path))
 }
 
-fn sync(folder: &Path) -> Result<(), WeightsError> {
+pub(super) fn sync(folder: &Path) -> Result<(), WeightsError> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(WeightsError::io("keep", folder))
 }

@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use tracing::info;
 
-use super::disk::{BUILDING, Disk, remove_folder};
+use super::disk::{BUILDING, Disk};
 use super::lock::Lock;
 use crate::download;
 use crate::error::WeightsError;
@@ -20,6 +20,9 @@ const SPARE: u64 = 256 << 20;
 
 /// Bytes of a block, as the system counts them.
 const BLOCK: u64 = 512;
+
+/// Begins the names of models among what could leave.
+const MODELS: &str = "models/";
 
 /// Everything that takes room.
 #[derive(Default)]
@@ -45,42 +48,12 @@ impl Disk {
         })?;
         for name in leave {
             info!(name, "leaves the cache, so that a model has room");
-            let path = self.root.join(name);
-            if path.is_dir() {
-                remove_folder(&path)?;
-                // It is taken under the cache's lock only, so nobody takes it now.
-                let _ = fs::remove_file(path.with_extension("lock"));
-            } else {
-                download::discard(&path);
+            match name.strip_prefix(MODELS) {
+                Some(key) => self.evict(key)?,
+                None => download::discard(&self.root.join(name))?,
             }
         }
         self.remove_orphans()
-    }
-
-    /// What processes left that ended in the middle.
-    fn remove_remains(&self) -> Result<(), WeightsError> {
-        for path in entries(&self.root.join("partial"))? {
-            let Some(name) = file_name(&path) else { continue };
-            let (sha256, kind) = name.split_once('.').unwrap_or((&name, ""));
-            match kind {
-                BUILDING if !Lock::is_held(&self.turn(sha256))? => remove_folder(&path)?,
-                // Downloads go on; their lists are theirs.
-                BUILDING | "" | "parts" => {}
-                // Written under the lock that is held.
-                _ => fs::remove_file(&path).map_err(WeightsError::io("remove", path))?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Contents that no model has.
-    fn remove_orphans(&self) -> Result<(), WeightsError> {
-        for path in entries(&self.root.join("blobs"))? {
-            if fs::metadata(&path).is_ok_and(|file| file.nlink() == 1) {
-                fs::remove_file(&path).map_err(WeightsError::io("remove", path))?;
-            }
-        }
-        Ok(())
     }
 
     fn stock(&self, own: &str) -> Result<Stock, WeightsError> {
@@ -96,7 +69,7 @@ impl Disk {
             let lock = self.use_lock(&key);
             let used_at = metadata(&lock)?.map_or(0, |file| modified(&file));
             let (blobs, in_use) = (blobs_under(&path, &names)?, Lock::is_held(&lock)?);
-            stock.kept.push(Kept { key: format!("models/{key}"), blobs, used_at, in_use });
+            stock.kept.push(Kept { key: format!("{MODELS}{key}"), blobs, used_at, in_use });
         }
         for path in entries(&self.root.join("partial"))? {
             let Some(name) = file_name(&path) else { continue };
@@ -160,7 +133,7 @@ fn blobs_under(
     Ok(blobs)
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
     let read = fs::read_dir(folder).map_err(WeightsError::io("read", folder))?;
     let paths: Result<Vec<PathBuf>, _> =
         read.map(|entry| entry.map(|entry| entry.path())).collect();
@@ -182,7 +155,7 @@ fn modified(file: &Metadata) -> u64 {
     since.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn file_name(path: &Path) -> Option<String> {
+pub(super) fn file_name(path: &Path) -> Option<String> {
     path.file_name().and_then(|name| name.to_str()).map(str::to_owned)
 }
 

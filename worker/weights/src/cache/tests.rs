@@ -1,161 +1,19 @@
 //! The cache against a store in memory that fails on request.
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::fs;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+mod crashes;
+mod stage;
 
-use async_trait::async_trait;
-use futures::StreamExt as _;
-use futures::stream::{self, BoxStream};
-use object_store::memory::InMemory;
+use std::fs;
+use std::sync::atomic::Ordering;
+
+use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-};
 
 use super::*;
-use crate::format::Format;
+use crate::error::Refused;
 use crate::parts::PART;
 use crate::selection::Listed;
-
-type Outcome<T> = Result<T, object_store::Error>;
-
-/// A store that counts and fails.
-#[derive(Debug, Default)]
-struct Store {
-    inner: InMemory,
-    /// Of the requests for ranges that come next: which fail.
-    fail: Mutex<VecDeque<bool>>,
-    away: AtomicBool,
-    ranges: AtomicUsize,
-}
-
-impl fmt::Display for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a store for tests")
-    }
-}
-
-fn failed() -> object_store::Error {
-    object_store::Error::Generic { store: "test", source: "on request".into() }
-}
-
-#[async_trait]
-impl ObjectStore for Store {
-    async fn put_opts(&self, at: &Path, what: PutPayload, how: PutOptions) -> Outcome<PutResult> {
-        self.inner.put_opts(at, what, how).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        at: &Path,
-        how: PutMultipartOptions,
-    ) -> Outcome<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(at, how).await
-    }
-
-    async fn get_opts(&self, at: &Path, how: GetOptions) -> Outcome<GetResult> {
-        let is_part =
-            |range: &Range<u64>| range.end - range.start > Format::HEAD || range.start > 0;
-        if matches!(&how.range, Some(GetRange::Bounded(range)) if is_part(range)) {
-            self.ranges.fetch_add(1, Ordering::SeqCst);
-            let mut fail = self.fail.lock().unwrap_or_else(PoisonError::into_inner);
-            if fail.pop_front() == Some(true) {
-                return Err(failed());
-            }
-        }
-        self.inner.get_opts(at, how).await
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Outcome<Path>>,
-    ) -> BoxStream<'static, Outcome<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Outcome<ObjectMeta>> {
-        if self.away.load(Ordering::SeqCst) {
-            return stream::iter([Err(failed())]).boxed();
-        }
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Outcome<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, how: CopyOptions) -> Outcome<()> {
-        self.inner.copy_opts(from, to, how).await
-    }
-}
-
-/// A cache with a store, and the models in that.
-struct Stage {
-    store: Arc<Store>,
-    folder: tempfile::TempDir,
-    told: Arc<AtomicU64>,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self { store: Arc::default(), folder, told: Arc::default() }
-    }
-
-    fn cache(&self, limit: u64) -> Cache {
-        Cache::open(self.folder.path().join("cache"), limit).unwrap()
-    }
-
-    fn bucket(&self, name: &str) -> Bucket {
-        let store: Arc<dyn ObjectStore> = Arc::<Store>::clone(&self.store);
-        Bucket::of(&format!("s3://bucket/{name}"), store, name)
-    }
-
-    async fn put(&self, path: &str, bytes: Vec<u8>) {
-        self.store.inner.put(&Path::from(path), bytes.into()).await.unwrap();
-    }
-
-    /// Puts a model with so many bytes of weights into the store; answers their digest.
-    async fn model(&self, name: &str, bytes: u64) -> String {
-        let weights = weights_of(name, bytes);
-        let digest = hex::encode(Sha256::digest(&weights));
-        self.put(&format!("{name}/config.json"), format!("{{\"{name}\":1}}").into_bytes()).await;
-        self.put(&format!("{name}/1_Pooling/config.json"), b"{}".to_vec()).await;
-        self.put(&format!("{name}/model.safetensors"), weights).await;
-        digest
-    }
-
-    async fn get(&self, cache: &Cache, name: &str, sha: &str) -> Result<CachedModel, WeightsError> {
-        let told = Arc::clone(&self.told);
-        let progress: Progress = Arc::new(move |bytes, _| told.store(bytes, Ordering::SeqCst));
-        cache.get(&self.bucket(name), sha, &progress).await
-    }
-
-    fn fail(&self, next: &[bool]) {
-        *self.store.fail.lock().unwrap() = next.iter().copied().collect();
-    }
-
-    fn ranges(&self) -> usize {
-        self.store.ranges.load(Ordering::SeqCst)
-    }
-
-    fn blobs(&self) -> usize {
-        fs::read_dir(self.folder.path().join("cache/blobs")).unwrap().count()
-    }
-}
-
-fn weights_of(name: &str, bytes: u64) -> Vec<u8> {
-    let mut weights = 2_u64.to_le_bytes().to_vec();
-    weights.extend_from_slice(b"{}");
-    let filler = name.bytes().cycle().take(usize::try_from(bytes).unwrap());
-    weights.extend(filler);
-    weights
-}
+use stage::{Stage, weights_of};
 
 #[tokio::test]
 async fn a_model_is_fetched_once_checked_and_complete() {
@@ -303,23 +161,6 @@ async fn processes_that_want_the_same_model_share_one_download() {
     assert!(models.iter().all(|model| model.directory == models[0].directory));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_part_that_the_disk_lost_is_found_and_all_of_it_comes_again() {
-    let stage = Stage::new();
-    let sha = stage.model("mini", 6 * PART).await;
-    let cache = stage.cache(100 * PART);
-    stage.fail(&[&[false, false][..], &[true; 60]].concat());
-    stage.get(&cache, "mini", &sha).await.unwrap_err();
-    // As after a machine that failed: the list says that the parts are there.
-    let partial = stage.folder.path().join("cache/partial").join(&sha);
-    let bytes = fs::metadata(&partial).unwrap().len();
-    fs::write(&partial, vec![0; usize::try_from(bytes).unwrap()]).unwrap();
-    stage.fail(&[]);
-    let model = stage.get(&cache, "mini", &sha).await.unwrap();
-    let weights = fs::read(model.directory.join("model.safetensors")).unwrap();
-    assert_eq!(hex::encode(Sha256::digest(&weights)), sha);
-}
-
 #[tokio::test]
 async fn a_file_that_changes_while_it_comes_is_never_two_halves() {
     let stage = Stage::new();
@@ -357,19 +198,4 @@ fn downloads_that_go_on_keep_their_room_and_those_that_were_given_up_do_not() {
     assert!(!cache.disk.partial(&a).exists());
     // Its own remains are part of its need.
     assert_eq!(cache.disk.prepare(&b, &listed(900), 900).unwrap(), Prepared::Missing);
-}
-
-#[tokio::test]
-async fn what_a_process_left_that_ended_in_the_middle_goes() {
-    let stage = Stage::new();
-    let cache = stage.cache(PART);
-    let partial = stage.folder.path().join("cache/partial");
-    let dead = "d".repeat(64);
-    fs::create_dir_all(partial.join(format!("{dead}.model/1_Pooling"))).unwrap();
-    fs::write(partial.join(format!("{dead}.new")), b"half").unwrap();
-    fs::write(stage.folder.path().join("cache/blobs").join(&dead), b"nobody's").unwrap();
-    let sha = stage.model("a", 100).await;
-    stage.get(&cache, "a", &sha).await.unwrap();
-    assert_eq!(fs::read_dir(&partial).unwrap().count(), 0);
-    assert_eq!(stage.blobs(), 3, "weights and two descriptions");
 }
