@@ -16,13 +16,14 @@ mod disk;
 mod lock;
 mod remains;
 mod room;
+mod turn;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -34,6 +35,7 @@ use crate::selection::Selection;
 pub(crate) use disk::remove_file;
 use disk::{Disk, NewModel, Prepared};
 use lock::Lock;
+pub(crate) use turn::Turn;
 
 /// Between two looks at a download of another process.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -90,12 +92,12 @@ impl Cache {
         if let Some(found) = self.find(&key, &source).await? {
             return Ok(found);
         }
-        let _turn = self.turn(bucket, sha256).await?;
+        let turn = self.turn(bucket, sha256).await?;
         // Whoever had the turn before may have fetched it.
         if let Some(found) = self.find(&key, &source).await? {
             return Ok(found);
         }
-        let wanted = Wanted { bucket, sha256, selection: &selection, progress };
+        let wanted = Wanted { bucket, sha256, selection: &selection, progress, turn: &turn };
         self.fetch(&wanted, key, source).await
     }
 
@@ -105,7 +107,7 @@ impl Cache {
     }
 
     /// Waits for the right to download these weights.
-    async fn turn(&self, bucket: &Bucket, sha256: &str) -> Result<Lock, WeightsError> {
+    async fn turn(&self, bucket: &Bucket, sha256: &str) -> Result<Turn, WeightsError> {
         let mut told = false;
         loop {
             let (disk, sha256) = (Arc::clone(&self.disk), sha256.to_owned());
@@ -126,10 +128,10 @@ impl Cache {
         key: String,
         source: String,
     ) -> Result<CachedModel, WeightsError> {
-        let Wanted { bucket, sha256, selection, .. } = *wanted;
+        let Wanted { bucket, sha256, selection, turn, .. } = *wanted;
         let weights = selection.weights.clone();
         let (disk, digest, all) = (Arc::clone(&self.disk), sha256.to_owned(), selection.bytes());
-        let prepared = blocking(move || disk.prepare(&digest, &weights, all)).await?;
+        let prepared = turn.run(move || disk.prepare(&digest, &weights, all)).await?;
         info!(url = bucket.url(), bytes = all, "getting the model, as far as it is not here");
         let mut descriptions = Vec::new();
         for file in &selection.descriptions {
@@ -143,24 +145,24 @@ impl Cache {
         let weights = (selection.weights.name.clone(), sha256.to_owned());
         let new = NewModel { key, source, descriptions, weights };
         let disk = Arc::clone(&self.disk);
-        let model = blocking(move || disk.add(&new)).await?;
+        let model = turn.run(move || disk.add(&new)).await?;
         info!(url = bucket.url(), "all files of the model are here");
         Ok(model)
     }
 
     /// Downloads the weights and checks their digest.
     async fn fetch_weights(&self, wanted: &Wanted<'_>) -> Result<(), WeightsError> {
-        let Wanted { bucket, sha256, selection, progress } = *wanted;
+        let Wanted { bucket, sha256, selection, progress, turn } = *wanted;
         let path = self.disk.partial(sha256);
         loop {
-            let came = download(bucket, &selection.weights, &path, progress).await?;
-            let found = download::sha256_of(&path).await?;
+            let came = download(bucket, &selection.weights, &path, turn, progress).await?;
+            let found = download::sha256_of(&path, turn).await?;
             let gone = path.clone();
             if found == sha256 {
-                return blocking(move || download::forget_parts(&gone)).await;
+                return turn.run(move || download::forget_parts(&gone)).await;
             }
             // To go on with it would not mend it.
-            blocking(move || download::discard(&gone)).await?;
+            turn.run(move || download::discard(&gone)).await?;
             let url = bucket.url().to_owned();
             match came {
                 // The machine may have failed when its list of parts had reached the disk and a part had not.
@@ -181,6 +183,7 @@ struct Wanted<'a> {
     sha256: &'a str,
     selection: &'a Selection,
     progress: &'a Progress,
+    turn: &'a Turn,
 }
 
 /// Names a model by everything that decides over its files.
@@ -215,12 +218,14 @@ fn unlisted(url: String, source: object_store::Error) -> WeightsError {
 }
 
 /// Runs what waits for the disk on a thread that may.
-pub(crate) async fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WeightsError> + Send + 'static,
 ) -> Result<T, WeightsError> {
-    match spawn_blocking(work).await {
+    match spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
         Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // It was not begun, because the runtime ends; so does whoever waits for it.
+        Err(Err(_)) => std::future::pending().await,
     }
 }
 

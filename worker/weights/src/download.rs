@@ -17,7 +17,7 @@ use tracing::debug;
 
 use crate::Progress;
 use crate::bucket::Bucket;
-use crate::cache::{blocking, remove_file};
+use crate::cache::{Turn, remove_file};
 use crate::error::WeightsError;
 use crate::format::Format;
 use crate::parts::Parts;
@@ -54,13 +54,14 @@ pub(crate) async fn download(
     bucket: &Bucket,
     file: &Listed,
     path: &Path,
+    turn: &Turn,
     progress: &Progress,
 ) -> Result<Came, WeightsError> {
     let head = read(bucket, file, 0..file.size.min(Format::HEAD)).await?;
     Format::of(&file.name, &head, file.size)
         .map_err(|source| WeightsError::Refused { url: bucket.url().to_owned(), source })?;
     let (opened, of) = (path.to_owned(), file.clone());
-    let (partial, done) = blocking(move || Partial::open(&opened, &of)).await?;
+    let (partial, done) = turn.run(move || Partial::open(&opened, &of)).await?;
     let partial = Arc::new(partial);
     let mut parts = Parts::new(file.size, done);
     let came = if parts.bytes() == 0 { Came::Now } else { Came::Before };
@@ -70,7 +71,7 @@ pub(crate) async fn download(
         async move {
             let start = range.start;
             let bytes = read(bucket, file, range).await?;
-            blocking(move || partial.write(part, start, &bytes)).await?;
+            turn.run(move || partial.write(part, start, &bytes)).await?;
             Ok::<u64, WeightsError>(part)
         }
     });
@@ -135,23 +136,25 @@ fn is_final(error: &object_store::Error) -> bool {
 ///
 /// # Errors
 /// When it cannot be read or does not get to the disk.
-pub(crate) async fn sha256_of(path: &Path) -> Result<String, WeightsError> {
+pub(crate) async fn sha256_of(path: &Path, turn: &Turn) -> Result<String, WeightsError> {
     let (mut hash, mut file) = (Sha256::new(), None);
     loop {
         let path = path.to_owned();
-        let (more, opened, so_far) = blocking(move || {
-            let mut file = match file {
-                Some(file) => file,
-                None => File::open(&path).map_err(WeightsError::io("read", &path))?,
-            };
-            let more = hash_some(&mut file, &mut hash).map_err(WeightsError::io("read", &path))?;
-            if !more {
-                // Before its name says that it is whole.
-                file.sync_all().map_err(WeightsError::io("keep", &path))?;
-            }
-            Ok((more, file, hash))
-        })
-        .await?;
+        let (more, opened, so_far) = turn
+            .run(move || {
+                let mut file = match file {
+                    Some(file) => file,
+                    None => File::open(&path).map_err(WeightsError::io("read", &path))?,
+                };
+                let more =
+                    hash_some(&mut file, &mut hash).map_err(WeightsError::io("read", &path))?;
+                if !more {
+                    // Before its name says that it is whole.
+                    file.sync_all().map_err(WeightsError::io("keep", &path))?;
+                }
+                Ok((more, file, hash))
+            })
+            .await?;
         if !more {
             return Ok(hex::encode(so_far.finalize()));
         }

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::CachedModel;
 use super::lock::Lock;
+use super::turn::Turn;
 use crate::error::WeightsError;
 use crate::selection::Listed;
 
@@ -60,10 +61,10 @@ impl Disk {
     }
 
     /// The right to download these weights, if nobody has it.
-    pub(super) fn try_turn(&self, sha256: &str) -> Result<Option<Lock>, WeightsError> {
+    pub(super) fn try_turn(&self, sha256: &str) -> Result<Option<Turn>, WeightsError> {
         // Nobody removes the file of a turn between the two steps of taking it.
         let _lock = self.lock()?;
-        Lock::try_exclusive(&self.turn(sha256))
+        Ok(Lock::try_exclusive(&self.turn(sha256))?.map(Turn::new))
     }
 
     /// A model that is here, held.

@@ -199,3 +199,14 @@ fn downloads_that_go_on_keep_their_room_and_those_that_were_given_up_do_not() {
     // Its own remains are part of its need.
     assert_eq!(cache.disk.prepare(&b, &listed(900), 900).unwrap(), Prepared::Missing);
 }
+
+#[test]
+fn work_of_a_runtime_that_ended_is_no_panic() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let handle = runtime.handle().clone();
+    runtime.shutdown_background();
+    let _entered = handle.enter();
+    let work = std::pin::pin!(blocking(|| Ok(())));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(work.poll(&mut context).is_pending());
+}

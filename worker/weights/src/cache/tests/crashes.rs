@@ -96,3 +96,35 @@ async fn locks_turns_and_memories_of_what_is_not_here_go() {
     assert!(cache.disk.try_turn(&key("b")).unwrap().is_none(), "it stays a turn");
     drop(held);
 }
+
+#[tokio::test]
+async fn a_turn_lasts_as_long_as_the_work_that_was_begun_under_it() {
+    let stage = Stage::new();
+    let cache = stage.cache(100 * PART);
+    let sha = stage.model("mini", 3 * PART).await;
+    // A list of parts that does not come to its end until somebody writes it: the work that reads it waits.
+    let list = stage.path("partial").join(format!("{sha}.parts"));
+    rustix::fs::mkfifoat(rustix::fs::CWD, &list, rustix::fs::Mode::RWXU).unwrap();
+    let getting = stage.get(&cache, "mini", &sha);
+    let reader_is_there = async {
+        let how = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+        loop {
+            // Refused until it is open for reading.
+            if let Ok(writer) = rustix::fs::open(&list, how, rustix::fs::Mode::empty()) {
+                return writer;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let writer = tokio::select! {
+        writer = reader_is_there => writer,
+        result = getting => panic!("it came without its list: {result:?}"),
+    };
+    assert!(cache.disk.try_turn(&sha).unwrap().is_none(), "the work goes on");
+    fs::remove_file(&list).unwrap();
+    drop(writer);
+    while cache.disk.try_turn(&sha).unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    stage.get(&cache, "mini", &sha).await.unwrap();
+}
