@@ -157,11 +157,11 @@ impl Cache {
         loop {
             let came = download(bucket, &selection.weights, &path, turn, progress).await?;
             let found = download::sha256_of(&path, turn).await?;
-            let gone = path.clone();
             if found == sha256 {
-                return turn.run(move || download::forget_parts(&gone)).await;
+                return Ok(());
             }
             // To go on with it would not mend it.
+            let gone = path.clone();
             turn.run(move || download::discard(&gone)).await?;
             let url = bucket.url().to_owned();
             match came {

@@ -10,7 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::CachedModel;
 use super::lock::Lock;
+use super::room::entries;
 use super::turn::Turn;
+use crate::download;
 use crate::error::WeightsError;
 use crate::selection::Listed;
 
@@ -114,8 +116,8 @@ impl Disk {
             return Ok(Prepared::Here);
         }
         self.make_room(all, sha256)?;
-        // All of it, so that others leave it the room.
         let partial = self.partial(sha256);
+        // All of it, so that others leave it the room.
         let file = File::options().create(true).truncate(false).write(true).open(&partial);
         file.and_then(|file| file.set_len(weights.size))
             .map_err(WeightsError::io("make room for", &partial))?;
@@ -129,16 +131,20 @@ impl Disk {
         let building = self.building(sha256);
         if !building.join(weights_name).is_file() {
             let (from, to) = (self.partial(sha256), self.blob(sha256));
-            make_read_only(&from)?;
+            // Until it has its name, it is a download that can go on: its list stays, and it can be written.
             fs::rename(&from, &to).map_err(WeightsError::io("keep", &to))?;
+            download::forget_parts(&from)?;
             link(&to, &building.join(weights_name))?;
         }
         for (name, bytes) in &new.descriptions {
             link(&self.keep(bytes)?, &building.join(name))?;
         }
-        sync(&building)?;
+        // A model has all its files when it has its name, whatever the machine does.
+        sync(&self.root.join("blobs"))?;
+        folders_of(&building)?.iter().try_for_each(|folder| sync(folder))?;
         let model = self.model(&new.key);
         fs::rename(&building, &model).map_err(WeightsError::io("keep", &model))?;
+        sync(&self.root.join("models"))?;
         self.remember(&new.source, &new.key)?;
         self.hold(&new.key)
     }
@@ -154,7 +160,6 @@ impl Disk {
                 file.sync_all()
             });
             written.map_err(WeightsError::io("write", &new))?;
-            make_read_only(&new)?;
             fs::rename(&new, &blob).map_err(WeightsError::io("keep", &blob))?;
         }
         Ok(blob)
@@ -219,7 +224,9 @@ fn removed(path: &Path, result: std::io::Result<()>) -> Result<(), WeightsError>
     }
 }
 
+/// Gives a content a name in a model. From then on nobody writes it.
 fn link(blob: &Path, name: &Path) -> Result<(), WeightsError> {
+    make_read_only(blob)?;
     if let Some(folder) = name.parent() {
         fs::create_dir_all(folder).map_err(WeightsError::io("create", folder))?;
     }
@@ -236,7 +243,33 @@ fn make_read_only(path: &Path) -> Result<(), WeightsError> {
     changed.map_err(WeightsError::io("protect", path))
 }
 
+/// A folder and all under it, each after those in it.
+fn folders_of(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+    let mut folders = vec![folder.to_owned()];
+    let mut next = 0;
+    while let Some(folder) = folders.get(next).cloned() {
+        folders.extend(entries(&folder)?.into_iter().filter(|path| path.is_dir()));
+        next += 1;
+    }
+    folders.reverse();
+    Ok(folders)
+}
+
 pub(super) fn sync(folder: &Path) -> Result<(), WeightsError> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(WeightsError::io("keep", folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_synced_with_all_folders_in_it_and_the_innermost_first() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/file"), b"x").unwrap();
+        assert_eq!(folders_of(root).unwrap(), [root.join("a/b"), root.join("a"), root.to_owned()]);
+    }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sha2::{Digest as _, Sha256};
 
 use super::stage::Stage;
+use crate::error::WeightsError;
 use crate::parts::PART;
 
 #[tokio::test(start_paused = true)]
@@ -103,6 +104,7 @@ async fn a_turn_lasts_as_long_as_the_work_that_was_begun_under_it() {
     let cache = stage.cache(100 * PART);
     let sha = stage.model("mini", 3 * PART).await;
     // A list of parts that does not come to its end until somebody writes it: the work that reads it waits.
+    fs::write(stage.path("partial").join(&sha), b"").unwrap();
     let list = stage.path("partial").join(format!("{sha}.parts"));
     rustix::fs::mkfifoat(rustix::fs::CWD, &list, rustix::fs::Mode::RWXU).unwrap();
     let getting = stage.get(&cache, "mini", &sha);
@@ -127,4 +129,40 @@ async fn a_turn_lasts_as_long_as_the_work_that_was_begun_under_it() {
         tokio::task::yield_now().await;
     }
     stage.get(&cache, "mini", &sha).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_download_that_did_not_get_its_name_is_still_one() {
+    let stage = Stage::new();
+    let cache = stage.cache(100 * PART);
+    let sha = stage.model("mini", 3 * PART).await;
+    // In the way of its name, so that all ends between the digest and that.
+    let blob = stage.path("blobs").join(&sha);
+    fs::create_dir_all(blob.join("in-the-way")).unwrap();
+    let error = stage.get(&cache, "mini", &sha).await.unwrap_err();
+    assert!(matches!(error, WeightsError::Io { what: "keep", .. }), "{error}");
+    let came = stage.ranges();
+    let partial = stage.path("partial").join(&sha);
+    assert!(!fs::metadata(&partial).unwrap().permissions().readonly(), "it can be opened again");
+    fs::remove_dir_all(&blob).unwrap();
+    let model = stage.get(&cache, "mini", &sha).await.unwrap();
+    assert_eq!(stage.ranges(), came, "nothing of it came again");
+    let weights = fs::metadata(model.directory.join("model.safetensors")).unwrap();
+    assert!(weights.permissions().readonly());
+    assert!(!partial.with_extension("parts").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_outlived_its_download_says_nothing_of_the_next() {
+    let stage = Stage::new();
+    let cache = stage.cache(100 * PART);
+    let sha = stage.model("mini", 3 * PART).await;
+    stage.fail(&[&[false, false][..], &[true; 60]].concat());
+    stage.get(&cache, "mini", &sha).await.unwrap_err();
+    // As after a process that ended when the content had its name, which left the cache since.
+    fs::remove_file(stage.path("partial").join(&sha)).unwrap();
+    stage.fail(&[]);
+    let before = stage.ranges();
+    stage.get(&cache, "mini", &sha).await.unwrap();
+    assert_eq!(stage.ranges() - before, 4, "all of it, and once");
 }
