@@ -11,6 +11,7 @@ use stoker_weights::CachedModel;
 
 use crate::agent::ModelPlan;
 use crate::attempt::task_kind;
+use crate::blocking::blocking;
 use crate::config::{MAX_LANES, Settings, folder_of_executable};
 use crate::error::WorkerError;
 use crate::gpu::{ENGINE, Machine};
@@ -108,13 +109,6 @@ async fn files(settings: &Settings, model: &Model) -> Result<Option<Files>, Weig
     let directory = files.directory.clone();
     blocking(move || check_format(&directory)).await?;
     Ok(Some(files))
-}
-
-/// Runs what waits for the disk on a thread that may.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, WeightsError> + Send + 'static,
-) -> Result<T, WeightsError> {
-    tokio::task::spawn_blocking(work).await.expect("looking at files does not panic")
 }
 
 fn engine_program(settings: &Settings, machine: &Machine) -> PathBuf {

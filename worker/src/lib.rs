@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod attempt;
+mod blocking;
 pub mod board;
 mod boot;
 pub mod config;

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::agent::{Agent, Event, ModelPlan, State, WorkerPlan};
 use crate::attempt::Ticket;
+use crate::blocking::blocking;
 use crate::boot;
 use crate::config::{Settings, folder_of_executable};
 use crate::dead_man::shut_down;
@@ -360,8 +361,7 @@ async fn find_device(settings: &Settings) -> Result<Machine, WorkerError> {
     let (wanted, engine) = (settings.device.clone(), settings.engine.clone());
     let beside = folder_of_executable();
     let find = move || gpu::find(&wanted, engine.as_deref(), &beside);
-    let found = tokio::task::spawn_blocking(find).await;
-    Ok(found.expect("looking for a device does not panic")?)
+    Ok(blocking(find).await?)
 }
 
 fn hostname() -> String {

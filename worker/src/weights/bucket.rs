@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use stoker_weights::{Bucket, Cache, CachedModel, Progress};
-use tokio::task::spawn_blocking;
 use tracing::info;
 
 use super::{Layout, WeightsError, check_directory};
+use crate::blocking::blocking;
 use crate::config::WeightsConfig;
 
 /// How often a download that goes on is told of in the log.
@@ -25,16 +25,15 @@ pub(crate) async fn get(
 ) -> Result<CachedModel, WeightsError> {
     let folder = config.folder().ok_or(WeightsError::NoCache)?;
     let limit = config.limit_bytes();
-    let opened = spawn_blocking(move || Cache::open(folder, limit)).await;
-    let cache = opened.expect("opening a cache does not panic")?;
+    let cache = blocking(move || Cache::open(folder, limit)).await?;
     // A variable that is not UTF-8 is none of a cloud's.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let bucket = Bucket::open(url, environment)?;
     let model = cache.get(&bucket, sha256, &progress(url.to_owned())).await?;
     let directory = model.directory.clone();
-    let checked = spawn_blocking(move || check_directory(&directory, layout)).await;
-    checked.expect("checking a directory does not panic")?;
+    // A copy that is used because its bucket is away was not asked for what this task needs.
+    blocking(move || check_directory(&directory, layout)).await?;
     Ok(model)
 }
 
