@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use stoker_core::request::Task;
+use stoker_weights::Needs;
 
 pub(crate) use bucket::get as get_from_bucket;
 pub use hub::{Hub, HubError};
@@ -54,6 +55,11 @@ impl Layout {
             Self::Generation => true,
             Self::Transformers | Self::SentenceTransformers => false,
         }
+    }
+
+    /// The same of a folder in object storage, where it is asked before anything comes.
+    const fn needs(self) -> Needs {
+        Needs { files: self.required(), gguf: self.takes_gguf() }
     }
 
     /// Whether [`MODULES`] has a say.
@@ -138,3 +144,27 @@ pub enum WeightsError {
 
 pub use directory::check as check_directory;
 pub use format::check as check_format;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_asked_for_what_a_directory_has_to_have() {
+        for task in [Task::TextEmbedding, Task::TextClassification, Task::TextGeneration] {
+            let layout = Layout::of(task);
+            let Needs { files, gguf } = layout.needs();
+            let folder = tempfile::tempdir().unwrap();
+            let put = |name: &str| std::fs::write(folder.path().join(name), b"{}").unwrap();
+            put(WEIGHTS);
+            for file in files {
+                assert!(check_directory(folder.path(), layout).is_err(), "{task:?} needs {file}");
+                put(file);
+            }
+            assert!(check_directory(folder.path(), layout).is_ok(), "{task:?}");
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("m.gguf"), b"GGUF").unwrap();
+            assert_eq!(check_directory(folder.path(), layout).is_ok(), gguf, "{task:?}");
+        }
+    }
+}

@@ -30,7 +30,7 @@ pub(crate) async fn get(
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let bucket = Bucket::open(url, environment)?;
-    let model = cache.get(&bucket, sha256, &progress(url.to_owned())).await?;
+    let model = cache.get(&bucket, sha256, layout.needs(), &progress(url.to_owned())).await?;
     let directory = model.directory.clone();
     // A copy that is used because its bucket is away was not asked for what this task needs.
     blocking(move || check_directory(&directory, layout)).await?;

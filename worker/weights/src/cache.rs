@@ -7,6 +7,7 @@
 //! sources/KEY           which model a source had last, for when the source is away
 //! partial/SHA256        a download, as long as it will be, with the list of its parts beside it
 //! partial/SHA256.model  a model that is put together
+//! partial/SHA256.strange what came instead of these weights
 //! partial/KEY.gone      a model that leaves
 //! turns/SHA256          held by the process that downloads these weights
 //! lock                  held, for moments, to change what is there
@@ -16,6 +17,7 @@ mod disk;
 mod lock;
 mod remains;
 mod room;
+mod strange;
 mod turn;
 
 use std::path::PathBuf;
@@ -31,10 +33,11 @@ use crate::Progress;
 use crate::bucket::Bucket;
 use crate::download::{self, Came, download};
 use crate::error::{Refused, WeightsError};
-use crate::selection::Selection;
+use crate::selection::{Needs, Selection};
 pub(crate) use disk::remove_file;
 use disk::{Disk, NewModel, Prepared};
 use lock::Lock;
+use strange::Strange;
 pub(crate) use turn::Turn;
 
 /// Between two looks at a download of another process.
@@ -64,7 +67,7 @@ impl Cache {
     }
 
     /// A model with these weights from a bucket, downloaded as far as it is not here. When the bucket cannot be
-    /// read, a copy that is here will do. Dropping the future gives up; what has arrived stays for the next try.
+    /// read, a copy that is here will do, whatever `needs` says. Dropping the future gives up; what has arrived stays for the next try.
     ///
     /// # Errors
     /// When it is neither there nor here, is refused, has another digest, or has no room.
@@ -72,6 +75,7 @@ impl Cache {
         &self,
         bucket: &Bucket,
         sha256: &str,
+        needs: Needs,
         progress: &Progress,
     ) -> Result<CachedModel, WeightsError> {
         let source = key(&[bucket.url(), sha256]);
@@ -87,7 +91,7 @@ impl Cache {
             }
         };
         let refused = |source| WeightsError::Refused { url: bucket.url().to_owned(), source };
-        let selection = Selection::of(files).map_err(refused)?;
+        let selection = Selection::of(files, needs).map_err(refused)?;
         let key = key_of(bucket, sha256, &selection);
         if let Some(found) = self.find(&key, &source).await? {
             return Ok(found);
@@ -129,6 +133,9 @@ impl Cache {
         source: String,
     ) -> Result<CachedModel, WeightsError> {
         let Wanted { bucket, sha256, selection, turn, .. } = *wanted;
+        self.refuse_strange(wanted).await?;
+        // Before others leave for it, and before anything else of it comes.
+        download::check_format(bucket, &selection.weights).await?;
         let weights = selection.weights.clone();
         let (disk, digest, all) = (Arc::clone(&self.disk), sha256.to_owned(), selection.bytes());
         let prepared = turn.run(move || disk.prepare(&digest, &weights, all)).await?;
@@ -163,16 +170,29 @@ impl Cache {
             // To go on with it would not mend it.
             let gone = path.clone();
             turn.run(move || download::discard(&gone)).await?;
-            let url = bucket.url().to_owned();
-            match came {
+            if came == Came::Before {
                 // The machine may have failed when its list of parts had reached the disk and a part had not.
-                Came::Before => warn!(url, "what had arrived before was damaged; beginning again"),
-                Came::Now => {
-                    let expected = sha256.to_owned();
-                    return Err(WeightsError::Digest { url, found, expected });
-                }
+                warn!(url = bucket.url(), "what had arrived before was damaged; beginning again");
+                continue;
             }
+            if let Some(file) = Strange::file(bucket.url(), &selection.weights) {
+                let (disk, expected) = (Arc::clone(&self.disk), sha256.to_owned());
+                let note = found.clone();
+                turn.run(move || disk.note_strange(&expected, file, note)).await?;
+            }
+            return Err(digest_error(bucket, sha256, found));
         }
+    }
+
+    /// Refuses weights that came before and were others.
+    async fn refuse_strange(&self, wanted: &Wanted<'_>) -> Result<(), WeightsError> {
+        let Wanted { bucket, sha256, selection, turn, .. } = *wanted;
+        let Some(file) = Strange::file(bucket.url(), &selection.weights) else { return Ok(()) };
+        let (disk, expected) = (Arc::clone(&self.disk), sha256.to_owned());
+        let known = turn.run(move || Ok(disk.known_strange(&expected, &file))).await?;
+        let Some(found) = known else { return Ok(()) };
+        warn!(url = bucket.url(), "these weights came twice before, and were not written since");
+        Err(digest_error(bucket, sha256, found))
     }
 }
 
@@ -204,6 +224,10 @@ fn key(words: &[&str]) -> String {
         hash.update(word.as_bytes());
     }
     hex::encode(hash.finalize())
+}
+
+fn digest_error(bucket: &Bucket, expected: &str, found: String) -> WeightsError {
+    WeightsError::Digest { url: bucket.url().to_owned(), found, expected: expected.to_owned() }
 }
 
 /// Why a folder could not be listed.

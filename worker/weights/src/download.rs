@@ -45,11 +45,21 @@ pub(crate) enum Came {
     Before,
 }
 
-/// Downloads `file` to `path`, going on where an earlier try broke off. Of the content only its format is checked,
-/// which is looked at first.
+/// Looks at a file's first bytes, which are all that comes of it.
 ///
 /// # Errors
-/// When a part does not come, or the file is refused. What has arrived stays for the next try.
+/// When it is in no format that is taken, or does not come.
+pub(crate) async fn check_format(bucket: &Bucket, file: &Listed) -> Result<(), WeightsError> {
+    let head = read(bucket, file, 0..file.size.min(Format::HEAD)).await?;
+    Format::of(&file.name, &head, file.size)
+        .map(|_| ())
+        .map_err(|source| WeightsError::Refused { url: bucket.url().to_owned(), source })
+}
+
+/// Downloads `file` to `path`, going on where an earlier try broke off. The content is not looked at.
+///
+/// # Errors
+/// When a part does not come. What has arrived stays for the next try.
 pub(crate) async fn download(
     bucket: &Bucket,
     file: &Listed,
@@ -57,9 +67,6 @@ pub(crate) async fn download(
     turn: &Turn,
     progress: &Progress,
 ) -> Result<Came, WeightsError> {
-    let head = read(bucket, file, 0..file.size.min(Format::HEAD)).await?;
-    Format::of(&file.name, &head, file.size)
-        .map_err(|source| WeightsError::Refused { url: bucket.url().to_owned(), source })?;
     let (opened, of) = (path.to_owned(), file.clone());
     let (partial, done) = turn.run(move || Partial::open(&opened, &of)).await?;
     let partial = Arc::new(partial);

@@ -55,8 +55,14 @@ pub enum Refused {
     Empty,
     #[error("it holds an object that is no file of a folder ({reason}): rename it, or remove it")]
     Key { reason: String },
-    #[error("it holds neither `model.safetensors` nor a `.gguf` file")]
+    #[error("the folder itself holds neither `model.safetensors` nor a `.gguf` file")]
     NoWeights,
+    #[error(
+        "its weights are {name}, and the model's task takes no GGUF: save them as model.safetensors"
+    )]
+    Gguf { name: String },
+    #[error("it holds no `{name}`, which the model's task needs: copy the model again, all of it")]
+    Missing { name: &'static str },
     #[error("it holds several `.gguf` files: keep one of them in a folder of its own")]
     SeveralWeights,
     #[error("it holds weights in several parts: save the model as one file")]
@@ -69,6 +75,8 @@ pub enum Refused {
     Format { name: String, found: &'static str },
     #[error("{name} has {bytes} bytes, too many for a file that describes a model")]
     TooLarge { name: String, bytes: u64 },
+    #[error("its files that describe a model have {bytes} bytes together, {limit} are the limit")]
+    TooMuch { bytes: u64, limit: u64 },
     #[error(
         "it holds more than {limit} files that may describe a model: give the model a folder of its own"
     )]

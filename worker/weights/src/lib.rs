@@ -18,6 +18,7 @@ pub use bucket::Bucket;
 pub use cache::{Cache, CachedModel};
 pub use error::{Refused, WeightsError};
 pub use format::Format;
+pub use selection::Needs;
 
 /// Told of the progress of a download: bytes of the weights that are there, of how many.
 pub type Progress = std::sync::Arc<dyn Fn(u64, u64) + Send + Sync>;

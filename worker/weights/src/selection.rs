@@ -15,6 +15,9 @@ const PICKLED: [&str; 5] = ["bin", "pt", "pth", "ckpt", "pkl"];
 /// A tokenizer of a large vocabulary has some ten megabytes.
 const MAX_DESCRIPTION: u64 = 64 << 20;
 
+/// All of them are in memory at once.
+const MAX_DESCRIPTIONS_BYTES: u64 = 256 << 20;
+
 /// No model needs as many; a folder of many models is not a model.
 const MAX_DESCRIPTIONS: usize = 100;
 
@@ -30,6 +33,15 @@ pub(crate) struct Listed {
     pub(crate) tag: Option<String>,
 }
 
+/// What an engine needs of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// Files beside weights in safetensors, by their paths in the folder.
+    pub files: &'static [&'static str],
+    /// Whether weights may be GGUF, which needs no other file.
+    pub gguf: bool,
+}
+
 /// What is fetched of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Selection {
@@ -42,8 +54,8 @@ impl Selection {
     /// Chooses the weights, and what describes the model.
     ///
     /// # Errors
-    /// When there are no weights of one file.
-    pub(crate) fn of(mut files: Vec<Listed>) -> Result<Self, Refused> {
+    /// When there are no weights of one file, or a file is missing that the engine needs, or there is too much.
+    pub(crate) fn of(mut files: Vec<Listed>, needs: Needs) -> Result<Self, Refused> {
         if files.is_empty() {
             return Err(Refused::Empty);
         }
@@ -55,19 +67,45 @@ impl Selection {
         let weights = weights(&files)?.clone();
         let is_description = |file: &&Listed| DESCRIPTIONS.contains(&extension(&file.name));
         let descriptions: Vec<Listed> = files.iter().filter(is_description).cloned().collect();
-        if descriptions.len() > MAX_DESCRIPTIONS {
+        let chosen = Self { descriptions, weights };
+        chosen.check_needs(needs)?;
+        chosen.check_bounds()?;
+        Ok(chosen)
+    }
+
+    fn check_needs(&self, needs: Needs) -> Result<(), Refused> {
+        if self.weights.name != WEIGHTS {
+            let name = self.weights.name.clone();
+            return if needs.gguf { Ok(()) } else { Err(Refused::Gguf { name }) };
+        }
+        let is_there = |name: &&str| self.descriptions.iter().any(|file| file.name == *name);
+        match needs.files.iter().copied().find(|name| !is_there(name)) {
+            Some(name) => Err(Refused::Missing { name }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_bounds(&self) -> Result<(), Refused> {
+        if self.descriptions.len() > MAX_DESCRIPTIONS {
             return Err(Refused::TooMany { limit: MAX_DESCRIPTIONS });
         }
-        match descriptions.iter().find(|file| file.size > MAX_DESCRIPTION) {
-            Some(file) => Err(Refused::TooLarge { name: file.name.clone(), bytes: file.size }),
-            None => Ok(Self { descriptions, weights }),
+        if let Some(file) = self.descriptions.iter().find(|file| file.size > MAX_DESCRIPTION) {
+            return Err(Refused::TooLarge { name: file.name.clone(), bytes: file.size });
         }
+        let bytes = self.description_bytes();
+        if bytes > MAX_DESCRIPTIONS_BYTES {
+            return Err(Refused::TooMuch { bytes, limit: MAX_DESCRIPTIONS_BYTES });
+        }
+        Ok(())
     }
 
     /// Bytes of all of it.
     pub(crate) fn bytes(&self) -> u64 {
-        let sizes = self.descriptions.iter().map(|file| file.size);
-        sizes.fold(self.weights.size, u64::saturating_add)
+        self.weights.size.saturating_add(self.description_bytes())
+    }
+
+    fn description_bytes(&self) -> u64 {
+        self.descriptions.iter().map(|file| file.size).fold(0, u64::saturating_add)
     }
 }
 
@@ -79,7 +117,9 @@ fn weights(files: &[Listed]) -> Result<&Listed, Refused> {
     if named(WEIGHTS_INDEX).is_some() {
         return Err(Refused::Sharded);
     }
-    let mut gguf = files.iter().filter(|file| extension(&file.name) == GGUF);
+    // In the folder itself, where an engine looks, and in whatever case.
+    let is_gguf = |name: &str| !name.contains('/') && extension(name).eq_ignore_ascii_case(GGUF);
+    let mut gguf = files.iter().filter(|file| is_gguf(&file.name));
     match (gguf.next(), gguf.next()) {
         (Some(only), None) => return Ok(only),
         (Some(_), Some(_)) => return Err(Refused::SeveralWeights),
@@ -112,8 +152,10 @@ mod tests {
         names.iter().map(listed).collect()
     }
 
+    const ANY: Needs = Needs { files: &[], gguf: true };
+
     fn chosen(names: &[&str]) -> (Vec<String>, String) {
-        let Selection { descriptions, weights } = Selection::of(files(names)).unwrap();
+        let Selection { descriptions, weights } = Selection::of(files(names), ANY).unwrap();
         (descriptions.into_iter().map(|file| file.name).collect(), weights.name)
     }
 
@@ -129,18 +171,51 @@ mod tests {
 
     #[test]
     fn a_folder_without_usable_weights_is_refused_with_the_reason() {
-        let refused = |names: &[&str]| Selection::of(files(names)).unwrap_err();
+        let refused = |names: &[&str]| Selection::of(files(names), ANY).unwrap_err();
         assert_eq!(refused(&[]), Refused::Empty);
         assert_eq!(refused(&["config.json"]), Refused::NoWeights);
         assert_eq!(refused(&["a.gguf", "b.gguf"]), Refused::SeveralWeights);
         assert_eq!(refused(&["model.safetensors.index.json"]), Refused::Sharded);
         assert!(matches!(refused(&["pytorch_model.bin"]), Refused::Pickle { .. }));
-        let mut large = files(&["config.json", "model.safetensors"]);
-        large[0].size = MAX_DESCRIPTION + 1;
-        assert!(matches!(Selection::of(large), Err(Refused::TooLarge { .. })));
-        let many: Vec<String> = (0..=MAX_DESCRIPTIONS).map(|n| format!("{n}.json")).collect();
-        let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
-        many.push(WEIGHTS);
-        assert!(matches!(Selection::of(files(&many)), Err(Refused::TooMany { .. })));
+    }
+
+    #[test]
+    fn gguf_is_taken_from_the_folder_itself_in_whatever_case() {
+        assert_eq!(chosen(&["M-Q4.GGUF", "old/a.gguf", "old/b.gguf"]).1, "M-Q4.GGUF");
+        let refused = |names: &[&str]| Selection::of(files(names), ANY).unwrap_err();
+        assert_eq!(refused(&["old/a.gguf"]), Refused::NoWeights);
+        assert_eq!(refused(&["a.gguf", "b.GGUF"]), Refused::SeveralWeights);
+    }
+
+    #[test]
+    fn what_the_engine_needs_is_asked_of_the_names() {
+        let needs = Needs { files: &["config.json", "modules.json"], gguf: false };
+        let of = |names: &[&str]| Selection::of(files(names), needs).map(|_| ());
+        assert_eq!(of(&[WEIGHTS, "config.json", "modules.json"]), Ok(()));
+        assert_eq!(of(&[WEIGHTS, "config.json"]), Err(Refused::Missing { name: "modules.json" }));
+        let elsewhere = of(&[WEIGHTS, "a/config.json", "modules.json"]);
+        assert_eq!(elsewhere, Err(Refused::Missing { name: "config.json" }));
+        assert_eq!(of(&["a.gguf"]), Err(Refused::Gguf { name: "a.gguf".to_owned() }));
+        let needs = Needs { gguf: true, ..needs };
+        assert!(Selection::of(files(&["a.gguf"]), needs).is_ok(), "it describes itself");
+    }
+
+    #[test]
+    fn what_describes_a_model_is_bounded_each_and_together() {
+        let refused = |files: Vec<Listed>| Selection::of(files, ANY).unwrap_err();
+        let of_size = |size: u64, count: usize| {
+            let name = |number: usize| format!("{number}.json");
+            let one = |number| Listed { name: name(number), size, tag: None };
+            (0..count).map(one).chain(files(&[WEIGHTS])).collect::<Vec<_>>()
+        };
+        let large = refused(of_size(MAX_DESCRIPTION + 1, 1));
+        assert!(matches!(large, Refused::TooLarge { .. }), "{large}");
+        assert_eq!(
+            refused(of_size(1, MAX_DESCRIPTIONS + 1)),
+            Refused::TooMany { limit: MAX_DESCRIPTIONS }
+        );
+        assert!(Selection::of(of_size(MAX_DESCRIPTION, 4), ANY).is_ok());
+        let (bytes, limit) = (5 * MAX_DESCRIPTION, MAX_DESCRIPTIONS_BYTES);
+        assert_eq!(refused(of_size(MAX_DESCRIPTION, 5)), Refused::TooMuch { bytes, limit });
     }
 }

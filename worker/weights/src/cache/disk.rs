@@ -181,7 +181,7 @@ impl Disk {
         Lock::exclusive(&self.root.join("lock"))
     }
 
-    fn blob(&self, sha256: &str) -> PathBuf {
+    pub(super) fn blob(&self, sha256: &str) -> PathBuf {
         self.root.join("blobs").join(sha256)
     }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use super::disk::{BUILDING, Disk, GONE, remove_file, remove_folder, sync};
 use super::lock::Lock;
 use super::room::{entries, file_name};
+use super::strange::{STRANGE, is_old};
 use crate::error::WeightsError;
 
 impl Disk {
@@ -32,6 +33,7 @@ impl Disk {
                 "parts" if !path.with_extension("").exists() => remove_file(&path)?,
                 // Downloads go on; their lists are theirs.
                 BUILDING | "" | "parts" => {}
+                STRANGE if !is_old(&path) => {}
                 GONE => remove_folder(&path)?,
                 // Written under the lock that is held.
                 _ => remove_file(&path)?,

@@ -5,6 +5,7 @@ mod stage;
 
 use std::fs;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
@@ -87,6 +88,42 @@ async fn another_content_than_the_registry_says_is_never_loaded() {
 }
 
 #[tokio::test]
+async fn weights_that_are_others_are_not_downloaded_again_and_again() {
+    let stage = Stage::new();
+    let cache = stage.cache(100 * PART);
+    stage.model("mini", 3 * PART).await;
+    let right = weights_of("right", 3 * PART);
+    let sha = hex::encode(Sha256::digest(&right));
+    let mut came = Vec::new();
+    for _ in 0..4 {
+        let before = stage.ranges();
+        let error = stage.get(&cache, "mini", &sha).await.unwrap_err();
+        assert!(matches!(error, WeightsError::Digest { .. }), "{error}");
+        came.push(stage.ranges() - before);
+    }
+    // The first may have been the fault of the connection.
+    assert_eq!(came, [4, 4, 0, 0]);
+    stage.put("mini/model.safetensors", right).await;
+    stage.get(&cache, "mini", &sha).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_note_of_other_weights_goes_when_it_is_old() {
+    let stage = Stage::new();
+    let cache = stage.cache(PART);
+    let sha = stage.model("mini", 100).await;
+    let notes = ["a", "b"]
+        .map(|letter| stage.path("partial").join(format!("{}.strange", letter.repeat(64))));
+    let ages = [6, 8].map(|days| SystemTime::now() - Duration::from_hours(24 * days));
+    for (note, written) in notes.iter().zip(ages) {
+        fs::write(note, b"").unwrap();
+        fs::File::options().write(true).open(note).unwrap().set_modified(written).unwrap();
+    }
+    stage.get(&cache, "mini", &sha).await.unwrap();
+    assert_eq!(notes.map(|note| note.exists()), [true, false]);
+}
+
+#[tokio::test]
 async fn a_pickle_is_refused_before_it_is_downloaded_whatever_its_name() {
     let stage = Stage::new();
     let mut pickle = b"PK\x03\x04".to_vec();
@@ -98,6 +135,21 @@ async fn a_pickle_is_refused_before_it_is_downloaded_whatever_its_name() {
         panic!("{error}")
     };
     assert_eq!(stage.ranges(), 0);
+}
+
+#[tokio::test]
+async fn nothing_leaves_for_a_model_that_is_refused_by_its_first_bytes() {
+    let stage = Stage::new();
+    let cache = stage.cache(5_000);
+    let sha = stage.model("a", 2_000).await;
+    let kept = stage.get(&cache, "a", &sha).await.unwrap().directory;
+    stage.put("page/model.safetensors", [&b"<html>"[..], &[b' '; 4_000]].concat()).await;
+    stage.put("page/tokenizer.json", vec![b' '; 500]).await;
+    let before = stage.ranges();
+    let error = stage.get(&cache, "page", &"0".repeat(64)).await.unwrap_err();
+    assert!(matches!(error, WeightsError::Refused { .. }), "{error}");
+    assert!(kept.is_dir());
+    assert_eq!(stage.ranges(), before, "no description came either");
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ use std::error::Error;
 use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;
 
-use stoker_weights::{Bucket, Cache, Progress};
+use stoker_weights::{Bucket, Cache, Needs, Progress};
+
+const NEEDS: Needs = Needs { files: &["config.json"], gguf: false };
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -18,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // Nobody listens to a process that is about to be killed.
         let _ = writeln!(io::stdout(), "{bytes}");
     });
-    let model = Cache::open(folder.into(), 1 << 30)?.get(&bucket, sha256, &progress).await?;
+    let model = Cache::open(folder.into(), 1 << 30)?.get(&bucket, sha256, NEEDS, &progress).await?;
     writeln!(io::stdout(), "{}", model.directory.display())?;
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())

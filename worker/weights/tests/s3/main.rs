@@ -90,6 +90,7 @@ async fn a_pickle_on_a_real_server_is_refused_by_its_first_bytes() {
     let mut stage = Stage::set(1);
     let pickle = [b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", &*weights(3 * MIB)].concat();
     stage.put("pickled/model.safetensors", &pickle);
+    stage.put("pickled/config.json", b"{}");
     stage.url = "s3://models/pickled";
     let network = Network::start(stage.address()).await.unwrap();
     let error = stage.get(network.address()).await.unwrap_err();

@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
 use stoker_test_ec2::MotoServer;
-use stoker_weights::{Bucket, Cache, CachedModel, Progress, WeightsError};
+use stoker_weights::{Bucket, Cache, CachedModel, Needs, Progress, WeightsError};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 pub(crate) const MIB: u64 = 1 << 20;
+
+const NEEDS: Needs = Needs { files: &["config.json"], gguf: false };
 
 /// Safetensors with so many bytes behind a header that names nothing.
 pub(crate) fn weights(bytes: u64) -> Vec<u8> {
@@ -87,7 +89,7 @@ impl Stage {
         let variables = MotoServer::s3_variables(address);
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
         let bucket = Bucket::open(self.url, variables)?;
-        Cache::open(self.cache(), 1 << 30)?.get(&bucket, &self.sha256, &progress).await
+        Cache::open(self.cache(), 1 << 30)?.get(&bucket, &self.sha256, NEEDS, &progress).await
     }
 
     /// The least and the most bytes that were told of in the last call.

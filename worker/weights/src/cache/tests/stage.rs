@@ -24,6 +24,7 @@ use crate::bucket::Bucket;
 use crate::cache::{Cache, CachedModel};
 use crate::error::WeightsError;
 use crate::format::Format;
+use crate::selection::Needs;
 
 type Outcome<T> = Result<T, object_store::Error>;
 
@@ -97,6 +98,9 @@ impl ObjectStore for Store {
     }
 }
 
+/// The models of this stage have it.
+const NEEDS: Needs = Needs { files: &[], gguf: true };
+
 /// A cache with a store, and the models in that.
 pub(super) struct Stage {
     pub(super) store: Arc<Store>,
@@ -146,7 +150,7 @@ impl Stage {
     ) -> Result<CachedModel, WeightsError> {
         let told = Arc::clone(&self.told);
         let progress: Progress = Arc::new(move |bytes, _| told.store(bytes, Ordering::SeqCst));
-        cache.get(&self.bucket(name), sha, &progress).await
+        cache.get(&self.bucket(name), sha, NEEDS, &progress).await
     }
 
     pub(super) fn fail(&self, next: &[bool]) {
