@@ -118,7 +118,7 @@ impl Worker {
         let (readiness_tx, readiness) = watch::channel(Err("starting".to_owned()));
         exporter::serve(listener, metrics, move || readiness.borrow().clone(), tasks);
         info!(%address, "metrics are served");
-        if let Some(took) = boot::took() {
+        if let Some(took) = boot::took(settings.metrics_listen.port()) {
             metrics::booted(took);
             info!(boot_seconds = took.as_secs_f64(), "the worker began with its machine");
         }
