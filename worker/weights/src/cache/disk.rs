@@ -237,6 +237,9 @@ fn link(blob: &Path, name: &Path) -> Result<(), WeightsError> {
 fn make_read_only(path: &Path) -> Result<(), WeightsError> {
     let changed = fs::metadata(path).and_then(|file| {
         let mut permissions = file.permissions();
+        if permissions.readonly() {
+            return Ok(());
+        }
         permissions.set_readonly(true);
         fs::set_permissions(path, permissions)
     });
