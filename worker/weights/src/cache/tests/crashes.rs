@@ -61,6 +61,12 @@ async fn a_model_that_leaves_is_gone_before_its_files_are() {
     fs::create_dir_all(gone.join("1_Pooling")).unwrap();
     fs::hard_link(a.join("model.safetensors"), gone.join("model.safetensors")).unwrap();
     let model = a.file_name().unwrap().to_str().unwrap();
+    // Where it cannot be moved, none of its files goes.
+    let aside = stage.path("aside");
+    fs::rename(stage.path("partial"), &aside).unwrap();
+    assert!(matches!(cache.disk.evict(model), Err(WeightsError::Io { .. })));
+    assert_eq!(names(a.clone()).len(), 3);
+    fs::rename(&aside, stage.path("partial")).unwrap();
     cache.disk.evict(model).unwrap();
     assert!(cache.disk.find(model, &key("5")).unwrap().is_none());
     let other = stage.model("b", 4_000).await;
