@@ -14,6 +14,7 @@ const MOST: u64 = 1_000_000;
 /// Jobs of each look, evenly over the time since the look before. A total that shrank was reset, and says nothing.
 pub(crate) fn arrivals(lines: &[Line]) -> Arrivals {
     let mut before: BTreeMap<(PoolName, ModelName, ClassName), (f64, Queue)> = BTreeMap::new();
+    let mut looked: BTreeMap<PoolName, f64> = BTreeMap::new();
     let mut jobs = Vec::new();
     for line in lines {
         let Record::Planned { snapshot, .. } = &line.record else { continue };
@@ -25,9 +26,14 @@ pub(crate) fn arrivals(lines: &[Line]) -> Arrivals {
                 let key = (pool.clone(), queue.model.clone(), queue.class.clone());
                 if let Some((since, last)) = before.get(&key) {
                     jobs.extend(between((*since, last), (at, queue), pool));
+                } else if let Some(since) = looked.get(pool) {
+                    // It was not there at the last look: it had no jobs before.
+                    let none = Queue::new(queue.class.clone(), queue.model.clone());
+                    jobs.extend(between((*since, &none), (at, queue), pool));
                 }
                 before.insert(key, (at, queue.clone()));
             }
+            looked.insert(pool.clone(), at);
         }
     }
     jobs.sort_by(|a, b| a.at.total_cmp(&b.at));
@@ -75,18 +81,9 @@ mod tests {
 
     fn line(second: u64, arrived: u64, finished: u64, seconds: f64) -> Line {
         let at = Timestamp::from_unix_millis(0).after(Duration::from_secs(second));
-        let queue = Queue {
-            class: ClassName::new("standard").unwrap(),
-            model: ModelName::new("echo").unwrap(),
-            waiting: Vec::new(),
-            running: 0,
-            arrived,
-            started: 0,
-            started_late: 0,
-            finished,
-            service_seconds: seconds,
-            service_squares: 0.0,
-        };
+        let (class, model) = (ClassName::new("standard").unwrap(), ModelName::new("echo").unwrap());
+        let none = Queue::new(class, model);
+        let queue = Queue { arrived, finished, service_seconds: seconds, ..none };
         let pool = PoolSnapshot {
             queues: Reading::Known { at, value: vec![queue] },
             instances: Reading::Unknown { why: String::new() },
@@ -109,6 +106,19 @@ mod tests {
         let seen: Vec<_> = jobs.iter().map(|job| (job.at, job.service)).collect();
         assert_eq!(seen, [(2.5, Some(2.0)), (7.5, Some(2.0))]);
         assert_eq!(jobs[0].class.as_deref(), Some("standard"));
+    }
+
+    #[test]
+    fn the_first_jobs_of_a_queue_that_was_not_there_before_count() {
+        let mut nobody = line(0, 0, 0, 0.0);
+        let Record::Planned { snapshot, .. } = &mut nobody.record else { panic!() };
+        for seen in snapshot.pools.values_mut() {
+            let at = Timestamp::from_unix_millis(0);
+            seen.queues = Reading::Known { at, value: Vec::new() };
+        }
+        let lines = [nobody, line(10, 2, 0, 0.0)];
+        let Arrivals::Jobs { jobs, .. } = arrivals(&lines) else { panic!() };
+        assert_eq!(jobs.iter().map(|job| job.at).collect::<Vec<_>>(), [2.5, 7.5]);
     }
 
     #[test]

@@ -252,9 +252,18 @@ impl Removal<'_> {
         // A marked instance goes once the others do without it, whether or not it is busy.
         let mut ready = capacity(self.roster, gone, |m| m.instance.works());
         let mut successors = capacity(self.roster, &others, |m| m.instance.works());
+        let all_wanted = wanted + f64::from(self.spares);
         for (at, reason) in &self.marks.replace {
             let Some(member) = self.roster.members.get(*at) else { continue };
             let speed = if member.instance.works() { member.speed() } else { 0.0 };
+            // Nobody comes after one that is not needed.
+            if member.idle_since().is_some() && ready - speed >= all_wanted - 1e-9 {
+                let reason = RemoveReason::Empty { wanted: ceil(all_wanted), have: ready };
+                ready -= speed;
+                gone.push(*at);
+                steps.extend(self.terminate(context, *at, reason));
+                continue;
+            }
             if successors < member.speed() || ready - speed < wanted - 1e-9 {
                 continue;
             }
@@ -266,7 +275,7 @@ impl Removal<'_> {
         }
         // Successors are not left over while what they replace is still there.
         let have = capacity(self.roster, &others, |_| true);
-        let balance = Balance { wanted: wanted + f64::from(self.spares), have };
+        let balance = Balance { wanted: all_wanted, have };
         let removals = disrupt::emptiness::removals(self.roster, &others, balance, context.now);
         notes.extend(removals.note);
         for (at, reason) in removals.terminate {

@@ -51,6 +51,24 @@ pub struct Queue {
     pub service_squares: f64,
 }
 
+impl Queue {
+    /// One that has had no job yet.
+    pub const fn new(class: ClassName, model: ModelName) -> Self {
+        Self {
+            class,
+            model,
+            waiting: Vec::new(),
+            running: 0,
+            arrived: 0,
+            started: 0,
+            started_late: 0,
+            finished: 0,
+            service_seconds: 0.0,
+            service_squares: 0.0,
+        }
+    }
+}
+
 /// Jobs that wait and are about this old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {

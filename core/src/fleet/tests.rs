@@ -53,18 +53,8 @@ fn policy() -> Policy {
 }
 
 fn queue(class: &str, waiting: Vec<Waiting>, arrived: u64) -> Queue {
-    Queue {
-        class: ClassName::new(class).unwrap(),
-        model: ModelName::new("m").unwrap(),
-        waiting,
-        running: 0,
-        arrived,
-        started: 0,
-        started_late: 0,
-        finished: 0,
-        service_seconds: 0.0,
-        service_squares: 0.0,
-    }
+    let none = Queue::new(ClassName::new(class).unwrap(), ModelName::new("m").unwrap());
+    Queue { waiting, arrived, ..none }
 }
 
 fn snapshot(now: Timestamp, queues: Vec<Queue>, instances: Vec<Instance>) -> Snapshot {
@@ -157,6 +147,25 @@ fn on_demand_bridges_when_spot_is_refused_and_leaves_when_spot_is_there() {
     let seen = snapshot(at(0), vec![queue("standard", vec![], 1)], workers);
     let later = plan(&policy, &seen, Memory::default(), at(0));
     assert!(removed(&later.plan).contains(&"i-1".to_owned()), "{later:?}");
+}
+
+#[test]
+fn an_idle_worker_that_nobody_needs_goes_though_it_is_to_be_replaced() {
+    let spot = ready(0);
+    for (capacity, outdated) in [(CapacityType::Spot, true), (CapacityType::OnDemand, false)] {
+        let mut memory = Memory::default();
+        let quiet = (0..480).find(|look| {
+            let now = at(look * 15);
+            let mut idle = instance(1, capacity, spot);
+            (idle.outdated, idle.seen_at) = (outdated, now);
+            let seen = snapshot(now, vec![queue("standard", vec![], 0)], vec![idle]);
+            let planned = plan(&policy(), &seen, std::mem::take(&mut memory), now);
+            memory = planned.memory;
+            assert!(launches(&planned.plan).is_empty(), "{:?}", planned.plan);
+            !removed(&planned.plan).is_empty()
+        });
+        assert!(quiet.is_some(), "{capacity:?}: one that idles for two hours is paid for");
+    }
 }
 
 #[test]
