@@ -23,7 +23,7 @@ SEEDS ?= 20000
 # Virtual hours of its autoscalers.
 HOURS ?= 10000
 
-.PHONY: help build demo test sim lint fmt deny each-alone engine-cuda check-cuda test-gpu bench bench-autoscaler traces-check \
+.PHONY: help build build-ec2 demo test sim lint fmt deny each-alone engine-cuda check-cuda test-gpu bench bench-autoscaler traces-check \
 	chaos soak model test-tokenizer deps clean check-infra check-dashboards infra-tools
 
 help: ## list the targets
@@ -35,6 +35,9 @@ PROGRAMS := -p stoker-cli -p stoker-coordinator -p stoker-worker -p stoker-engin
 
 build: ## the programs, optimized, in target/release
 	$(CARGO) build --release $(LOCKED) $(PROGRAMS)
+
+build-ec2: ## the programs with an autoscaler that buys from EC2: 8 GB of memory and some minutes more
+	$(CARGO) build --release $(LOCKED) $(PROGRAMS) --features stoker-autoscaler/ec2
 
 demo: ## embed a corpus on this machine and kill a worker; then a fleet that scales by itself (BROKER=embedded|rabbitmq)
 	@CARGO='$(CARGO)' scripts/demo.sh '$(BROKER)'

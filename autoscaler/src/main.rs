@@ -23,10 +23,17 @@ use stoker_runtime::tasks::Tasks;
 use stoker_runtime::{metrics as exporter, telemetry};
 use tokio_util::sync::CancellationToken;
 
+/// With the clouds that this build can buy from.
+const VERSION: &str = if cfg!(feature = "ec2") {
+    concat!(env!("CARGO_PKG_VERSION"), " (clouds: local, ec2)")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (clouds: local)")
+};
+
 /// Buys, drains and ends machines, so that jobs wait no longer than their class allows, at the least
 /// cost.
 #[derive(Debug, Parser)]
-#[command(name = "stoker-autoscaler", version)]
+#[command(name = "stoker-autoscaler", version = VERSION)]
 struct Cli {
     /// Settings in TOML; flags and environment go before them
     #[arg(long, env = "STOKER_AUTOSCALER_CONFIG", value_name = "FILE", global = true)]

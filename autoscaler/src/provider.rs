@@ -47,7 +47,7 @@ pub enum ProviderError {
     )]
     NoWorker(PathBuf),
     #[error(
-        "[provider.ec2] needs a build with the feature `ec2`: \
+        "[provider.ec2] needs a build with the feature `ec2`: run `make build-ec2`, or \
          cargo build --release -p stoker-autoscaler --features ec2"
     )]
     NoEc2,

@@ -13,9 +13,11 @@ export DEBIAN_FRONTEND=noninteractive
 # would be found out by every machine that boots from it.
 check_programs() {
     local program missing
-    for program in stoker-coordinator stoker-worker stoker-engine; do
-        [[ -x $FROM/programs/$program ]] || { echo "provision: no program $program: run make build" >&2; exit 1; }
+    for program in stoker-coordinator stoker-worker stoker-engine stoker-autoscaler; do
+        [[ -x $FROM/programs/$program ]] || { echo "provision: no program $program: run make build-ec2" >&2; exit 1; }
     done
+    "$FROM/programs/stoker-autoscaler" --version | grep -q ec2 ||
+        { echo "provision: this stoker-autoscaler cannot buy from EC2: run make build-ec2" >&2; exit 1; }
     # Everything but the engines for GPUs carries its libraries in itself, down to the system's C library.
     for program in "$FROM"/programs/stoker*; do
         [[ $program != *-cuda* ]] || continue

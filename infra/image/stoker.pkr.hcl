@@ -1,7 +1,7 @@
 # The image of every machine of a fleet: Debian 12 with Stoker's programs, its units and scripts, and for workers the
 # NVIDIA driver and CUDA's libraries.
 #
-#   make build && make engine-cuda CUDA_COMPUTE_CAP=86
+#   make build-ec2 && make engine-cuda CUDA_COMPUTE_CAP=86
 #   packer init infra/image && packer build -var regions='["us-east-1"]' infra/image
 #
 # The build machine is reached through Session Manager: no port is opened.
@@ -24,7 +24,7 @@ variable "regions" {
 
 variable "programs" {
   type        = string
-  description = "Folder with the programs, as `make build` and `make engine-cuda` leave it."
+  description = "Folder with the programs, as `make build-ec2` and `make engine-cuda` leave it."
   default     = "target/release"
 }
 
