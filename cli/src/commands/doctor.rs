@@ -24,8 +24,8 @@ const LOOKED_BACK: Duration = Duration::from_hours(1);
 /// Looks at the fleet file; at the coordinator, its version, store, disk, broker, clock and the
 /// certificates by which machines prove who they are; at workers, queues and models that nobody
 /// serves, dead letters; at the autoscaler's ledger, the switch and the budget. Credentials and
-/// quotas of a cloud can be seen from the autoscaler only: run `stoker-autoscaler check` there. Ends
-/// with code 1 if anything is a problem.
+/// machine types of a cloud can be seen from the autoscaler only: run `stoker-autoscaler check`
+/// there. Ends with code 1 if anything is a problem.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Fleet file [default: fleet.toml, if there is one]

@@ -117,7 +117,7 @@ fn cloud(evidence: &Evidence) -> Finding {
         Some(Some(Provider::Ec2(_))) => Finding::new(
             "cloud",
             Level::Unchecked,
-            "credentials, quotas and launch templates can be seen from the autoscaler only",
+            "credentials and machine types can be seen from the autoscaler only; quotas and launch templates show at a launch",
             "run `stoker-autoscaler check` where the autoscaler runs",
         ),
         Some(Some(Provider::Local(_))) => {
