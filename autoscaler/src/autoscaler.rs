@@ -13,19 +13,20 @@ use stoker_core::fleet::{self, Fleet, INTERVAL, Memory, Plan, Planned, Policy, R
 use stoker_core::ids::{Epoch, FleetName, PoolName};
 use stoker_core::time::Timestamp;
 use stoker_proto::client::MAX_MEMORY_BYTES;
-use stoker_proto::{convert, v1};
+use stoker_proto::convert::{self, Seen};
+use stoker_proto::v1;
 use stoker_runtime::clock::Clock;
 use stoker_runtime::{crash, ids};
 
 use crate::cloud::CloudProvider;
 use crate::coordinator::{Ask, CallError, Coordinator, Read, Reign, Written};
+use crate::drift;
 use crate::hands::Hands;
 use crate::journal::Journal;
 use crate::market::Market;
 use crate::metrics;
 use crate::totals::Totals;
 use crate::watch::Watch;
-use crate::workers::{self, Seen};
 use snapshot::{News, snapshot};
 
 /// What happened to jobs that were accepted so lately is asked for: long enough to hear of most of their ends.
@@ -218,10 +219,10 @@ impl Autoscaler {
         }
         let now = self.clock.now();
         let seen = workers.map_err(|error| error.to_string());
-        let seen = seen.and_then(|answer| Ok((workers::read(&answer, now)?, answer)));
+        let seen = seen.and_then(|answer| Ok((convert::workers_seen(&answer, now)?, answer)));
         let (workers, seen) = match seen {
             Ok((mut seen, answer)) => {
-                workers::mark_outdated(&mut seen.list, &read.ledger, &self.sites);
+                drift::mark_outdated(&mut seen.list, &read.ledger, &self.sites);
                 (Reading::Known { at: now, value: seen.list.clone() }, (seen, Some(answer)))
             }
             Err(why) => (Reading::Unknown { why }, (Seen::default(), None)),

@@ -8,6 +8,7 @@ mod autoscaler;
 pub mod cloud;
 pub mod config;
 pub mod coordinator;
+mod drift;
 mod hands;
 mod journal;
 mod market;
@@ -18,7 +19,6 @@ pub mod run;
 mod sites;
 mod totals;
 mod watch;
-mod workers;
 
 pub use autoscaler::{Autoscaler, Parts};
 pub use journal::Journal;

@@ -4,8 +4,9 @@ mod workers;
 
 use std::collections::BTreeMap;
 
+use stoker_core::fleet::ledger::{self, Ledger};
 use stoker_core::fleet::{
-    self, Fleet, Memory, PastSlot, Planned, Policy, PoolSnapshot, Reading, Snapshot,
+    self, Fleet, Instance, Memory, PastSlot, Planned, Policy, PoolSnapshot, Reading, Snapshot,
 };
 use stoker_core::ids::{OfferingName, PoolName};
 use stoker_core::time::Timestamp;
@@ -16,6 +17,8 @@ use stoker_proto::{convert, v1};
 pub(crate) struct Observed {
     pub(crate) demand: Result<v1::ObserveDemandResponse, String>,
     pub(crate) workers: Result<v1::ListWorkersResponse, String>,
+    /// None: no autoscaler keeps one.
+    pub(crate) ledger: Option<Ledger>,
     /// When the coordinator answered, by its clock.
     pub(crate) now: Timestamp,
 }
@@ -44,10 +47,15 @@ pub(crate) fn outcome(
     let mut snapshot = Snapshot::default();
     let mut past: BTreeMap<PoolName, Vec<PastSlot>> = BTreeMap::new();
     let mut learned = BTreeMap::new();
+    let bought = bought(observed);
     for (name, pool) in &policy.pools {
-        let instances = match &observed.workers {
-            Err(why) => Reading::Unknown { why: why.clone() },
-            Ok(answer) => {
+        let instances = match (&bought, &observed.workers) {
+            (Some(Err(why)), _) | (None, Err(why)) => Reading::Unknown { why: why.clone() },
+            (Some(Ok(bought)), _) => {
+                let value = bought.get(name).cloned().unwrap_or_default();
+                Reading::Known { at: observed.now, value }
+            }
+            (None, Ok(answer)) => {
                 let of_pool = workers::of_pool(answer, name);
                 let offering = workers::offering(pool, name, workers_are);
                 assumed.extend(workers::assumptions(name, &of_pool, offering.as_ref()));
@@ -76,18 +84,30 @@ pub(crate) fn outcome(
     }
     let memory = fleet::recall(&policy, &past, Memory::default(), observed.now);
     let planned = fleet::plan(&policy, &snapshot, memory, observed.now);
-    Outcome { planned, learned, assumed, unknown: unknown(fleet) }
+    Outcome { planned, learned, assumed, unknown: unknown(fleet, observed.ledger.is_some()) }
 }
 
-/// What no coordinator remembers.
-fn unknown(fleet: &Fleet) -> Vec<String> {
+/// The machines of each pool, where an autoscaler keeps a ledger: as it sees them.
+fn bought(observed: &Observed) -> Option<Result<BTreeMap<PoolName, Vec<Instance>>, String>> {
+    let ledger = observed.ledger.as_ref()?;
+    Some(observed.workers.as_ref().map_err(Clone::clone).and_then(|answer| {
+        Ok(ledger::instances(ledger, &convert::workers_seen(answer, observed.now)?.list))
+    }))
+}
+
+/// What is not looked at.
+fn unknown(fleet: &Fleet, has_ledger: bool) -> Vec<String> {
     let mut unknown = vec![
         "how long boots took: the fleet file's time is taken".to_owned(),
         "launches that were refused and instances that were taken back: no offering counts as risky or paused"
             .to_owned(),
-        "notices of the provider: none counts as given".to_owned(),
-        "launches that are under way and have not registered yet: they are not counted".to_owned(),
     ];
+    if !has_ledger {
+        unknown.push("notices of the provider: none counts as given".to_owned());
+        let launches =
+            "launches that are under way and have not registered yet: they are not counted";
+        unknown.push(launches.to_owned());
+    }
     let budget = fleet.budget;
     if budget.per_day != stoker_core::money::Money::MAX
         || budget.per_month != stoker_core::money::Money::MAX
@@ -102,7 +122,10 @@ fn unknown(fleet: &Fleet) -> Vec<String> {
 mod tests {
     use std::time::Duration;
 
-    use stoker_core::fleet::{FleetSpec, PoolReport, Step};
+    use stoker_core::fleet::ledger::{Entry, Order};
+    use stoker_core::fleet::{CapacityType, FleetSpec, PoolReport, Step};
+    use stoker_core::ids::{Epoch, MachineId};
+    use stoker_core::money::{HourlyPrice, Money};
     use stoker_runtime::config;
 
     use super::*;
@@ -170,7 +193,7 @@ mod tests {
 
     fn observed() -> Observed {
         let workers = Ok(workers(1, v1::WorkerState::Ready));
-        Observed { demand: Ok(demand()), workers, now: NOW }
+        Observed { demand: Ok(demand()), workers, ledger: None, now: NOW }
     }
 
     #[test]
@@ -218,6 +241,41 @@ mod tests {
         let workers = Ok(v1::ListWorkersResponse::default());
         let outcome = plan(&text, &Observed { workers, ..observed() }, &[]);
         assert!(matches!(only(&outcome), PoolReport::Planned(_)), "{outcome:?}");
+    }
+
+    #[test]
+    fn machines_of_the_ledger_are_those_that_are_planned_with() {
+        let text = format!("{FLEET}{SPOT}");
+        let order = Order {
+            pool: PoolName::new("default").unwrap(),
+            offering: OfferingName::new("g5.a.spot").unwrap(),
+            provider: "memory".into(),
+            region: "r".into(),
+            zone: "a".into(),
+            instance_type: "g5".into(),
+            capacity: CapacityType::Spot,
+            price: HourlyPrice::new(Money::from_micros(400_000)),
+            template: "1".into(),
+            reason: "load".into(),
+        };
+        let asked = |n: u8| {
+            Entry::intended(MachineId::from_bytes([n; 16]), Epoch::new(1), order.clone(), NOW)
+        };
+        let mut ledger = Ledger::default();
+        for entry in (1..=9).map(asked) {
+            ledger.entries.insert(entry.id, entry);
+        }
+        // Nobody has to say which offering the workers are of, and what boots counts.
+        let workers = v1::ListWorkersResponse {
+            observed_at: Some(to_wire(NOW)),
+            complete_since: Some(to_wire(NOW.before(Duration::from_hours(1)))),
+            ..Default::default()
+        };
+        let seen = Observed { workers: Ok(workers), ledger: Some(ledger), ..observed() };
+        let outcome = plan(&text, &seen, &[]);
+        let PoolReport::Planned(findings) = only(&outcome) else { panic!("{outcome:?}") };
+        assert!((findings.booting - 9.0).abs() < 1e-9, "{findings:?}");
+        assert!(!outcome.unknown.iter().any(|said| said.contains("under way")));
     }
 
     #[test]

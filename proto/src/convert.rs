@@ -15,6 +15,7 @@ mod input;
 mod job;
 mod part;
 mod request;
+mod seen;
 mod time;
 mod violations;
 
@@ -39,5 +40,6 @@ pub use part::{
     parts_are_contiguous, row_bytes, skip_to,
 };
 pub use request::{DecodeInputError, MAX_JOBS_PER_BATCH, decode_input, job_request};
+pub use seen::{Seen, workers_seen};
 pub use time::{duration, timestamp, wire_duration, wire_timestamp};
 pub use violations::required;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use stoker_core::fleet::journal::{Line, Record, moment as moment_of};
+use stoker_core::fleet::ledger::Ledger;
 use stoker_core::fleet::{Fleet, Policy};
 use stoker_core::ids::{OfferingName, PoolName};
 use stoker_core::time::Timestamp;
@@ -99,11 +100,21 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     }
     let demand = client.observe_demand(v1::ObserveDemandRequest { history }).await;
     let workers = client.list_workers(v1::ListWorkersRequest {}).await;
+    let now = context.clock.now();
+    let ledger = reason(client.ledger(now).await)?;
+    if let Err(why) = &ledger {
+        note(&format!(
+            "the autoscaler's ledger cannot be read, so its machines are not known: {why}"
+        ));
+    }
+    // Where nothing was ever bought no autoscaler runs.
+    let ledger = ledger.ok().filter(|ledger| ledger.account.intents > 0);
     let answered = demand.as_ref().ok().and_then(|demand| demand.observed_at.as_ref());
     let observed = Observed {
         now: from_wire(answered).unwrap_or_else(|| context.clock.now()),
         demand: reason(demand)?,
         workers: reason(workers)?,
+        ledger: ledger.map(|view| Ledger { entries: view.entries, account: view.account }),
     };
     let outcome = outcome(&fleet, &observed, &workers_are);
     let page_of = Page {

@@ -2,27 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::v1;
 use stoker_core::fleet::Notice;
-use stoker_core::fleet::execute::Sites;
-use stoker_core::fleet::ledger::{Ledger, Presence, WorkerList, WorkerSeen};
+use stoker_core::fleet::ledger::{Presence, WorkerList, WorkerSeen};
 use stoker_core::ids::{InstanceName, ModelName, PoolName, WorkerId};
 use stoker_core::time::Timestamp;
-use stoker_proto::{convert, v1};
 
 /// What the coordinator answered.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// One for each machine, and those that say of none.
-    pub(crate) list: WorkerList,
+    pub list: WorkerList,
     /// Jobs that a worker of a pool runs at a time, on average, where there is one.
-    pub(crate) slots: BTreeMap<PoolName, f64>,
+    pub slots: BTreeMap<PoolName, f64>,
     /// Every worker of a machine: one for each of its GPUs.
-    pub(crate) of_machine: BTreeMap<InstanceName, BTreeSet<WorkerId>>,
+    pub of_machine: BTreeMap<InstanceName, BTreeSet<WorkerId>>,
 }
 
-/// Reads an answer that came at `now`, by our clock; its times are the coordinator's, and are moved to ours.
-/// Errors say what cannot be used.
-pub(crate) fn read(answer: &v1::ListWorkersResponse, now: Timestamp) -> Result<Seen, String> {
+/// Reads an answer that came at `now`, by our clock; its times are the coordinator's,and are moved to ours.
+///
+/// # Errors
+/// What cannot be used, in words.
+pub fn workers_seen(answer: &v1::ListWorkersResponse, now: Timestamp) -> Result<Seen, String> {
     let observed = time(answer.observed_at.as_ref(), "observed_at")?;
     let ours = |at: Timestamp| {
         // What is between clocks is in both.
@@ -50,19 +51,16 @@ pub(crate) fn read(answer: &v1::ListWorkersResponse, now: Timestamp) -> Result<S
     Ok(seen)
 }
 
-fn time(
-    wire: Option<&stoker_proto::well_known::Timestamp>,
-    field: &str,
-) -> Result<Timestamp, String> {
+fn time(wire: Option<&prost_types::Timestamp>, field: &str) -> Result<Timestamp, String> {
     let wire = wire.ok_or_else(|| format!("the coordinator's list of workers has no {field}"))?;
-    convert::timestamp(wire, field).map_err(|violation| violation.to_string())
+    super::timestamp(wire, field).map_err(|violation| violation.to_string())
 }
 
 fn worker(wire: &v1::Worker, ours: impl Fn(Timestamp) -> Timestamp) -> Result<WorkerSeen, String> {
-    let id = convert::worker_id(&wire.id, "id").map_err(|violation| violation.to_string())?;
+    let id = super::worker_id(&wire.id, "id").map_err(|violation| violation.to_string())?;
     let instance = (!wire.instance.is_empty()).then(|| InstanceName::new(&wire.instance));
     let instance = instance.transpose().map_err(|error| format!("worker {id}: {error}"))?;
-    let optional = |at: Option<&stoker_proto::well_known::Timestamp>, field| {
+    let optional = |at: Option<&prost_types::Timestamp>, field| {
         at.map(|_| time(at, field).map(&ours)).transpose()
     };
     let lost_at = optional(wire.lost_at.as_ref(), "lost_at")?;
@@ -141,23 +139,6 @@ fn both(a: &WorkerSeen, b: &WorkerSeen) -> WorkerSeen {
     }
 }
 
-/// Marks the workers of machines that booted something else than new ones would.
-pub(crate) fn mark_outdated(list: &mut WorkerList, ledger: &Ledger, sites: &Sites) {
-    let outdated: BTreeSet<InstanceName> = ledger
-        .open()
-        .filter(|entry| {
-            let order = &entry.order;
-            let site = sites.get(&order.pool).and_then(|sites| sites.get(&order.offering));
-            site.is_some_and(|site| site.template != order.template)
-        })
-        .filter_map(|entry| entry.state.instance().cloned())
-        .collect();
-    for worker in &mut list.workers {
-        let machine = worker.instance.as_ref();
-        worker.outdated = machine.is_some_and(|machine| outdated.contains(machine));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -166,8 +147,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
 
-    fn wire(at: Timestamp) -> stoker_proto::well_known::Timestamp {
-        convert::wire_timestamp(at)
+    fn wire(at: Timestamp) -> prost_types::Timestamp {
+        crate::convert::wire_timestamp(at)
     }
 
     fn answer(workers: Vec<v1::Worker>, ahead: Duration) -> v1::ListWorkersResponse {
@@ -192,7 +173,7 @@ mod tests {
     }
 
     fn only(answer: &v1::ListWorkersResponse) -> WorkerSeen {
-        let mut seen = read(answer, NOW).unwrap();
+        let mut seen = workers_seen(answer, NOW).unwrap();
         assert_eq!(seen.list.workers.len(), 1);
         seen.list.workers.remove(0)
     }
@@ -205,7 +186,7 @@ mod tests {
         assert_eq!((seen.running, seen.idle_since, seen.presence), (3, None, Presence::Ready));
         assert_eq!(seen.warm.len(), 2);
         let machine = InstanceName::new("i-1").unwrap();
-        assert_eq!(read(&both, NOW).unwrap().of_machine[&machine].len(), 2);
+        assert_eq!(workers_seen(&both, NOW).unwrap().of_machine[&machine].len(), 2);
 
         let idle = answer(vec![gpu(1, 0, ready), gpu(2, 0, ready)], Duration::ZERO);
         assert_eq!((only(&idle).running, only(&idle).idle_since), (0, Some(NOW)));
@@ -239,7 +220,7 @@ mod tests {
         worker.last_seen_at = Some(wire(NOW.after(ahead).before(Duration::from_secs(3))));
         let answer = answer(vec![worker], ahead);
         assert_eq!(only(&answer).seen_at, NOW.before(Duration::from_secs(3)));
-        let complete_since = read(&answer, NOW).unwrap().list.complete_since;
+        let complete_since = workers_seen(&answer, NOW).unwrap().list.complete_since;
         assert_eq!(complete_since, NOW.before(Duration::from_mins(5)));
     }
 
@@ -247,9 +228,9 @@ mod tests {
     fn a_list_that_cannot_be_read_is_no_list() {
         let mut bad = answer(vec![gpu(1, 0, v1::WorkerState::Ready)], Duration::ZERO);
         bad.workers[0].instance = "not a name\n".to_owned();
-        assert!(read(&bad, NOW).unwrap_err().contains("worker"));
+        assert!(workers_seen(&bad, NOW).unwrap_err().contains("worker"));
         bad.workers.clear();
         bad.complete_since = None;
-        assert!(read(&bad, NOW).unwrap_err().contains("complete_since"));
+        assert!(workers_seen(&bad, NOW).unwrap_err().contains("complete_since"));
     }
 }
