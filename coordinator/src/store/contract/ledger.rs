@@ -233,7 +233,7 @@ pub async fn an_operators_order_stands_above_the_leader(world: World) {
     assert_eq!(write(&world, reign, &[&new]).await, LedgerWritten::Written);
     // What may have been asked for may be there.
     assert!(matches!(end(new.id, &order).await, MachineEnded::Refused(_)));
-    assert_eq!(read(&world).await.entries, [new.clone()]);
+    assert_eq!(read(&world).await.entries, std::slice::from_ref(&new));
 
     let instance = InstanceName::new("i-1").unwrap();
     let launched = next(&new, &Event::Found { instance: instance.clone(), launched_at: START });
