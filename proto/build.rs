@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".stoker.v1.Embeddings.vectors")
         .bytes(".stoker.v1.Classifications.scores")
+        .bytes(".stoker.v1.SpeechToTextInput.recordings")
         .boxed(".stoker.v1.ClaimOutcome.outcome.granted")
         .btree_map(".stoker.v1")
         .codec_path("crate::codec::StrictCodec")

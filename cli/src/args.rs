@@ -81,7 +81,7 @@ pub(crate) struct Global {
 /// What to do. The help texts are with the arguments, in the commands' own files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Submit(submit::Args),
+    Submit(Box<submit::Args>),
     Get(get::Args),
     List(list::Args),
     Watch(watch::Args),

@@ -33,7 +33,7 @@ use crate::failure::Failure;
 /// Does what was asked for.
 pub(crate) async fn run(command: Command, context: &mut Context) -> Result<(), Failure> {
     match command {
-        Command::Submit(args) => Box::pin(submit::run(args, context)).await,
+        Command::Submit(args) => Box::pin(submit::run(*args, context)).await,
         Command::Get(args) => get::run(args, context).await,
         Command::List(args) => list::run(args, context).await,
         Command::Watch(args) => watch::run(args, context).await,

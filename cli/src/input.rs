@@ -6,7 +6,7 @@ mod source;
 
 use std::collections::BTreeMap;
 
-pub(crate) use source::{Form, Source, read, read_bytes};
+pub(crate) use source::{Form, Source, read, read_bytes, read_recordings};
 
 /// Texts that belong together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,14 +22,17 @@ pub(crate) struct Input {
     pub(crate) loose: Vec<String>,
     /// Texts that the input itself makes one job of.
     pub(crate) groups: Vec<Group>,
+    /// Contents of files that somebody speaks in.
+    pub(crate) recordings: Vec<Vec<u8>>,
     /// Empty lines that were left out.
     pub(crate) skipped: u64,
 }
 
 impl Input {
-    /// Number of texts.
+    /// Number of texts and recordings.
     pub(crate) fn items(&self) -> usize {
-        self.loose.len() + self.groups.iter().map(|group| group.texts.len()).sum::<usize>()
+        let grouped: usize = self.groups.iter().map(|group| group.texts.len()).sum();
+        self.loose.len() + grouped + self.recordings.len()
     }
 }
 

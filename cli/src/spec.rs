@@ -40,6 +40,7 @@ impl ValueEnum for Task {
             Task(request::Task::ALL[1]),
             Task(request::Task::ALL[2]),
             Task(request::Task::ALL[3]),
+            Task(request::Task::ALL[4]),
         ];
         &ALL
     }
@@ -49,6 +50,7 @@ impl ValueEnum for Task {
             request::Task::TextEmbedding => "A vector for each text",
             request::Task::TextClassification => "Scores of the model's labels for each text",
             request::Task::TextGeneration => "An answer to each text",
+            request::Task::SpeechToText => "What is said in each recording",
             request::Task::Echo => "Each text as it came",
         };
         Some(PossibleValue::new(self.0.name()).help(help))
@@ -64,6 +66,8 @@ pub(crate) struct Template {
     pub(crate) prompt: String,
     /// How answers are generated.
     pub(crate) generation: Generation,
+    /// How recordings are written down.
+    pub(crate) transcription: v1::TranscriptionOptions,
     pub(crate) class: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) deadline: Option<Duration>,
@@ -92,13 +96,18 @@ pub(crate) enum PromptForm {
     Beginning,
 }
 
-/// The jobs that `input` makes, in its order: first the loose texts, then the groups.
+/// The jobs that `input` makes, in its order: first the loose texts, then the groups, then the recordings.
 pub(crate) fn jobs(template: &Template, input: Input) -> Vec<v1::JobSpec> {
     let split = template.split.unwrap_or(usize::MAX).max(1);
     let loose = Group { texts: input.loose, labels: BTreeMap::new() };
     let groups = std::iter::once(loose).chain(input.groups);
-    let mut jobs: Vec<_> =
-        groups.flat_map(|group| parts(group, split)).map(|group| job(template, group)).collect();
+    let texts = groups.flat_map(|group| parts(group, split)).map(|group| job(template, group));
+    let mut jobs: Vec<_> = texts.collect();
+    let mut recordings = input.recordings.into_iter().peekable();
+    while recordings.peek().is_some() {
+        let files = recordings.by_ref().take(split).map(Into::into).collect();
+        jobs.push(listening(template, convert::recordings_of(files)));
+    }
     if let [only] = jobs.as_mut_slice() {
         only.idempotency_key.clone_from(&template.key);
     } else {
@@ -129,10 +138,23 @@ fn job(template: &Template, group: Group) -> v1::JobSpec {
                 to_form(prompt, &template.generation.form);
             }
         }
-        Some(WireTask::TextClassification(_) | WireTask::Echo(_)) | None => {}
+        Some(WireTask::TextClassification(_) | WireTask::SpeechToText(_) | WireTask::Echo(_))
+        | None => {}
     }
     let mut labels = template.labels.clone();
     labels.extend(group.labels);
+    spec(template, input, labels)
+}
+
+/// A job over recordings.
+fn listening(template: &Template, mut input: v1::JobInput) -> v1::JobSpec {
+    if let Some(WireTask::SpeechToText(input)) = &mut input.task {
+        input.options = Some(template.transcription.clone());
+    }
+    spec(template, input, template.labels.clone())
+}
+
+fn spec(template: &Template, input: v1::JobInput, labels: BTreeMap<String, String>) -> v1::JobSpec {
     v1::JobSpec {
         model: template.model.clone(),
         class: template.class.clone().unwrap_or_default(),
@@ -169,8 +191,8 @@ pub(crate) fn items(job: &v1::JobSpec) -> usize {
 fn bytes(job: &v1::JobSpec) -> usize {
     const OVERHEAD: usize = 8;
     let items = job.input.as_ref().and_then(convert::input_items);
-    let texts = items.map(|(_, items)| items.texts()).unwrap_or_default();
-    texts.into_iter().flatten().map(|text| text.len() + OVERHEAD).sum()
+    let items = items.map(|(_, items)| items.bytes()).unwrap_or_default();
+    items.into_iter().map(|bytes| bytes + OVERHEAD).sum()
 }
 
 /// Splits jobs over calls: each has at most as many jobs and bytes as the wire allows. A job that
@@ -205,6 +227,7 @@ mod tests {
             task: Task(request::Task::Echo),
             prompt: String::new(),
             generation: Generation::default(),
+            transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("a".to_owned(), "1".to_owned())].into(),
             deadline: None,
@@ -261,6 +284,23 @@ mod tests {
         let huge = Input { loose: vec!["x".repeat(5 << 20)], ..Input::default() };
         assert_eq!(calls(jobs(&template(None), huge)).len(), 1);
         assert!(calls(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn recordings_are_split_as_texts_are_and_keep_their_options() {
+        let transcription =
+            v1::TranscriptionOptions { language: "de".to_owned(), translate: false };
+        let template = Template { transcription: transcription.clone(), ..template(Some(2)) };
+        let recordings = vec![vec![1; 2 << 20], vec![2], vec![3; 2 << 20]];
+        let jobs = jobs(&template, Input { recordings, ..Input::default() });
+        assert_eq!(jobs.iter().map(items).collect::<Vec<_>>(), [2, 1]);
+        let keys: Vec<_> = jobs.iter().map(|job| job.idempotency_key.as_str()).collect();
+        assert_eq!(keys, ["k/0", "k/1"]);
+        let Some(WireTask::SpeechToText(input)) = &jobs[1].input.as_ref().unwrap().task else {
+            panic!("another task")
+        };
+        assert_eq!(input.options, Some(transcription));
+        assert_eq!(calls(jobs).len(), 2);
     }
 
     #[test]

@@ -124,6 +124,7 @@ mod tests {
             max_items: 1,
             max_input_bytes: 1,
             max_text_bytes: 1,
+            max_recording_bytes: 1,
             max_queued,
             max_deadline: Duration::from_secs(1),
             min_free_disk_bytes,

@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod policy;
 pub mod request;
 pub mod retry;
+pub mod speech;
 pub mod time;
 pub mod told;
 pub mod units;

@@ -20,11 +20,18 @@ pub enum Task {
     TextClassification = 3,
     /// What follows a text or a conversation.
     TextGeneration = 4,
+    /// What is said in each recording.
+    SpeechToText = 10,
 }
 
 impl Task {
-    pub const ALL: [Self; 4] =
-        [Self::TextEmbedding, Self::TextClassification, Self::TextGeneration, Self::Echo];
+    pub const ALL: [Self; 5] = [
+        Self::TextEmbedding,
+        Self::TextClassification,
+        Self::TextGeneration,
+        Self::SpeechToText,
+        Self::Echo,
+    ];
 
     pub const fn number(self) -> u8 {
         self as u8
@@ -41,6 +48,7 @@ impl Task {
             Self::Echo => "echo",
             Self::TextClassification => "text-classification",
             Self::TextGeneration => "text-generation",
+            Self::SpeechToText => "speech-to-text",
         }
     }
 
@@ -48,7 +56,10 @@ impl Task {
     pub const fn is_builtin(self) -> bool {
         match self {
             Self::Echo => true,
-            Self::TextEmbedding | Self::TextClassification | Self::TextGeneration => false,
+            Self::TextEmbedding
+            | Self::TextClassification
+            | Self::TextGeneration
+            | Self::SpeechToText => false,
         }
     }
 }

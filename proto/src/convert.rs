@@ -16,6 +16,7 @@ mod job;
 mod part;
 mod request;
 mod seen;
+mod speech;
 mod time;
 mod violations;
 
@@ -33,6 +34,7 @@ pub use generation::generation_options;
 pub use id::{claim_id, job_id, job_ids, worker_id};
 pub use input::{
     InputParts, Items, input_field, input_items, input_of, input_prompt, into_parts, items_field,
+    recordings_of,
 };
 pub use job::{attempt_record, job};
 pub use part::{

@@ -12,7 +12,7 @@ use stoker_runtime::crash;
 use stoker_runtime::trace_context::TraceContext;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::generation;
+use crate::{generation, speech};
 
 /// Names an attempt and proves the right to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +92,10 @@ impl Work {
                 let inputs = generation::inputs(job, input)?;
                 Self { task: TaskKind::TextGeneration, prompt, inputs }
             }
+            InputParts::Speech(input) => {
+                let inputs = speech::inputs(input);
+                Self { task: TaskKind::SpeechToText, prompt, inputs }
+            }
         })
     }
 }
@@ -102,6 +106,7 @@ pub const fn task_kind(task: Task) -> TaskKind {
         Task::TextEmbedding => TaskKind::TextEmbedding,
         Task::TextClassification => TaskKind::TextClassification,
         Task::TextGeneration => TaskKind::TextGeneration,
+        Task::SpeechToText => TaskKind::SpeechToText,
         Task::Echo => TaskKind::Echo,
     }
 }

@@ -119,8 +119,8 @@ impl Capacity {
             lanes: usize::try_from(info.lanes).unwrap_or(1).max(1),
             max_tokens: max_batch_tokens.map_or(fits, |most| most.min(fits)).max(1),
             max_items: match info.task {
-                // Its lanes are sequences, and join and leave one by one.
-                TaskKind::TextGeneration => 1,
+                // Lanes are sequences, or recordings, and join and leave one by one.
+                TaskKind::TextGeneration | TaskKind::SpeechToText => 1,
                 TaskKind::TextEmbedding | TaskKind::TextClassification | TaskKind::Echo => {
                     Self::MAX_ITEMS
                 }

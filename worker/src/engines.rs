@@ -145,7 +145,13 @@ fn common(
             add("delay", format!("{}ns", delay.as_nanos()));
         }
         (Task::Echo, _) => {}
-        (Task::TextEmbedding | Task::TextClassification | Task::TextGeneration, _) => {
+        (
+            Task::TextEmbedding
+            | Task::TextClassification
+            | Task::TextGeneration
+            | Task::SpeechToText,
+            _,
+        ) => {
             add("task", model.task.name().to_owned());
             if let Some(tokens) = model.max_batch_tokens {
                 add("max-batch-tokens", tokens.to_string());

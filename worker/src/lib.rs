@@ -30,6 +30,7 @@ pub mod queue;
 pub mod report;
 mod run;
 mod settle;
+mod speech;
 pub mod spool;
 pub mod supervisor;
 pub mod weights;

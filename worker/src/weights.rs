@@ -36,7 +36,7 @@ impl Layout {
     pub const fn of(task: Task) -> Self {
         match task {
             Task::TextEmbedding => Self::SentenceTransformers,
-            Task::TextClassification | Task::Echo => Self::Transformers,
+            Task::TextClassification | Task::SpeechToText | Task::Echo => Self::Transformers,
             Task::TextGeneration => Self::Generation,
         }
     }
@@ -73,11 +73,12 @@ impl Layout {
 
 /// Files that the engine reads where a model has them: without one that is there, vectors would be
 /// others than the model's.
-const OPTIONAL: [&str; 5] = [
+const OPTIONAL: [&str; 6] = [
     "sentence_bert_config.json",
     "tokenizer_config.json",
     "config_sentence_transformers.json",
     "generation_config.json",
+    "preprocessor_config.json",
     "chat_template.jinja",
 ];
 

@@ -154,10 +154,14 @@ fn append<W: std::io::Write>(
         Some(Output::Embeddings(embeddings)) => {
             Ok(npy.append(embeddings.dimensions, &embeddings.vectors))
         }
-        Some(Output::Texts(_) | Output::Classifications(_) | Output::Generations(_)) | None => {
-            Err(Failure::usage(format!("the results of job {id} are no vectors"))
-                .hint("fetch them with --format jsonl"))
-        }
+        Some(
+            Output::Texts(_)
+            | Output::Classifications(_)
+            | Output::Generations(_)
+            | Output::Transcripts(_),
+        )
+        | None => Err(Failure::usage(format!("the results of job {id} are no vectors"))
+            .hint("fetch them with --format jsonl")),
     }
 }
 

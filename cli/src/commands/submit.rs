@@ -1,6 +1,7 @@
 //! `stoker submit`: hands texts to the fleet, waits, and says how it went.
 
 mod generation;
+mod speech;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -13,6 +14,7 @@ use stoker_runtime::clock::Clock as _;
 use stoker_runtime::ids;
 
 use generation::GenerationArgs;
+use speech::SpeechArgs;
 
 use super::{parse_label, results};
 use crate::context::Context;
@@ -27,16 +29,18 @@ use crate::submission::{self, Accepted};
 use crate::terminal::note;
 use crate::waiting::{self, Shown, ended_early};
 
-/// Submit texts as a job and wait for it.
+/// Submit texts or recordings as a job and wait for it.
 ///
 /// The texts come from arguments, from a file or from standard input. All of them make one job,
 /// unless --split or the input says otherwise. A job that was accepted runs to its end whatever
-/// happens to this command. Up to 16 texts that one job generates are shown as they come.
+/// happens to this command. Up to 16 texts that one job generates are shown as they come, as many
+/// transcripts when they are all there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   stoker submit --model all-minilm-l6-v2 \"first text\" \"second text\"
   stoker submit --model all-minilm-l6-v2 --file corpus.txt --split 500 --no-wait
-  cat corpus.txt | stoker submit --model all-minilm-l6-v2 - --results > vectors.jsonl")]
+  cat corpus.txt | stoker submit --model all-minilm-l6-v2 - --results > vectors.jsonl
+  stoker submit --model whisper-tiny --audio call.mp3 --audio memo.wav")]
 pub(crate) struct Args {
     /// Texts to process; `-` reads lines from standard input
     #[arg(value_name = "TEXT")]
@@ -80,7 +84,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME")]
     deadline: Option<HumanDuration>,
 
-    /// Make several jobs of at most this many texts each
+    /// Make several jobs of at most this many texts or recordings each
     #[arg(long, value_name = "N")]
     split: Option<NonZeroUsize>,
 
@@ -98,6 +102,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     generation: GenerationArgs,
+
+    #[command(flatten)]
+    speech: SpeechArgs,
 }
 
 fn parse_key(text: &str) -> Result<String, String> {
@@ -109,7 +116,7 @@ fn parse_key(text: &str) -> Result<String, String> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let input = read(&source(&args)?)?;
+    let input = read(&args)?;
     let task = task(&args, context).await?;
     if args.prompt.is_some() && task.0 != request::Task::TextEmbedding {
         let problem = format!("`--prompt` is for embeddings, not for {}", task.0.name());
@@ -119,6 +126,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         let problem = format!("options of generating text are not for {}", task.0.name());
         return Err(Failure::usage(problem).hint("leave them out, or name another model"));
     }
+    check_speech(&args, task)?;
     let jobs = spec::jobs(&template(&args, task), input);
     let key = jobs.first().map(|job| job.idempotency_key.clone()).unwrap_or_default();
     let accepted = match submission::submit(&context.client, jobs).await {
@@ -142,6 +150,19 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     wait(&args, task, &accepted, context).await
 }
 
+fn check_speech(args: &Args, task: Task) -> Result<(), Failure> {
+    let listens = task.0 == request::Task::SpeechToText;
+    if listens && args.speech.audio.is_empty() {
+        let problem = format!("{} takes recordings, not texts", args.model);
+        return Err(Failure::usage(problem).hint("name the files with --audio"));
+    }
+    if !listens && !args.speech.is_empty() {
+        let problem = format!("recordings and their options are not for {}", task.0.name());
+        return Err(Failure::usage(problem).hint("leave them out, or name another model"));
+    }
+    Ok(())
+}
+
 fn source(args: &Args) -> Result<Source, Failure> {
     let source = match (&args.file, &args.jsonl) {
         (Some(path), _) => Source::at(path, Form::Lines),
@@ -161,8 +182,12 @@ fn source(args: &Args) -> Result<Source, Failure> {
     Ok(source)
 }
 
-fn read(source: &Source) -> Result<Input, Failure> {
-    let input = input::read(source).map_err(|error| Failure::usage(error.to_string()))?;
+fn read(args: &Args) -> Result<Input, Failure> {
+    let unusable = |error: input::InputError| Failure::usage(error.to_string());
+    if !args.speech.audio.is_empty() {
+        return input::read_recordings(&args.speech.audio).map_err(unusable);
+    }
+    let input = input::read(&source(args)?).map_err(unusable)?;
     if input.skipped > 0 {
         note(&format!("skipped {}", count(input.skipped, "empty line")));
     }
@@ -177,7 +202,9 @@ async fn task(args: &Args, context: &Context) -> Result<Task, Failure> {
     }
     let models = context.client.list_models(v1::ListModelsRequest {}).await?.models;
     let Some(model) = models.iter().find(|model| model.name == args.model) else {
-        return Ok(Task(request::Task::TextEmbedding));
+        let listens = !args.speech.audio.is_empty();
+        let task = if listens { request::Task::SpeechToText } else { request::Task::TextEmbedding };
+        return Ok(Task(task));
     };
     Task::of(model).ok_or_else(|| {
         Failure::usage(format!("this version of stoker cannot submit to {}", model.name))
@@ -191,6 +218,7 @@ fn template(args: &Args, task: Task) -> Template {
         task,
         prompt: args.prompt.clone().unwrap_or_default(),
         generation: args.generation.to_generation(),
+        transcription: args.speech.options(),
         class: args.class.clone(),
         labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),
         deadline: args.deadline.map(HumanDuration::get),
@@ -255,8 +283,8 @@ async fn wait(
 
 /// Whether what comes is one job's texts, for a person.
 fn reads_along(args: &Args, task: Task, accepted: &[Accepted], context: &Context) -> bool {
-    let generates = task.0 == request::Task::TextGeneration;
-    generates && accepted.len() == 1 && !args.results && !context.terminal.is_json()
+    let tells = matches!(task.0, request::Task::TextGeneration | request::Task::SpeechToText);
+    tells && accepted.len() == 1 && !args.results && !context.terminal.is_json()
 }
 
 fn succeeded<'a>(ids: &'a [String], tally: &'a Tally) -> impl Iterator<Item = &'a str> {

@@ -115,6 +115,7 @@ impl Scaling {
             task: Task(request::Task::Echo),
             prompt: String::new(),
             generation: spec::Generation::default(),
+            transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("demo".to_owned(), "scaling".to_owned())].into(),
             deadline: None,

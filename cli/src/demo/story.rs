@@ -87,6 +87,7 @@ impl Story {
             task: Task(request::Task::TextEmbedding),
             prompt: String::new(),
             generation: spec::Generation::default(),
+            transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("demo".to_owned(), part.to_owned())].into(),
             deadline: None,

@@ -76,6 +76,16 @@ pub(crate) fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), InputError> {
     all_of(&name, file).map(|bytes| (name, bytes))
 }
 
+/// The contents of files with recordings, none of which is empty. Blocks.
+pub(crate) fn read_recordings(paths: &[PathBuf]) -> Result<Input, InputError> {
+    let read = |path: &PathBuf| match read_bytes(path)? {
+        (name, bytes) if bytes.is_empty() => Err(InputError::Empty { name }),
+        (_, bytes) => Ok(bytes),
+    };
+    let recordings = paths.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(Input { recordings, ..Input::default() })
+}
+
 fn all_of(name: &str, from: impl Read) -> Result<Vec<u8>, InputError> {
     let mut bytes = Vec::new();
     from.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| read_error(name, &error))?;
@@ -116,6 +126,18 @@ mod tests {
         assert!(text.contains("none.txt: there is no such file"), "{text}");
         let text = read(&Source::at(folder.path(), Form::Lines)).unwrap_err().to_string();
         assert!(text.contains("it is a folder"), "{text}");
+    }
+
+    #[test]
+    fn recordings_are_whole_files_with_something_in_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let [sound, nothing] = ["a.wav", "b.wav"].map(|name| folder.path().join(name));
+        std::fs::write(&sound, b"RIFF\0\n\xff").unwrap();
+        std::fs::write(&nothing, b"").unwrap();
+        let input = read_recordings(&[sound.clone(), sound.clone()]).unwrap();
+        assert_eq!((input.items(), input.recordings[1].as_slice()), (2, &b"RIFF\0\n\xff"[..]));
+        let error = read_recordings(&[sound, nothing]).unwrap_err().to_string();
+        assert!(error.ends_with("b.wav is empty"), "{error}");
     }
 
     #[test]

@@ -85,6 +85,38 @@ impl<'a> GenerationLine<'a> {
 }
 
 #[derive(Serialize)]
+struct TranscriptLine<'a> {
+    job: &'a str,
+    item: u32,
+    text: &'a str,
+    /// Left out where nothing was said.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    language: &'a str,
+    duration_ms: u32,
+    segments: Vec<SegmentOf<'a>>,
+}
+
+#[derive(Serialize)]
+struct SegmentOf<'a> {
+    start_ms: u32,
+    end_ms: u32,
+    text: &'a str,
+}
+
+impl<'a> TranscriptLine<'a> {
+    fn new(job: &'a str, item: u32, transcript: &'a v1::Transcript) -> Self {
+        let v1::Transcript { text, language, segments, duration_ms } = transcript;
+        let segment = |one: &'a v1::TranscriptSegment| SegmentOf {
+            start_ms: one.start_ms,
+            end_ms: one.end_ms,
+            text: &one.text,
+        };
+        let segments = segments.iter().map(segment).collect();
+        Self { job, item, text, language, duration_ms: *duration_ms, segments }
+    }
+}
+
+#[derive(Serialize)]
 struct TextLine<'a> {
     job: &'a str,
     item: u32,
@@ -107,6 +139,11 @@ pub(crate) fn write(out: &mut impl Write, job: &str, part: &v1::ResultPart) -> i
         Some(Output::Generations(generations)) => {
             for (item, generation) in (part.first_item..).zip(&generations.generations) {
                 line(out, &GenerationLine::new(job, item, generation))?;
+            }
+        }
+        Some(Output::Transcripts(transcripts)) => {
+            for (item, transcript) in (part.first_item..).zip(&transcripts.transcripts) {
+                line(out, &TranscriptLine::new(job, item, transcript))?;
             }
         }
         Some(Output::Texts(texts)) => {
@@ -173,6 +210,33 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "{\"job\":\"j\",\"item\":1,\"text\":\"Hi\",\"finish\":\"length\",\"prompt_tokens\":9,\
              \"generated_tokens\":2}\n"
+        );
+    }
+
+    #[test]
+    fn a_transcript_has_its_segments_with_their_times() {
+        let segment = |start_ms, text: &str| v1::TranscriptSegment {
+            start_ms,
+            end_ms: start_ms + 500,
+            text: text.to_owned(),
+        };
+        let spoken = v1::Transcript {
+            text: "Hi there".to_owned(),
+            language: "en".to_owned(),
+            segments: vec![segment(0, "Hi"), segment(700, "there")],
+            duration_ms: 1_500,
+        };
+        let silent = v1::Transcript { duration_ms: 40, ..v1::Transcript::default() };
+        let output = Output::Transcripts(v1::Transcripts { transcripts: vec![spoken, silent] });
+        let mut out = Vec::new();
+        let part = v1::ResultPart { first_item: 1, items: 2, output: Some(output) };
+        write(&mut out, "j", &part).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"job\":\"j\",\"item\":1,\"text\":\"Hi there\",\"language\":\"en\",\"duration_ms\":1500,\
+             \"segments\":[{\"start_ms\":0,\"end_ms\":500,\"text\":\"Hi\"},\
+             {\"start_ms\":700,\"end_ms\":1200,\"text\":\"there\"}]}\n\
+             {\"job\":\"j\",\"item\":2,\"text\":\"\",\"duration_ms\":40,\"segments\":[]}\n"
         );
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stoker_core::told::{Heard, Stretch, ToldText};
 use stoker_proto::v1;
+use stoker_proto::v1::result_part::Output;
 
 use super::text::is_unsafe;
 
@@ -62,11 +63,22 @@ impl Story {
     /// Takes the results of some items, which say what was not told.
     #[must_use]
     pub(crate) fn hear_results(&mut self, part: &v1::ResultPart) -> String {
-        let Some(v1::result_part::Output::Generations(part_texts)) = &part.output else {
-            return String::new();
+        let texts: Vec<&str> = match &part.output {
+            Some(Output::Generations(part)) => {
+                part.generations.iter().map(|generation| generation.text.as_str()).collect()
+            }
+            Some(Output::Transcripts(part)) => {
+                part.transcripts.iter().map(|transcript| transcript.text.as_str()).collect()
+            }
+            Some(Output::Embeddings(_) | Output::Classifications(_) | Output::Texts(_)) | None => {
+                return String::new();
+            }
         };
-        let pieces = (part.first_item..).zip(&part_texts.generations).map(|(item, generation)| {
-            v1::TextPiece { item, bytes_before: 0, text: generation.text.clone(), ends: true }
+        let pieces = (part.first_item..).zip(texts).map(|(item, text)| v1::TextPiece {
+            item,
+            bytes_before: 0,
+            text: text.to_owned(),
+            ends: true,
         });
         pieces.map(|piece| self.hear(&piece)).collect()
     }
@@ -159,7 +171,7 @@ mod tests {
         assert_eq!(story.hear(&piece(0, 0, "ab")), "[0] ab");
         let text = |text: &str| v1::Generation { text: text.to_owned(), ..Default::default() };
         let generations = v1::Generations { generations: vec![text("abc"), text("")] };
-        let output = Some(v1::result_part::Output::Generations(generations));
+        let output = Some(Output::Generations(generations));
         let part = v1::ResultPart { first_item: 0, items: 2, output };
         assert_eq!(story.hear_results(&part), "c\n[1] \n");
         assert_eq!(story.hear_results(&part), "");

@@ -14,6 +14,7 @@ fn texts(spec: &v1::JobSpec) -> Vec<String> {
     match convert::into_parts(spec.input.clone().unwrap()).unwrap() {
         convert::InputParts::Texts(_, texts) => texts,
         convert::InputParts::Generation(input) => panic!("{input:?}"),
+        convert::InputParts::Speech(input) => panic!("{input:?}"),
     }
 }
 
@@ -118,6 +119,31 @@ async fn a_prompt_is_for_embeddings() {
         let inputs = state.specs.iter().filter_map(|spec| spec.input.as_ref());
         assert_eq!(inputs.map(convert::input_prompt).collect::<Vec<_>>(), ["query"]);
     });
+}
+
+#[tokio::test]
+async fn recordings_are_files_and_only_for_models_that_listen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("memo.wav");
+    std::fs::write(&path, b"RIFF\0\xff").unwrap();
+    let file = path.to_str().unwrap();
+    let fake = Fake::start(State::default()).await;
+    let listening = ["submit", "-m", "echo", "--task", "speech-to-text", "--no-wait"];
+    let arguments =
+        [&listening[..], &["--audio", file, "--audio", file, "--language", "de"]].concat();
+    stoker_at(&fake.url, &arguments).await.expect(0);
+    fake.with(|state| {
+        let input = state.specs[0].input.clone().unwrap();
+        let convert::InputParts::Speech(input) = convert::into_parts(input).unwrap() else {
+            panic!("another task")
+        };
+        assert_eq!(input.recordings, [&b"RIFF\0\xff"[..]; 2]);
+        assert_eq!(input.options.unwrap().language, "de");
+    });
+    let run = stoker_at(&fake.url, &[&listening[..], &["a"]].concat()).await.expect(2);
+    assert!(run.err.contains("takes recordings, not texts"), "{}", run.err);
+    let run = stoker_at(&fake.url, &["submit", "-m", "mini", "--audio", file]).await.expect(2);
+    assert!(run.err.contains("are not for text-embedding"), "{}", run.err);
 }
 
 #[tokio::test]

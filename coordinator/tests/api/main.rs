@@ -13,6 +13,7 @@ mod join;
 mod lifecycle;
 mod pages;
 mod queue;
+mod recordings;
 mod registration;
 mod results;
 mod tenants;

@@ -33,7 +33,10 @@ async fn texts_from(coordinator: &Coordinator, job: &str, first_item: u32) -> Ve
         assert_eq!(part.first_item as usize, first_item as usize + texts.len(), "without a gap");
         match part.output.unwrap() {
             Output::Texts(more) => texts.extend(more.texts),
-            Output::Embeddings(_) | Output::Classifications(_) | Output::Generations(_) => {
+            Output::Embeddings(_)
+            | Output::Classifications(_)
+            | Output::Generations(_)
+            | Output::Transcripts(_) => {
                 panic!("an echo job makes texts")
             }
         }

@@ -143,6 +143,8 @@ pub struct LimitsSpec {
     pub max_input: ByteSize,
     /// Largest single text.
     pub max_text: ByteSize,
+    /// Largest single recording.
+    pub max_recording: ByteSize,
     /// Most jobs that have not ended, over all tenants.
     pub max_queued: u64,
     /// Longest deadline that a job may ask for.
@@ -157,6 +159,8 @@ impl Default for LimitsSpec {
             max_items: 10_000,
             max_input: ByteSize::mebibytes(4),
             max_text: ByteSize::from_bytes(256 << 10),
+            // As large as an input may be at all.
+            max_recording: ByteSize::mebibytes(15),
             max_queued: 5_000_000,
             max_deadline: HumanDuration::from_secs(7 * 24 * 3600),
             min_free_disk: ByteSize::mebibytes(256),

@@ -1,5 +1,6 @@
-//! The inputs of the tasks: texts, or prompts.
+//! The inputs of the tasks: texts, prompts, or recordings.
 
+use bytes::Bytes;
 use stoker_core::request::Task;
 
 use crate::v1;
@@ -11,6 +12,7 @@ pub const fn input_field(task: Task) -> &'static str {
         Task::TextEmbedding => "text_embedding",
         Task::TextClassification => "text_classification",
         Task::TextGeneration => "text_generation",
+        Task::SpeechToText => "speech_to_text",
         Task::Echo => "echo",
     }
 }
@@ -20,11 +22,12 @@ pub const fn items_field(task: Task) -> &'static str {
     match task {
         Task::TextEmbedding | Task::TextClassification | Task::Echo => "texts",
         Task::TextGeneration => "prompts",
+        Task::SpeechToText => "recordings",
     }
 }
 
 /// The input of a job that does `task` with each of the texts. Texts are continued as they are by a
-/// model that generates.
+/// model that generates; to a model that listens each is a file's content.
 pub fn input_of(task: Task, texts: Vec<String>) -> v1::JobInput {
     let task = match task {
         Task::TextEmbedding => {
@@ -37,9 +40,18 @@ pub fn input_of(task: Task, texts: Vec<String>) -> v1::JobInput {
             let prompts = texts.into_iter().map(text_prompt).collect();
             WireTask::TextGeneration(v1::TextGenerationInput { prompts, options: None })
         }
+        Task::SpeechToText => {
+            return recordings_of(texts.into_iter().map(Bytes::from).collect());
+        }
         Task::Echo => WireTask::Echo(v1::EchoInput { texts }),
     };
     v1::JobInput { task: Some(task) }
+}
+
+/// The input of a job that writes down what is said in each of the files.
+pub fn recordings_of(recordings: Vec<Bytes>) -> v1::JobInput {
+    let input = v1::SpeechToTextInput { recordings, options: None };
+    v1::JobInput { task: Some(WireTask::SpeechToText(input)) }
 }
 
 fn text_prompt(text: String) -> v1::Prompt {
@@ -51,6 +63,8 @@ fn text_prompt(text: String) -> v1::Prompt {
 pub enum Items<'a> {
     Texts(&'a [String]),
     Prompts(&'a [v1::Prompt]),
+    /// Files.
+    Recordings(&'a [Bytes]),
 }
 
 impl<'a> Items<'a> {
@@ -58,6 +72,7 @@ impl<'a> Items<'a> {
         match self {
             Self::Texts(texts) => texts.len(),
             Self::Prompts(prompts) => prompts.len(),
+            Self::Recordings(recordings) => recordings.len(),
         }
     }
 
@@ -65,11 +80,23 @@ impl<'a> Items<'a> {
         self.len() == 0
     }
 
-    /// The texts of which each item consists.
+    /// The bytes of each item.
+    pub fn bytes(self) -> Vec<usize> {
+        match self {
+            Self::Texts(_) | Self::Prompts(_) => {
+                let bytes = |texts: Vec<&str>| texts.into_iter().map(str::len).sum();
+                self.texts().into_iter().map(bytes).collect()
+            }
+            Self::Recordings(recordings) => recordings.iter().map(Bytes::len).collect(),
+        }
+    }
+
+    /// The texts of which each item consists; none of what is no text.
     pub fn texts(self) -> Vec<Vec<&'a str>> {
         match self {
             Self::Texts(texts) => texts.iter().map(|text| vec![text.as_str()]).collect(),
             Self::Prompts(prompts) => prompts.iter().map(prompt_texts).collect(),
+            Self::Recordings(recordings) => vec![Vec::new(); recordings.len()],
         }
     }
 }
@@ -93,6 +120,7 @@ pub fn input_items(input: &v1::JobInput) -> Option<(Task, Items<'_>)> {
             (Task::TextClassification, Items::Texts(&input.texts))
         }
         WireTask::TextGeneration(input) => (Task::TextGeneration, Items::Prompts(&input.prompts)),
+        WireTask::SpeechToText(input) => (Task::SpeechToText, Items::Recordings(&input.recordings)),
         WireTask::Echo(input) => (Task::Echo, Items::Texts(&input.texts)),
     })
 }
@@ -101,7 +129,12 @@ pub fn input_items(input: &v1::JobInput) -> Option<(Task, Items<'_>)> {
 pub fn input_prompt(input: &v1::JobInput) -> &str {
     match &input.task {
         Some(WireTask::TextEmbedding(input)) => &input.prompt,
-        Some(WireTask::TextClassification(_) | WireTask::TextGeneration(_) | WireTask::Echo(_))
+        Some(
+            WireTask::TextClassification(_)
+            | WireTask::TextGeneration(_)
+            | WireTask::SpeechToText(_)
+            | WireTask::Echo(_),
+        )
         | None => "",
     }
 }
@@ -111,6 +144,7 @@ pub fn input_prompt(input: &v1::JobInput) -> &str {
 pub enum InputParts {
     Texts(Task, Vec<String>),
     Generation(v1::TextGenerationInput),
+    Speech(v1::SpeechToTextInput),
 }
 
 /// Takes an input apart; `None` for a task that this version does not know.
@@ -121,6 +155,7 @@ pub fn into_parts(input: v1::JobInput) -> Option<InputParts> {
             InputParts::Texts(Task::TextClassification, input.texts)
         }
         WireTask::TextGeneration(input) => InputParts::Generation(input),
+        WireTask::SpeechToText(input) => InputParts::Speech(input),
         WireTask::Echo(input) => InputParts::Texts(Task::Echo, input.texts),
     })
 }
@@ -136,10 +171,14 @@ mod tests {
             let input = input_of(task, texts.clone());
             let (found, items) = input_items(&input).unwrap();
             assert_eq!((found, items.len()), (task, 2));
-            assert_eq!(items.texts(), [vec!["a"], vec!["b"]]);
+            assert_eq!(items.bytes(), [1, 1]);
+            if task != Task::SpeechToText {
+                assert_eq!(items.texts(), [vec!["a"], vec!["b"]]);
+            }
             match into_parts(input).unwrap() {
                 InputParts::Texts(found, parts) => assert_eq!((found, &parts), (task, &texts)),
                 InputParts::Generation(input) => assert_eq!(input.prompts.len(), 2),
+                InputParts::Speech(input) => assert_eq!(input.recordings, ["a", "b"]),
             }
         }
         assert_eq!(input_items(&v1::JobInput { task: None }), None);

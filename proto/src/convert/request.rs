@@ -16,6 +16,7 @@ use crate::well_known;
 
 use super::generation::check_generation;
 use super::input::{Items, input_field, input_items, items_field};
+use super::speech::check_speech;
 use super::time::duration;
 use super::violations::Violations;
 
@@ -210,6 +211,11 @@ fn check_input(
                 check_generation(input, &task_field, violations);
             }
         }
+        Items::Recordings(_) => {
+            if let Some(v1::job_input::Task::SpeechToText(input)) = &input.task {
+                check_speech(input, &task_field, violations);
+            }
+        }
     }
     check_lengths(items, limits, &items_field, violations);
     Some(Input { task, items: count, bytes: input.encode_to_vec().into() })
@@ -225,14 +231,17 @@ fn count(items: Items<'_>, most: u32, field: &str) -> Result<u32, FieldViolation
 }
 
 fn check_lengths(items: Items<'_>, limits: &Limits, field: &str, violations: &mut Violations) {
-    for (index, texts) in items.texts().into_iter().enumerate() {
-        let bytes: usize = texts.iter().map(|text| text.len()).sum();
+    let (most, remedy) = match items {
+        Items::Texts(_) | Items::Prompts(_) => (limits.max_text_bytes, "split the text"),
+        Items::Recordings(_) => (limits.max_recording_bytes, "split or compress the recording"),
+    };
+    for (index, bytes) in items.bytes().into_iter().enumerate() {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        if bytes <= limits.max_text_bytes {
+        if bytes <= most {
             continue;
         }
-        let most = ByteSize::from_bytes(limits.max_text_bytes);
-        let problem = format!("has {bytes} bytes and may have {most}: split the text");
+        let most = ByteSize::from_bytes(most);
+        let problem = format!("has {bytes} bytes and may have {most}: {remedy}");
         violations.add(FieldViolation::new(format!("{field}[{index}]"), problem));
         if violations.is_full() {
             return;
@@ -243,7 +252,7 @@ fn check_lengths(items: Items<'_>, limits: &Limits, field: &str, violations: &mu
 fn check_blank(task: Task, texts: &[String], field: &str, violations: &mut Violations) {
     match task {
         Task::TextEmbedding | Task::TextClassification => {}
-        Task::TextGeneration | Task::Echo => return,
+        Task::TextGeneration | Task::SpeechToText | Task::Echo => return,
     }
     for (index, text) in texts.iter().enumerate() {
         if !text.trim().is_empty() {

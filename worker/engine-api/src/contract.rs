@@ -9,8 +9,8 @@ use std::thread::{self, JoinHandle};
 use crate::serve::{ServeOptions, serve};
 use crate::{
     Engine, EngineError, EngineInfo, Finish, FrameReader, FrameWriter, FromEngine, GenerationInput,
-    GenerationSettings, ItemInput, ItemKey, ItemOutput, Prompt, Scores, ServeError, TaskKind,
-    ToEngine,
+    GenerationSettings, ItemInput, ItemKey, ItemOutput, Prompt, Recording, Scores, ServeError,
+    TaskKind, ToEngine, Transcript, WrittenIn,
 };
 
 /// Inputs that any engine for the task has to take: empty, ordinary, and longer than models read. A prompt
@@ -18,6 +18,8 @@ use crate::{
 fn texts(task: TaskKind) -> [String; 5] {
     let (short, long) = match task {
         TaskKind::TextGeneration => ("b", 10),
+        // As sound it is longer than what a model hears at once.
+        TaskKind::SpeechToText => ("b", 30),
         TaskKind::TextEmbedding | TaskKind::TextClassification | TaskKind::Echo => ("", 2_000),
     };
     [short, "a", "some words", "wörter, 言葉", &"many words ".repeat(long)].map(str::to_owned)
@@ -34,10 +36,43 @@ fn input(task: TaskKind, text: String) -> ItemInput {
             },
             generated: Vec::new(),
         })),
+        TaskKind::SpeechToText => {
+            let (file, written_in) = (sound(&text), WrittenIn::Spoken);
+            ItemInput::Recording(Box::new(Recording { file, language: None, written_in }))
+        }
         TaskKind::TextEmbedding | TaskKind::TextClassification | TaskKind::Echo => {
             ItemInput::Text(text)
         }
     }
+}
+
+/// A text as a WAV file: each byte is a tenth of a second of a tone of its own.
+fn sound(text: &str) -> Vec<u8> {
+    const RATE: u32 = 16_000;
+    const PART: u16 = 1_600;
+    let tone = |byte: u8| {
+        let step = f32::from(byte) / 16.0 * std::f32::consts::TAU / 100.0;
+        (0..PART).map(move |n| (f32::from(n) * step).sin() * 8_000.0)
+    };
+    // The cast is of numbers within 16 bits.
+    #[expect(clippy::cast_possible_truncation, reason = "see above")]
+    let samples: Vec<u8> =
+        text.bytes().flat_map(tone).flat_map(|sample| (sample as i16).to_le_bytes()).collect();
+    let bytes = u32::try_from(samples.len()).expect("texts of the suite are short");
+    let words =
+        |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+    // PCM with one channel; two bytes in each sample of 16 bits.
+    let (form, depth) = (1 | 1 << 16, 2 | 16 << 16);
+    let file = [
+        b"RIFF".to_vec(),
+        words(&[bytes + 36]),
+        b"WAVEfmt ".to_vec(),
+        words(&[16, form, RATE, RATE * 2, depth]),
+        b"data".to_vec(),
+        words(&[bytes]),
+        samples,
+    ];
+    file.concat()
 }
 
 /// An engine on its threads, and the worker's end of its pipes.
@@ -171,8 +206,20 @@ fn fits(info: &EngineInfo, output: &ItemOutput) {
             let ended = generation.finish == Finish::Stop;
             assert!(ended || generation.generated_tokens > 0, "{generation:?}");
         }
+        (TaskKind::SpeechToText, ItemOutput::Transcript(transcript)) => in_order(transcript),
         (task, output) => panic!("{task} gives {}", output.kind()),
     }
+}
+
+fn in_order(transcript: &Transcript) {
+    let Transcript { segments, duration_ms, .. } = transcript;
+    for segment in segments {
+        assert!(
+            segment.start_ms <= segment.end_ms && segment.end_ms <= *duration_ms,
+            "{segment:?}"
+        );
+    }
+    assert!(segments.is_sorted_by_key(|segment| segment.start_ms), "{segments:?}");
 }
 
 /// The last of the texts is longer than any model with labels reads; the others are not.

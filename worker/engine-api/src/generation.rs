@@ -118,6 +118,11 @@ impl Piece {
 pub trait Listener: Sync {
     /// Another piece of the item at this place of the batch. Whether the item is still wanted.
     fn said(&self, item: usize, piece: Piece) -> Wanted;
+
+    /// Whether the item at this place of the batch is still wanted, when there is nothing to tell of it.
+    fn wanted(&self, _item: usize) -> Wanted {
+        Wanted::Yes
+    }
 }
 
 /// Whether somebody waits for an item.

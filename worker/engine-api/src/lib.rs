@@ -20,6 +20,7 @@ pub mod panics;
 pub mod process;
 mod protocol;
 pub mod serve;
+mod speech;
 mod task;
 
 pub use engine::{Engine, Prepared};
@@ -32,4 +33,5 @@ pub use generation::{
 pub use info::{EngineInfo, LoadSeconds};
 pub use protocol::{FromEngine, ItemKey, MAX_PREPARE_THREADS, PROTOCOL_VERSION, ToEngine};
 pub use serve::{ServeError, serve};
+pub use speech::{Recording, Segment, Transcript, WrittenIn};
 pub use task::{ItemInput, ItemOutput, Labels, Scores, TaskKind, UnknownTask};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{EngineError, EngineInfo, ItemError, ItemInput, ItemOutput, Piece};
 
 /// Raised with every change of the messages. Worker and engine must agree exactly.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// An engine works on at most this many `Prepare` messages at the same time, and takes them in the
 /// order in which they came: those beyond have not begun.
@@ -27,7 +27,7 @@ pub enum ToEngine {
     /// Run prepared items as one batch; answered by `Done` or `Failed` with the same number.
     Run { batch: u64, items: Vec<ItemKey> },
     /// Drop prepared items that will not be run. Unknown keys are ignored. An item whose text is being
-    /// generated ends, and its batch fails.
+    /// generated, or that is being listened to, ends, and its batch fails.
     Forget { items: Vec<ItemKey> },
     /// Finish the batches already sent, then exit. The end of stdin means the same.
     Shutdown,

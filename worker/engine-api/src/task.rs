@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Generation, GenerationInput};
+use crate::{Generation, GenerationInput, Recording, Transcript};
 
 /// What a model does with an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,14 +17,21 @@ pub enum TaskKind {
     TextClassification,
     /// A text or a conversation in, what follows it out.
     TextGeneration,
+    /// A recording in, what is said in it out.
+    SpeechToText,
     /// Text in, the same text out: the engine that does nothing, for tests and benchmarks.
     Echo,
 }
 
 impl TaskKind {
     /// Every task, in the order of declaration.
-    pub const ALL: [Self; 4] =
-        [Self::TextEmbedding, Self::TextClassification, Self::TextGeneration, Self::Echo];
+    pub const ALL: [Self; 5] = [
+        Self::TextEmbedding,
+        Self::TextClassification,
+        Self::TextGeneration,
+        Self::SpeechToText,
+        Self::Echo,
+    ];
 
     /// The name used in configuration files and on command lines.
     pub const fn name(self) -> &'static str {
@@ -32,6 +39,7 @@ impl TaskKind {
             Self::TextEmbedding => "text-embedding",
             Self::TextClassification => "text-classification",
             Self::TextGeneration => "text-generation",
+            Self::SpeechToText => "speech-to-text",
             Self::Echo => "echo",
         }
     }
@@ -45,7 +53,10 @@ impl fmt::Display for TaskKind {
 
 /// A task name that no engine knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown task `{name}`: use text-embedding, text-classification, text-generation or echo")]
+#[error(
+    "unknown task `{name}`: use text-embedding, text-classification, text-generation, \
+     speech-to-text or echo"
+)]
 pub struct UnknownTask {
     pub name: String,
 }
@@ -66,6 +77,7 @@ impl FromStr for TaskKind {
 pub enum ItemInput {
     Text(String),
     Generation(Box<GenerationInput>),
+    Recording(Box<Recording>),
 }
 
 impl ItemInput {
@@ -74,13 +86,14 @@ impl ItemInput {
         match self {
             Self::Text(_) => "text",
             Self::Generation(_) => "a prompt",
+            Self::Recording(_) => "a recording",
         }
     }
 
     /// Whether an earlier engine has generated some of its output.
     pub fn is_begun(&self) -> bool {
         match self {
-            Self::Text(_) => false,
+            Self::Text(_) | Self::Recording(_) => false,
             Self::Generation(input) => !input.generated.is_empty(),
         }
     }
@@ -95,6 +108,7 @@ impl ItemInput {
             }
             // Has its own form.
             Self::Generation(input) => Self::Generation(input),
+            Self::Recording(recording) => Self::Recording(recording),
         }
     }
 
@@ -105,6 +119,7 @@ impl ItemInput {
             Self::Generation(input) => {
                 input.prompt.bytes() + input.generated.len() * size_of::<u32>()
             }
+            Self::Recording(recording) => recording.file.len(),
         }
     }
 }
@@ -117,6 +132,7 @@ pub enum ItemOutput {
     Scores(Scores),
     Text(String),
     Generation(Generation),
+    Transcript(Transcript),
 }
 
 impl ItemOutput {
@@ -127,6 +143,7 @@ impl ItemOutput {
             Self::Scores(_) => "scores",
             Self::Text(_) => "a text",
             Self::Generation(_) => "a generated text",
+            Self::Transcript(_) => "a transcript",
         }
     }
 }
@@ -185,7 +202,7 @@ mod tests {
     fn unknown_task_is_named_with_the_choices() {
         let error = "text-embeding".parse::<TaskKind>().unwrap_err();
         let message = error.to_string();
-        assert!(message.contains("text-embeding") && message.contains("text-generation or echo"));
+        assert!(message.contains("text-embeding") && message.contains("or echo"));
         for task in TaskKind::ALL {
             assert!(message.contains(task.name()), "{task} is not offered");
         }

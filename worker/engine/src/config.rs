@@ -33,7 +33,7 @@ impl EncoderTask {
         match task {
             TaskKind::TextEmbedding => Some(Self::Embedding),
             TaskKind::TextClassification => Some(Self::Classification),
-            TaskKind::TextGeneration | TaskKind::Echo => None,
+            TaskKind::TextGeneration | TaskKind::SpeechToText | TaskKind::Echo => None,
         }
     }
 

@@ -124,7 +124,7 @@ impl Engine for TextEncoder {
     fn prepare(&self, input: ItemInput) -> Result<Tokens, ItemError> {
         match input {
             ItemInput::Text(text) => self.tokenizer.encode(&text),
-            other @ ItemInput::Generation(_) => {
+            other @ (ItemInput::Generation(_) | ItemInput::Recording(_)) => {
                 Err(ItemError::wrong_kind(self.info.task, "text", &other))
             }
         }

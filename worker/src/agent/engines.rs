@@ -170,9 +170,10 @@ impl State {
 /// The worker's argument that names the engine for a task.
 const fn binary_flag(task: TaskKind) -> &'static str {
     match task {
-        TaskKind::TextEmbedding | TaskKind::TextClassification | TaskKind::TextGeneration => {
-            "--engine"
-        }
+        TaskKind::TextEmbedding
+        | TaskKind::TextClassification
+        | TaskKind::TextGeneration
+        | TaskKind::SpeechToText => "--engine",
         TaskKind::Echo => "--echo-engine",
     }
 }

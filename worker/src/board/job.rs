@@ -137,6 +137,14 @@ impl Job {
         held
     }
 
+    /// Whether an engine may need seconds to prepare one of its items.
+    pub(super) fn prepares_long(&self) -> bool {
+        match self.inputs.first() {
+            Some(ItemInput::Recording(_)) => true,
+            Some(ItemInput::Text(_) | ItemInput::Generation(_)) | None => false,
+        }
+    }
+
     pub(super) const fn preparing(&self) -> usize {
         self.preparing
     }
@@ -219,6 +227,7 @@ impl Job {
                 // Its tokens count until its text is in a part.
                 ItemInput::Generation(input) => input.prompt = Prompt::Text(String::new()),
                 ItemInput::Text(text) => *text = String::new(),
+                ItemInput::Recording(recording) => recording.file = Vec::new(),
             }
         }
         if let ItemOutput::Generation(generation) = &output.output {
@@ -237,7 +246,7 @@ impl Job {
                 left = left.checked_sub(input.generated.len())?;
                 Some(BegunText { item, tokens: input.generated.clone() })
             }
-            ItemInput::Generation(_) | ItemInput::Text(_) => None,
+            ItemInput::Generation(_) | ItemInput::Text(_) | ItemInput::Recording(_) => None,
         });
         let texts: Vec<BegunText> = texts.collect();
         (!texts.is_empty()).then_some(BegunTexts { texts })

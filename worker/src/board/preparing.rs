@@ -1,6 +1,6 @@
 //! Items on their way to be prepared: how many at a time, and of which jobs.
 
-use stoker_engine_api::{ItemInput, ItemKey, ToEngine};
+use stoker_engine_api::{ItemInput, ItemKey, MAX_PREPARE_THREADS, ToEngine};
 
 use super::{Board, JobKey, Step};
 
@@ -11,6 +11,9 @@ const PREPARE_BYTES: usize = 4 << 20;
 /// Items of one job that may be on their way to be prepared, so that a large job does not stand
 /// before a small one that comes later.
 pub(super) const PREPARING_PER_JOB: usize = 2 * PREPARE_ITEMS;
+/// The same where each item takes long and has a message of its own. More would keep batches waiting that come
+/// after them.
+pub(super) const LONG_PREPARING_PER_JOB: usize = 2 * MAX_PREPARE_THREADS;
 /// Items that the engine may hold for all jobs. A job of which it holds nothing gets its first few
 /// all the same: its turn may be the one that makes room.
 const MAX_HELD_ITEMS: usize = 65_536;
@@ -34,7 +37,9 @@ impl Board {
         for (key, job) in self.jobs.iter_mut().filter(|(key, job)| job.turn(**key) == turn) {
             let most_held = if job.is_in_engine() { 0 } else { self.items.len() + PREPARE_ITEMS };
             let most_held = MAX_HELD_ITEMS.max(most_held);
-            while job.preparing() < PREPARING_PER_JOB
+            let takes_long = job.prepares_long();
+            let most = if takes_long { LONG_PREPARING_PER_JOB } else { PREPARING_PER_JOB };
+            while job.preparing() < most
                 && job.prepared_tokens() < ahead
                 && job.has_room_for_results()
                 && self.items.len() < most_held
@@ -48,6 +53,9 @@ impl Board {
                 self.next_key += 1;
                 self.items.insert(item, (*key, index));
                 message.add(*key, item, input, bytes);
+                if takes_long {
+                    message.flush(&mut self.preparing, step);
+                }
             }
         }
         message.flush(&mut self.preparing, step);

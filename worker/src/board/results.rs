@@ -10,10 +10,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use stoker_engine_api::{ItemOutput, Labels, Scores};
 use stoker_proto::v1::{
-    Classifications, Embeddings, Generation, Generations, ResultPart, Texts, result_part::Output,
+    Classifications, Embeddings, Generation, Generations, ResultPart, Texts, Transcript,
+    Transcripts, result_part::Output,
 };
 
 use crate::generation::wire_generation;
+use crate::speech::wire_transcript;
 
 /// A part is closed when it reaches this size, so that parts fit into calls of any size.
 const PART_BYTES: usize = 1 << 20;
@@ -23,6 +25,9 @@ const TEXT_OVERHEAD: usize = 6;
 
 /// What a generated text may cost on the wire besides its bytes.
 const GENERATION_OVERHEAD: usize = 32;
+
+/// What a segment, or a transcript, may cost on the wire besides its texts.
+const SEGMENT_OVERHEAD: usize = 32;
 
 /// What an index may cost on the wire.
 const INDEX_BYTES: usize = 5;
@@ -84,6 +89,7 @@ enum Kind {
     },
     Texts(Vec<String>),
     Generations(Vec<Generation>),
+    Transcripts(Vec<Transcript>),
 }
 
 impl Results {
@@ -220,7 +226,8 @@ impl Open {
                 | Kind::Embeddings { .. }
                 | Kind::Scores { .. }
                 | Kind::Texts(_)
-                | Kind::Generations(_),
+                | Kind::Generations(_)
+                | Kind::Transcripts(_),
                 _,
             ) => true,
         }
@@ -266,11 +273,15 @@ impl Open {
                 generations.push(wire_generation(generation));
                 added
             }
+            (kind @ (Kind::Nothing | Kind::Transcripts(_)), ItemOutput::Transcript(transcript)) => {
+                add_transcript(kind, wire_transcript(transcript))
+            }
             (
                 Kind::Embeddings { .. }
                 | Kind::Scores { .. }
                 | Kind::Texts(_)
-                | Kind::Generations(_),
+                | Kind::Generations(_)
+                | Kind::Transcripts(_),
                 _,
             ) => return Err(MixedOutputs),
         };
@@ -298,6 +309,7 @@ impl Open {
             }
             Kind::Texts(texts) => Output::Texts(Texts { texts }),
             Kind::Generations(generations) => Output::Generations(Generations { generations }),
+            Kind::Transcripts(transcripts) => Output::Transcripts(Transcripts { transcripts }),
         };
         Some(ResultPart { first_item: self.first_item, items: self.items, output: Some(output) })
     }
@@ -336,6 +348,24 @@ fn le_bytes(vector: &[f32]) -> impl Iterator<Item = u8> {
     vector.iter().flat_map(|value| value.to_le_bytes())
 }
 
+/// Adds a transcript to nothing or to others. Returns the bytes added.
+fn add_transcript(kind: &mut Kind, transcript: Transcript) -> usize {
+    let added = transcript_bytes(&transcript);
+    if let Kind::Transcripts(transcripts) = kind {
+        transcripts.push(transcript);
+    } else {
+        *kind = Kind::Transcripts(vec![transcript]);
+    }
+    added
+}
+
+/// A little more than a transcript takes on the wire.
+fn transcript_bytes(transcript: &Transcript) -> usize {
+    let segments = &transcript.segments;
+    let texts: usize = segments.iter().map(|one| one.text.len() + SEGMENT_OVERHEAD).sum();
+    transcript.text.len() + transcript.language.len() + SEGMENT_OVERHEAD + texts
+}
+
 /// Result bytes of a part, as the coordinator counts them (a little more for texts).
 pub fn part_bytes(part: &ResultPart) -> usize {
     match &part.output {
@@ -349,6 +379,9 @@ pub fn part_bytes(part: &ResultPart) -> usize {
         }
         Some(Output::Generations(Generations { generations })) => {
             generations.iter().map(|one| one.text.len() + GENERATION_OVERHEAD).sum()
+        }
+        Some(Output::Transcripts(Transcripts { transcripts })) => {
+            transcripts.iter().map(transcript_bytes).sum()
         }
     }
 }

@@ -8,6 +8,7 @@ use stoker_proto::v1::result_part::Output;
 mod crashes;
 mod generating;
 mod leaving;
+mod listening;
 mod lives;
 mod sizes;
 

@@ -8,6 +8,8 @@ use crate::status::FieldViolation;
 use crate::v1;
 use crate::v1::result_part::Output;
 
+use super::super::speech::transcripts_problem;
+
 /// Bytes of a vector's component and of a score: both are binary32.
 const NUMBER_BYTES: usize = 4;
 
@@ -17,6 +19,7 @@ const fn field_of(task: Task) -> &'static str {
         Task::TextEmbedding => "embeddings",
         Task::TextClassification => "classifications",
         Task::TextGeneration => "generations",
+        Task::SpeechToText => "transcripts",
         Task::Echo => "texts",
     }
 }
@@ -26,6 +29,7 @@ const fn field(output: &Output) -> &'static str {
         Output::Embeddings(_) => "embeddings",
         Output::Classifications(_) => "classifications",
         Output::Generations(_) => "generations",
+        Output::Transcripts(_) => "transcripts",
         Output::Texts(_) => "texts",
     }
 }
@@ -54,6 +58,7 @@ pub fn output_problem(output: &Output, items: u32) -> Option<(&'static str, Stri
         Output::Embeddings(embeddings) => embeddings_problem(embeddings, items),
         Output::Classifications(classifications) => classifications_problem(classifications, items),
         Output::Generations(generations) => generations_problem(generations, items),
+        Output::Transcripts(transcripts) => transcripts_problem(transcripts, items),
         Output::Texts(texts) => (u32::try_from(texts.texts.len()) != Ok(items))
             .then(|| ("texts", format!("has {} texts for {items} items", texts.texts.len()))),
     }
@@ -141,6 +146,11 @@ pub(super) fn skip(output: Output, count: usize) -> Option<Output> {
             let whole = count <= generations.generations.len();
             generations.generations = whole.then(|| generations.generations.split_off(count))?;
             Output::Generations(generations)
+        }
+        Output::Transcripts(mut transcripts) => {
+            let whole = count <= transcripts.transcripts.len();
+            transcripts.transcripts = whole.then(|| transcripts.transcripts.split_off(count))?;
+            Output::Transcripts(transcripts)
         }
         Output::Texts(mut texts) => {
             let whole = count <= texts.texts.len();

@@ -10,6 +10,7 @@ fn limits() -> Limits {
         max_items: 4,
         max_input_bytes: 1000,
         max_text_bytes: 100,
+        max_recording_bytes: 120,
         max_queued: 1,
         max_deadline: Duration::from_mins(1),
         min_free_disk_bytes: 0,
@@ -82,6 +83,7 @@ fn each_bad_field_is_named() {
     let labels = |key: &str, value: &str| Labels::from([(key.to_owned(), value.to_owned())]);
     let many: Labels = (0..17).map(|n| (n.to_string(), String::new())).collect();
     let classifying = |texts: &[&str]| asking_for(Task::TextClassification, texts);
+    let listening = |files: &[&str]| asking_for(Task::SpeechToText, files);
     let empty_task = Some(v1::JobInput { task: None });
     for (bad, field) in [
         (v1::JobSpec { model: String::new(), ..spec() }, "job.model"),
@@ -97,6 +99,9 @@ fn each_bad_field_is_named() {
         (classifying(&[]), "job.input.text_classification.texts"),
         (classifying(&["a", " "]), "job.input.text_classification.texts[1]"),
         (classifying(&["a", &wide]), "job.input.text_classification.texts[1]"),
+        (listening(&[]), "job.input.speech_to_text.recordings"),
+        (listening(&["RIFF", ""]), "job.input.speech_to_text.recordings[1]"),
+        (listening(&[&"x".repeat(121)]), "job.input.speech_to_text.recordings[0]"),
         (v1::JobSpec { idempotency_key: "k".repeat(256), ..spec() }, "job.idempotency_key"),
         (v1::JobSpec { idempotency_key: "a\u{0}".into(), ..spec() }, "job.idempotency_key"),
         (v1::JobSpec { deadline_after: negative, ..spec() }, "job.deadline_after"),

@@ -57,6 +57,7 @@ impl Store {
             max_items: u32::MAX,
             max_input_bytes: u64::MAX,
             max_text_bytes: u64::MAX,
+            max_recording_bytes: u64::MAX,
             max_queued: self.limits.0,
             max_deadline: Duration::MAX,
             min_free_disk_bytes: 0,

@@ -102,6 +102,11 @@ impl<E: Engine, W: Write + Send> Listener for Told<'_, E, W> {
         // A worker that cannot be told anything will not take the output either.
         if wanted && self.shared.replies.send(&message).is_ok() { Wanted::Yes } else { Wanted::No }
     }
+
+    fn wanted(&self, item: usize) -> Wanted {
+        let held = self.keys.get(item).is_some_and(|key| self.shared.held().has(*key));
+        if held { Wanted::Yes } else { Wanted::No }
+    }
 }
 
 /// Sends the outputs and lets go of the items. The inner error is the batch's: its outputs do not

@@ -89,6 +89,8 @@ fn vector(output: ItemOutput) -> Vec<f32> {
     match output {
         ItemOutput::Embedding(vector) => vector,
         ItemOutput::Scores(scores) => scores.scores,
-        ItemOutput::Text(_) | ItemOutput::Generation(_) => panic!("a text"),
+        ItemOutput::Text(_) | ItemOutput::Generation(_) | ItemOutput::Transcript(_) => {
+            panic!("a text")
+        }
     }
 }

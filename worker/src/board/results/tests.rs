@@ -178,3 +178,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn transcripts_are_counted_with_their_segments() {
+    let transcript = |text: &str| {
+        let segment =
+            stoker_engine_api::Segment { start_ms: 0, end_ms: 900, text: text.to_owned() };
+        ItemOutput::Transcript(stoker_engine_api::Transcript {
+            language: Some("en".to_owned()),
+            segments: vec![segment; 2],
+            duration_ms: 1_000,
+        })
+    };
+    let mut results = Results::new(3, 0);
+    for index in [1, 0] {
+        results.put(index, transcript(" Coal.")).unwrap();
+    }
+    assert!(results.put(2, text(2)).is_err(), "a text is no transcript");
+    let unsent = results.unsent_bytes();
+    let parts = results.into_rest();
+    assert_eq!((items(&parts), part_bytes(&parts[0])), (vec![(0, 2)], unsent));
+    let Some(Output::Transcripts(found)) = &parts[0].output else { panic!("{parts:?}") };
+    assert_eq!(found.transcripts[1].text, "Coal. Coal.");
+    assert!(unsent >= stoker_proto::convert::encode_part(&parts[0]).len());
+}
