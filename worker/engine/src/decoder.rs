@@ -4,10 +4,10 @@
 //! Every product works on that matrix; only attention knows where one sequence ends. On a CPU no number
 //! depends on what else is in the matrix.
 
-mod attention;
+pub(crate) mod attention;
 mod cache;
 mod config;
-mod linear;
+pub(crate) mod linear;
 mod load;
 mod rope;
 

@@ -3,6 +3,7 @@
 //! One process serves one model. It is the only place that knows candle, tokenizers and model
 //! files; the worker starts it and talks to it through `stoker-engine-api`.
 
+mod audio;
 mod chat;
 mod config;
 #[cfg(feature = "cuda")]
@@ -24,9 +25,12 @@ mod source;
 mod text_encoder;
 mod texts;
 mod tokens;
+mod transcriber;
 mod vocabulary;
 mod weights;
+mod whisper;
 
+pub use audio::{LogMel, MelBank, RecordingError, Sound};
 pub use config::{
     DefaultPrompt, EncoderTask, HeadConfig, ModelConfig, Pooling, UnknownDefaultPrompt,
 };
@@ -36,3 +40,4 @@ pub use error::LoadError;
 pub use generator::{Generator, GeneratorOptions, PreparedPrompt};
 pub use precision::{Precision, UnknownPrecision};
 pub use text_encoder::{LoadOptions, TextEncoder};
+pub use transcriber::{PreparedRecording, Transcriber, TranscriberOptions, Window};

@@ -6,7 +6,8 @@ use std::process::{Command, ExitCode};
 use std::{env, io, thread};
 
 use stoker_engine::{
-    DefaultPrompt, EncoderTask, EngineDevice, Generator, GeneratorOptions, LoadOptions, TextEncoder,
+    DefaultPrompt, EncoderTask, EngineDevice, Generator, GeneratorOptions, LoadOptions,
+    TextEncoder, Transcriber, TranscriberOptions,
 };
 use stoker_engine_api::arguments::Arguments;
 use stoker_engine_api::serve::ServeOptions;
@@ -15,7 +16,7 @@ use stoker_engine_api::{MAX_PREPARE_THREADS, StartError, TaskKind, process};
 const USAGE: &str = "\
 stoker-engine: runs one model for stoker-worker, which starts it.
 
-  --task TASK              text-embedding, text-classification or text-generation
+  --task TASK              text-embedding, text-classification, text-generation or speech-to-text
   --model NAME             name of the model in the registry
   --dir DIRECTORY          the model's files
   --digest sha256:HEX      digest that the weights must have (default: not checked)
@@ -56,12 +57,24 @@ fn main() -> ExitCode {
         Ok((task, arguments))
     });
     // The engines are of different types.
-    if let Ok((TaskKind::TextGeneration, arguments)) = arguments {
-        return process::run(USAGE, serving, || {
+    match arguments {
+        Ok((TaskKind::TextGeneration, arguments)) => process::run(USAGE, serving, || {
             warn_of_threads(replaced);
             Ok(Generator::load(&generator_options(arguments)?)?)
-        });
+        }),
+        Ok((TaskKind::SpeechToText, arguments)) => process::run(USAGE, serving, || {
+            warn_of_threads(replaced);
+            Ok(Transcriber::load(&transcriber_options(arguments)?)?)
+        }),
+        arguments => encoder(arguments, serving, replaced),
     }
+}
+
+fn encoder(
+    arguments: Result<(TaskKind, Arguments), StartError>,
+    serving: ServeOptions,
+    replaced: io::Result<()>,
+) -> ExitCode {
     process::run(USAGE, serving, || {
         warn_of_threads(replaced);
         let (task, arguments) = arguments?;
@@ -97,6 +110,17 @@ fn generator_options(mut arguments: Arguments) -> Result<GeneratorOptions, Start
         lanes: arguments.optional("lanes")?,
         step_tokens: arguments.optional("max-batch-tokens")?,
         cache_mebibytes: arguments.optional("cache-mebibytes")?,
+    })
+}
+
+fn transcriber_options(mut arguments: Arguments) -> Result<TranscriberOptions, StartError> {
+    Ok(TranscriberOptions {
+        model: arguments.required("model")?,
+        directory: arguments.required("dir")?,
+        digest: arguments.optional("digest")?,
+        device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
+        precision: arguments.optional("precision")?.unwrap_or_default(),
+        lanes: arguments.optional("lanes")?,
     })
 }
 

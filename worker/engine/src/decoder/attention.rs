@@ -8,7 +8,7 @@ use crate::kernels::{Heads, cached_attention};
 
 /// What each query gets of the values it sees. All have the dimensions token, head, number; the queries
 /// are those of the last tokens. `window`: how many tokens a query sees, itself included.
-pub(super) fn attend(
+pub(crate) fn attend(
     queries: &Tensor,
     keys: &Tensor,
     values: &Tensor,
@@ -50,7 +50,7 @@ impl CustomOp3 for CachedAttention {
     }
 }
 
-pub(super) fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let (CpuStorage::F32(numbers), Some((start, end))) = (storage, layout.contiguous_offsets())
     else {
         bail!("expected contiguous f32 numbers")

@@ -29,11 +29,11 @@ enum Weights {
 }
 
 impl Linear {
-    pub(super) const fn rows(weights: Tensor, bias: Option<Tensor>) -> Self {
+    pub(crate) const fn rows(weights: Tensor, bias: Option<Tensor>) -> Self {
         Self { weights: Weights::Rows(weights), bias }
     }
 
-    pub(super) const fn matrix(weights: Tensor, bias: Option<Tensor>) -> Self {
+    pub(crate) const fn matrix(weights: Tensor, bias: Option<Tensor>) -> Self {
         Self { weights: Weights::Matrix(weights), bias }
     }
 
@@ -42,7 +42,7 @@ impl Linear {
         Self { weights: Weights::Quantized { product: QMatMul::QTensor(weights), bytes }, bias }
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let out = match &self.weights {
             Weights::Rows(weights) => x.contiguous()?.apply_op2_no_bwd(weights, &RowsProduct)?,
             Weights::Matrix(weights) => x.matmul(weights)?,
@@ -54,7 +54,7 @@ impl Linear {
         }
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match &self.weights {
             Weights::Rows(weights) | Weights::Matrix(weights) => crate::source::bytes(weights),
             Weights::Quantized { bytes, .. } => *bytes,

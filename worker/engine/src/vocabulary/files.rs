@@ -90,7 +90,7 @@ pub(crate) fn from_files(
 }
 
 /// A tokenizer that neither pads nor cuts.
-pub(super) fn tokenizer(path: &Path) -> Result<Tokenizer, LoadError> {
+pub(crate) fn tokenizer(path: &Path) -> Result<Tokenizer, LoadError> {
     let bytes = json::read_bytes(path, MISSING)?;
     let corrupt = |what: String| LoadError::Corrupt { path: path.to_owned(), what };
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| corrupt(error.to_string()))?;
