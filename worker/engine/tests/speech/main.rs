@@ -5,6 +5,7 @@
 mod broken;
 mod formats;
 mod reference;
+mod tiny_en;
 
 use std::fs;
 use std::path::{Path, PathBuf};
