@@ -35,13 +35,14 @@ pub(crate) struct Marks {
     pub(crate) notes: Vec<Note>,
 }
 
-/// One in so many of a pool's instances may be replaced at a time; at least one.
+/// One in so many of a pool's workers may be replaced at a time; at least one. Those that boot are successors.
 const REPLACED_AT_A_TIME: usize = 2;
 
 /// Marks what is to be replaced, the most urgent reasons first, as far as the disruption budget goes.
 pub(crate) fn marks(scene: &Scene<'_>, gone: &[usize]) -> Marks {
     let staying: Vec<(usize, &Member<'_>)> = scene.roster.staying(gone).collect();
-    let budget = staying.len().div_ceil(REPLACED_AT_A_TIME);
+    let working = staying.iter().filter(|(_, member)| member.instance.works()).count();
+    let budget = working.div_ceil(REPLACED_AT_A_TIME).max(1);
     let mut marks = Marks::default();
     let rules: [fn(&Scene<'_>, &Member<'_>) -> Option<RemoveReason>; 3] =
         [expiration::marks, drift::marks, consolidation::marks];

@@ -1,3 +1,5 @@
+mod rolling;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
