@@ -204,8 +204,9 @@ mod tests {
     #[test]
     fn frames_do_not_depend_on_the_blocks() {
         let bank = MelBank::new(40);
-        let samples: Vec<f32> =
-            (0_u16..5_000).map(|n| f32::from(n * 7_919 % 1_009) / 1_009.0 - 0.5).collect();
+        let samples: Vec<f32> = (0_u16..5_000)
+            .map(|n| f32::from(n.wrapping_mul(7_919) % 1_009) / 1_009.0 - 0.5)
+            .collect();
         let features = |block: usize| {
             let (mut mel, mut out) = (LogMel::new(&bank), Vec::new());
             for block in samples.chunks(block) {

@@ -6,8 +6,9 @@ use rubato::{Fft, FixedSync, Indexing, Resampler as _, WindowFunction};
 use super::{RATE, RecordingError};
 
 /// Samples that are worked on together: more of them make the edge of the filter sharper. What is above 8 kHz would
-/// come back as something lower that nobody said.
-const CHUNK: usize = 4_096;
+/// come back as something lower that nobody said. A multiple of 24: what comes of them is an even number at the usual
+/// rates, and half of that is the filter's delay.
+const CHUNK: usize = 4_104;
 
 /// Resamples a stream, so that a sample's time stays what it was.
 pub(super) struct Resampler {
