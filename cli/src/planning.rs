@@ -84,7 +84,7 @@ pub(crate) fn outcome(
     }
     let memory = fleet::recall(&policy, &past, Memory::default(), observed.now);
     let planned = fleet::plan(&policy, &snapshot, memory, observed.now);
-    Outcome { planned, learned, assumed, unknown: unknown(fleet, observed.ledger.is_some()) }
+    Outcome { planned, learned, assumed, unknown: unknown(fleet, observed.ledger.as_ref()) }
 }
 
 /// The machines of each pool, where an autoscaler keeps a ledger: as it sees them.
@@ -96,13 +96,13 @@ fn bought(observed: &Observed) -> Option<Result<BTreeMap<PoolName, Vec<Instance>
 }
 
 /// What is not looked at.
-fn unknown(fleet: &Fleet, has_ledger: bool) -> Vec<String> {
+fn unknown(fleet: &Fleet, ledger: Option<&Ledger>) -> Vec<String> {
     let mut unknown = vec![
         "how long boots took: the fleet file's time is taken".to_owned(),
         "launches that were refused and instances that were taken back: no offering counts as risky or paused"
             .to_owned(),
     ];
-    if !has_ledger {
+    if ledger.is_none() {
         unknown.push("notices of the provider: none counts as given".to_owned());
         let launches =
             "launches that are under way and have not registered yet: they are not counted";

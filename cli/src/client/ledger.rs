@@ -51,7 +51,8 @@ impl Client {
         if needed < ended_since { self.ledger_since(needed).await } else { Ok(view) }
     }
 
-    async fn ledger_since(&self, ended_since: Timestamp) -> Result<LedgerView, Failure> {
+    /// The ledger with what ended since `ended_since` only.
+    pub(crate) async fn ledger_since(&self, ended_since: Timestamp) -> Result<LedgerView, Failure> {
         let mut request = v1::ReadLedgerRequest {
             ended_since: Some(to_wire(ended_since)),
             page_size: PAGE,

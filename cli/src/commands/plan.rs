@@ -101,7 +101,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     let demand = client.observe_demand(v1::ObserveDemandRequest { history }).await;
     let workers = client.list_workers(v1::ListWorkersRequest {}).await;
     let now = context.clock.now();
-    let ledger = reason(client.ledger(now).await)?;
+    let ledger = reason(client.ledger_since(now).await)?;
     if let Err(why) = &ledger {
         note(&format!(
             "the autoscaler's ledger cannot be read, so its machines are not known: {why}"

@@ -71,7 +71,8 @@ async fn a_plan_says_what_it_would_do_and_what_it_does_not_know() {
     let (fake, run) = plan(state, FLEET, &[]).await;
     let text = run.expect(0).out().replace(&fake.url, "http://coordinator");
     golden("plan.txt", &text);
-    fake.with(|state| assert_eq!(state.requests, ["status", "demand Some(86400)", "workers"]));
+    let asked = ["status", "demand Some(86400)", "workers", "ledger \"\""];
+    fake.with(|state| assert_eq!(state.requests, asked));
 }
 
 #[tokio::test]
