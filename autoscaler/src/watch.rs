@@ -107,7 +107,7 @@ mod tests {
         let findings = [unknown];
         assert_eq!(said(&mut watch, &findings, start), []);
         assert_eq!(said(&mut watch, &findings, start + Duration::from_secs(59)), []);
-        let later = start + Duration::from_secs(60);
+        let later = start + Duration::from_mins(1);
         assert_eq!(said(&mut watch, &findings, later), [("listing-unknown", 0)]);
     }
 

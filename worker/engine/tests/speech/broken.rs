@@ -92,7 +92,7 @@ fn silence_has_an_empty_text() {
         let transcript = run(&engine, &[&item]).remove(0);
         assert_eq!((transcript.language, transcript.segments), (None, Vec::new()));
     }
-    let item = prepare(&engine, wav(16_000, 1, &[0; 16_000]), Some("de")).unwrap();
+    let item = prepare(&engine, wav(16_000, 1, &vec![0; 16_000]), Some("de")).unwrap();
     assert_eq!(run(&engine, &[&item])[0].duration_ms, 1_000);
 }
 

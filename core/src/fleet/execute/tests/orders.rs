@@ -97,7 +97,7 @@ fn a_drain_of_the_whole_fleet_ends_all_of_it_when_its_time_is_up() {
         commands.iter().filter(|command| matches!(command, Command::Terminate { .. })).count()
     };
     let within = stage.rules.drain_within;
-    stage.pass(within - MIN);
+    stage.pass(within.saturating_sub(MIN));
     assert_eq!(ends(&mut stage), 0, "they have work, and time");
     stage.pass(MIN);
     assert_eq!(ends(&mut stage), 12, "an operator wants them to go: no guard holds them");
