@@ -5,10 +5,13 @@ use rubato::{Fft, FixedSync, Indexing, Resampler as _, WindowFunction};
 
 use super::{RATE, RecordingError};
 
-/// Samples that are worked on together: more of them make the edge of the filter sharper. What is above 8 kHz would
+/// Samples that are worked on together, for each [`STEP`] of the rate: more of them make the edge of the filter sharper. What is above 8 kHz would
 /// come back as something lower that nobody said. A multiple of 24: what comes of them is an even number at the usual
 /// rates, and half of that is the filter's delay.
 const CHUNK: usize = 4_104;
+
+/// A higher rate has more samples in the same time.
+const STEP: u32 = 48_000;
 
 /// Resamples a stream, so that a sample's time stays what it was.
 pub(super) struct Resampler {
@@ -27,7 +30,8 @@ impl Resampler {
     pub(super) fn new(rate: u32) -> Result<Self, RecordingError> {
         let size = |rate: u32| usize::try_from(rate).unwrap_or(usize::MAX);
         let window = WindowFunction::BlackmanHarris2;
-        let fft = Fft::new_custom(size(rate), size(RATE), CHUNK, 1, 1, window, FixedSync::Both)
+        let chunk = CHUNK * size(rate.div_ceil(STEP));
+        let fft = Fft::new_custom(size(rate), size(RATE), chunk, 1, 1, window, FixedSync::Both)
             .map_err(|error| failed(rate.into(), &error))?;
         let skip = fft.output_delay();
         Ok(Self { fft, rate: rate.into(), waiting: Vec::new(), taken: 0, skip, made: 0 })
