@@ -27,9 +27,10 @@ use pending::{Entry, PendingReports};
 
 use crate::agent::Event;
 use crate::attempt::{Fence, Ticket};
+use crate::blocking::blocking;
 use crate::board::{Failure, JobKey, part_bytes};
 use crate::link::{Link, LinkError};
-use crate::spool::{Spool, SpoolError};
+use crate::spool::Spool;
 
 /// Calls under way at once.
 const CALLS: usize = 4;
@@ -220,7 +221,7 @@ impl Reporter {
     /// Results of an earlier process.
     async fn load_spool(&self, desk: &mut Desk) {
         let Some(spool) = self.spool.clone() else { return };
-        match in_background(move || spool.list()).await {
+        match blocking(move || spool.list()).await {
             Ok(paths) => {
                 for path in paths {
                     let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
@@ -241,7 +242,7 @@ impl Reporter {
         while pending.bytes_in_memory() > MEMORY_BYTES {
             let Some((at, spooled)) = pending.largest_in_memory() else { return };
             let (spool, bytes) = (spool.clone(), spooled.parts.iter().map(part_bytes).sum());
-            match in_background(move || spool.write(&spooled)).await {
+            match blocking(move || spool.write(&spooled)).await {
                 Ok(path) => pending.moved_to_spool(at, path, bytes),
                 Err(error) => {
                     error!(error = &error as &dyn std::error::Error, "results stay in memory");
@@ -258,7 +259,7 @@ impl Reporter {
                 lost += 1;
                 continue;
             };
-            if let Err(error) = in_background(move || spool.write(&spooled)).await {
+            if let Err(error) = blocking(move || spool.write(&spooled)).await {
                 error!(error = &error as &dyn std::error::Error, "a result is lost");
                 lost += 1;
             }
@@ -305,15 +306,5 @@ impl Desk {
 
     fn has_work(&self) -> bool {
         !self.pending.is_empty() && !self.is_waiting()
-    }
-}
-
-/// Runs file operations off the runtime's threads.
-async fn in_background<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
-) -> Result<T, SpoolError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

@@ -11,9 +11,10 @@ use stoker_runtime::trace_context::TraceContext;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info_span};
 
+use super::Verdict;
 use super::pending::{Entry, Kind};
-use super::{Verdict, in_background};
 use crate::attempt::Fence;
+use crate::blocking::blocking;
 use crate::board::{Failure, FailureKind, part_bytes};
 use crate::link::{Link, LinkError};
 use crate::metrics;
@@ -226,7 +227,7 @@ impl Calls {
             }
             (Verdict::Spooled { path, .. }, _, Some(spool)) => {
                 let (spool, path) = (spool.clone(), path.clone());
-                match in_background(move || spool.read(&path)).await {
+                match blocking(move || spool.read(&path)).await {
                     Ok(Spooled { fence, parts, busy }) => Ok(Completion { fence, parts, busy }),
                     Err(error) => {
                         let error = &error as &dyn std::error::Error;
