@@ -18,6 +18,7 @@ mod gguf;
 mod head;
 mod json;
 mod kernels;
+mod loading;
 mod ops;
 mod pooling;
 mod precision;

@@ -4,7 +4,6 @@ mod canary;
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::panic;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Instant;
@@ -18,6 +17,7 @@ use crate::config::{DefaultPrompt, EncoderTask, HeadConfig, ModelConfig};
 use crate::device::{self, classify};
 use crate::encoder::PackedEncoder;
 use crate::head::Head;
+use crate::loading::{joined, timed};
 use crate::source::Source;
 use crate::tokens::{TextTokenizer, Tokens};
 use crate::weights::WeightsFile;
@@ -241,18 +241,6 @@ fn output_dimensions(config: &ModelConfig) -> Option<u32> {
         HeadConfig::Vector { .. } => u32::try_from(config.encoder.hidden).ok(),
         HeadConfig::Scores(_) => None,
     }
-}
-
-/// What a thread made; its panic goes on here.
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
-}
-
-fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    *seconds = start.elapsed().as_secs_f64();
-    result
 }
 
 fn default_budget(device: &Device) -> u32 {

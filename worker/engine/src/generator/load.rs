@@ -1,6 +1,5 @@
 //! A generator from a model's files, in either format.
 
-use std::panic;
 use std::thread;
 use std::time::Instant;
 
@@ -14,6 +13,7 @@ use crate::decoder::{
 };
 use crate::generation::Room;
 use crate::gguf::{self, Gguf};
+use crate::loading::{joined, timed};
 use crate::source::Source;
 use crate::vocabulary::{self, Vocabulary};
 use crate::weights::WeightsFile;
@@ -154,16 +154,4 @@ fn figures(options: &GeneratorOptions, decoder: &Decoder, sha256: String) -> (En
         load: LoadSeconds::default(),
     };
     (info, Room::new(step_tokens, cache_tokens, size(lanes)))
-}
-
-/// What a thread made; its panic goes on here.
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
-}
-
-fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    *seconds = start.elapsed().as_secs_f64();
-    result
 }

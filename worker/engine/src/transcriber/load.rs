@@ -1,6 +1,5 @@
 //! A transcriber from a model's files.
 
-use std::panic;
 use std::thread;
 use std::time::Instant;
 
@@ -10,6 +9,7 @@ use stoker_engine_api::{EngineInfo, LoadSeconds, TaskKind};
 use super::words::Words;
 use super::{Transcriber, TranscriberOptions, canary};
 use crate::audio::MelBank;
+use crate::loading::{joined, timed};
 use crate::source::Source;
 use crate::weights::WeightsFile;
 use crate::whisper::{Whisper, WhisperConfig};
@@ -70,20 +70,12 @@ fn network(
         let weights = file.tensors()?;
         let source = Source { weights: &weights, prefix: "", device, precision };
         let network = timed(build, || Whisper::load(&source, config))?;
-        let sha256 =
-            timed(digest, || sha256.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+        let sha256 = timed(digest, || joined(sha256));
         if let Some(expected) = &options.digest {
             file.check_digest(&sha256, expected)?;
         }
         Ok((network, sha256))
     })
-}
-
-fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    *seconds = start.elapsed().as_secs_f64();
-    result
 }
 
 /// Recordings side by side use the cores of a CPU better than threads inside each.
