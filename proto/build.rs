@@ -19,6 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".stoker.v1.Embeddings.vectors")
         .bytes(".stoker.v1.Classifications.scores")
+        .bytes(".stoker.v1.ImageEmbeddingInput.images")
+        .bytes(".stoker.v1.ImageClassificationInput.images")
         .bytes(".stoker.v1.SpeechToTextInput.recordings")
         .boxed(".stoker.v1.ClaimOutcome.outcome.granted")
         .btree_map(".stoker.v1")

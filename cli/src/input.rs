@@ -1,39 +1,54 @@
 //! What is to be submitted: read from arguments, files and pipes, checked, and named in errors.
 
+mod files;
 mod jsonl;
 mod lines;
 mod source;
 
 use std::collections::BTreeMap;
 
-pub(crate) use source::{Form, Source, read, read_bytes, read_recordings};
+use bytes::Bytes;
 
-/// Texts that belong together.
+pub(crate) use files::{read_images, read_recordings};
+pub(crate) use source::{Form, Source, read, read_bytes};
+
+/// Items that belong together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Group {
-    pub(crate) texts: Vec<String>,
+pub(crate) struct Group<T = String> {
+    pub(crate) items: Vec<T>,
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-/// Everything that one command was given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Input {
-    /// Texts without a grouping of their own: the command decides how many make a job.
-    pub(crate) loose: Vec<String>,
-    /// Texts that the input itself makes one job of.
-    pub(crate) groups: Vec<Group>,
-    /// Contents of files that somebody speaks in.
-    pub(crate) recordings: Vec<Vec<u8>>,
+/// Everything that one command was given, as items of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Input<T = String> {
+    /// What has no grouping of its own: the command decides how many make a job.
+    pub(crate) loose: Vec<T>,
+    /// What the input itself makes one job of.
+    pub(crate) groups: Vec<Group<T>>,
     /// Empty lines that were left out.
     pub(crate) skipped: u64,
 }
 
-impl Input {
-    /// Number of texts and recordings.
-    pub(crate) fn items(&self) -> usize {
-        let grouped: usize = self.groups.iter().map(|group| group.texts.len()).sum();
-        self.loose.len() + grouped + self.recordings.len()
+impl<T> Default for Input<T> {
+    fn default() -> Self {
+        Self { loose: Vec::new(), groups: Vec::new(), skipped: 0 }
     }
+}
+
+impl<T> Input<T> {
+    /// Number of items.
+    pub(crate) fn items(&self) -> usize {
+        self.loose.len() + self.groups.iter().map(|group| group.items.len()).sum::<usize>()
+    }
+}
+
+/// What the items of a command are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    Texts(Input),
+    /// The bytes of images or recordings.
+    Files(Input<Bytes>),
 }
 
 /// Input that cannot be used.
@@ -55,6 +70,8 @@ pub(crate) enum InputError {
     EmptyArgument { position: usize },
     #[error("{name} is larger than {limit}; split it, for example with `split -l 100000`")]
     TooLarge { name: String, limit: String },
+    #[error("the files have more than {limit} together; submit some of them at a time")]
+    TooManyFiles { limit: String },
     #[error("cannot read {name}: {message}")]
     Read { name: String, message: String },
 }

@@ -1,4 +1,4 @@
-//! From texts to jobs, and from jobs to calls that fit the wire. Pure.
+//! From texts, images and recordings to jobs, and from jobs to calls that fit the wire. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use stoker_core::request;
 use stoker_proto::v1::job_input::Task as WireTask;
 use stoker_proto::{convert, v1};
 
-use crate::input::{Group, Input};
+use crate::input::{Content, Group, Input};
 use crate::render::time::duration_to_wire;
 
 /// Most jobs of one call, as the wire says.
 const MAX_JOBS: usize = 1_000;
 
-/// Texts of one call; a call with more is split. Below the usual limit of 4 MiB for a message, so
-/// that it passes servers and proxies with default settings.
+/// Bytes of one call's items; a call with more is split. Below the usual limit of 4 MiB for a
+/// message, so that it passes servers and proxies with default settings.
 const MAX_CALL_BYTES: usize = 3 << 20;
 
 /// Names longer than this cannot be keys; the jobs of a command add a number to it.
 pub(crate) const MAX_KEY_BYTES: usize = 240;
 
-/// What a model is to do with the texts, as a value of an option.
+/// What a model is to do with the items, as a value of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Task(pub(crate) request::Task);
 
@@ -41,6 +41,8 @@ impl ValueEnum for Task {
             Task(request::Task::ALL[2]),
             Task(request::Task::ALL[3]),
             Task(request::Task::ALL[4]),
+            Task(request::Task::ALL[5]),
+            Task(request::Task::ALL[6]),
         ];
         &ALL
     }
@@ -50,6 +52,8 @@ impl ValueEnum for Task {
             request::Task::TextEmbedding => "A vector for each text",
             request::Task::TextClassification => "Scores of the model's labels for each text",
             request::Task::TextGeneration => "An answer to each text",
+            request::Task::ImageEmbedding => "A vector for each image",
+            request::Task::ImageClassification => "Scores of labels for each image",
             request::Task::SpeechToText => "What is said in each recording",
             request::Task::Echo => "Each text as it came",
         };
@@ -66,6 +70,8 @@ pub(crate) struct Template {
     pub(crate) prompt: String,
     /// How answers are generated.
     pub(crate) generation: Generation,
+    /// What images are compared with.
+    pub(crate) question: Question,
     /// How recordings are written down.
     pub(crate) transcription: v1::TranscriptionOptions,
     pub(crate) class: Option<String>,
@@ -73,8 +79,17 @@ pub(crate) struct Template {
     pub(crate) deadline: Option<Duration>,
     /// The same key with the same input gives the same jobs.
     pub(crate) key: String,
-    /// Most texts of a job; `None`: all of them in one.
+    /// Most items of a job; `None`: all of them in one.
     pub(crate) split: Option<usize>,
+}
+
+/// Labels to compare images with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Question {
+    /// Empty: the model's own.
+    pub(crate) labels: Vec<String>,
+    /// Empty: the model's own.
+    pub(crate) template: String,
 }
 
 /// How a model is to generate.
@@ -96,18 +111,28 @@ pub(crate) enum PromptForm {
     Beginning,
 }
 
-/// The jobs that `input` makes, in its order: first the loose texts, then the groups, then the recordings.
-pub(crate) fn jobs(template: &Template, input: Input) -> Vec<v1::JobSpec> {
-    let split = template.split.unwrap_or(usize::MAX).max(1);
-    let loose = Group { texts: input.loose, labels: BTreeMap::new() };
-    let groups = std::iter::once(loose).chain(input.groups);
-    let texts = groups.flat_map(|group| parts(group, split)).map(|group| job(template, group));
-    let mut jobs: Vec<_> = texts.collect();
-    let mut recordings = input.recordings.into_iter().peekable();
-    while recordings.peek().is_some() {
-        let files = recordings.by_ref().take(split).map(Into::into).collect();
-        jobs.push(listening(template, convert::recordings_of(files)));
+/// The jobs that `content` makes, in its order: first what is loose, then the groups.
+pub(crate) fn jobs(template: &Template, content: Content) -> Vec<v1::JobSpec> {
+    let task = template.task.0;
+    match content {
+        Content::Texts(input) => jobs_of(template, input, |texts| convert::input_of(task, texts)),
+        Content::Files(input) => {
+            jobs_of(template, input, |files| convert::input_of_files(task, files))
+        }
     }
+}
+
+fn jobs_of<T>(
+    template: &Template,
+    input: Input<T>,
+    to_input: impl Fn(Vec<T>) -> v1::JobInput,
+) -> Vec<v1::JobSpec> {
+    let split = template.split.unwrap_or(usize::MAX).max(1);
+    let loose = Group { items: input.loose, labels: BTreeMap::new() };
+    let groups = std::iter::once(loose).chain(input.groups);
+    let groups = groups.flat_map(|group| parts(group, split));
+    let mut jobs: Vec<_> =
+        groups.map(|group| job(template, to_input(group.items), group.labels)).collect();
     if let [only] = jobs.as_mut_slice() {
         only.idempotency_key.clone_from(&template.key);
     } else {
@@ -118,18 +143,21 @@ pub(crate) fn jobs(template: &Template, input: Input) -> Vec<v1::JobSpec> {
     jobs
 }
 
-fn parts(group: Group, split: usize) -> Vec<Group> {
+fn parts<T>(group: Group<T>, split: usize) -> Vec<Group<T>> {
     let mut parts = Vec::new();
-    let mut texts = group.texts.into_iter().peekable();
-    while texts.peek().is_some() {
-        let texts = texts.by_ref().take(split).collect();
-        parts.push(Group { texts, labels: group.labels.clone() });
+    let mut items = group.items.into_iter().peekable();
+    while items.peek().is_some() {
+        let items = items.by_ref().take(split).collect();
+        parts.push(Group { items, labels: group.labels.clone() });
     }
     parts
 }
 
-fn job(template: &Template, group: Group) -> v1::JobSpec {
-    let mut input = convert::input_of(template.task.0, group.texts);
+fn job(
+    template: &Template,
+    mut input: v1::JobInput,
+    own_labels: BTreeMap<String, String>,
+) -> v1::JobSpec {
     match &mut input.task {
         Some(WireTask::TextEmbedding(input)) => input.prompt.clone_from(&template.prompt),
         Some(WireTask::TextGeneration(input)) => {
@@ -138,23 +166,18 @@ fn job(template: &Template, group: Group) -> v1::JobSpec {
                 to_form(prompt, &template.generation.form);
             }
         }
-        Some(WireTask::TextClassification(_) | WireTask::SpeechToText(_) | WireTask::Echo(_))
+        Some(WireTask::ImageClassification(input)) => {
+            input.labels.clone_from(&template.question.labels);
+            input.template.clone_from(&template.question.template);
+        }
+        Some(WireTask::SpeechToText(input)) => {
+            input.options = Some(template.transcription.clone());
+        }
+        Some(WireTask::TextClassification(_) | WireTask::ImageEmbedding(_) | WireTask::Echo(_))
         | None => {}
     }
     let mut labels = template.labels.clone();
-    labels.extend(group.labels);
-    spec(template, input, labels)
-}
-
-/// A job over recordings.
-fn listening(template: &Template, mut input: v1::JobInput) -> v1::JobSpec {
-    if let Some(WireTask::SpeechToText(input)) = &mut input.task {
-        input.options = Some(template.transcription.clone());
-    }
-    spec(template, input, template.labels.clone())
-}
-
-fn spec(template: &Template, input: v1::JobInput, labels: BTreeMap<String, String>) -> v1::JobSpec {
+    labels.extend(own_labels);
     v1::JobSpec {
         model: template.model.clone(),
         class: template.class.clone().unwrap_or_default(),
@@ -219,6 +242,8 @@ pub(crate) fn calls(jobs: Vec<v1::JobSpec>) -> Vec<v1::SubmitBatchRequest> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn template(split: Option<usize>) -> Template {
@@ -227,6 +252,7 @@ mod tests {
             task: Task(request::Task::Echo),
             prompt: String::new(),
             generation: Generation::default(),
+            question: Question::default(),
             transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("a".to_owned(), "1".to_owned())].into(),
@@ -247,7 +273,7 @@ mod tests {
 
     #[test]
     fn one_job_has_the_key_itself() {
-        let jobs = jobs(&template(None), loose(3));
+        let jobs = jobs(&template(None), Content::Texts(loose(3)));
         assert_eq!(jobs.len(), 1);
         assert_eq!(jobs[0].idempotency_key, "k");
         assert_eq!(items(&jobs[0]), 3);
@@ -255,7 +281,7 @@ mod tests {
 
     #[test]
     fn split_jobs_keep_the_order_and_have_keys_of_their_own() {
-        let jobs = jobs(&template(Some(2)), loose(5));
+        let jobs = jobs(&template(Some(2)), Content::Texts(loose(5)));
         assert_eq!(jobs.iter().map(items).collect::<Vec<_>>(), [2, 2, 1]);
         assert_eq!(texts(&jobs[2]), ["4"]);
         let keys: Vec<_> = jobs.iter().map(|job| job.idempotency_key.as_str()).collect();
@@ -265,8 +291,8 @@ mod tests {
     #[test]
     fn groups_are_jobs_of_their_own_and_their_labels_win() {
         let labels = [("a".to_owned(), "2".to_owned())].into();
-        let groups = vec![Group { texts: vec!["x".into()], labels }];
-        let jobs = jobs(&template(None), Input { groups, ..loose(1) });
+        let groups = vec![Group { items: vec!["x".into()], labels }];
+        let jobs = jobs(&template(None), Content::Texts(Input { groups, ..loose(1) }));
         assert_eq!(jobs.len(), 2);
         assert_eq!(jobs[0].labels["a"], "1");
         assert_eq!(jobs[1].labels["a"], "2");
@@ -274,15 +300,15 @@ mod tests {
 
     #[test]
     fn calls_are_bounded_in_jobs_and_bytes() {
-        let many = jobs(&template(Some(1)), loose(2_500));
+        let many = jobs(&template(Some(1)), Content::Texts(loose(2_500)));
         assert_eq!(
             calls(many).iter().map(|call| call.jobs.len()).collect::<Vec<_>>(),
             [1_000, 1_000, 500]
         );
         let large = Input { loose: vec!["x".repeat(2 << 20); 3], ..Input::default() };
-        assert_eq!(calls(jobs(&template(Some(1)), large)).len(), 3);
+        assert_eq!(calls(jobs(&template(Some(1)), Content::Texts(large))).len(), 3);
         let huge = Input { loose: vec!["x".repeat(5 << 20)], ..Input::default() };
-        assert_eq!(calls(jobs(&template(None), huge)).len(), 1);
+        assert_eq!(calls(jobs(&template(None), Content::Texts(huge))).len(), 1);
         assert!(calls(Vec::new()).is_empty());
     }
 
@@ -290,9 +316,11 @@ mod tests {
     fn recordings_are_split_as_texts_are_and_keep_their_options() {
         let transcription =
             v1::TranscriptionOptions { language: "de".to_owned(), translate: false };
-        let template = Template { transcription: transcription.clone(), ..template(Some(2)) };
-        let recordings = vec![vec![1; 2 << 20], vec![2], vec![3; 2 << 20]];
-        let jobs = jobs(&template, Input { recordings, ..Input::default() });
+        let task = Task(request::Task::SpeechToText);
+        let template = Template { task, transcription: transcription.clone(), ..template(Some(2)) };
+        let recordings = [vec![1; 2 << 20], vec![2], vec![3; 2 << 20]];
+        let loose = recordings.map(Bytes::from).to_vec();
+        let jobs = jobs(&template, Content::Files(Input { loose, ..Input::default() }));
         assert_eq!(jobs.iter().map(items).collect::<Vec<_>>(), [2, 1]);
         let keys: Vec<_> = jobs.iter().map(|job| job.idempotency_key.as_str()).collect();
         assert_eq!(keys, ["k/0", "k/1"]);
@@ -309,11 +337,30 @@ mod tests {
             let generation = Generation { form, ..Generation::default() };
             let task = Task(request::Task::TextGeneration);
             let template = Template { task, generation, ..template(None) };
-            texts(&jobs(&template, loose(1))[0])
+            texts(&jobs(&template, Content::Texts(loose(1)))[0])
         };
         assert_eq!(generating(PromptForm::Message), ["user", "0"]);
         let after = PromptForm::MessageAfter("be brief".to_owned());
         assert_eq!(generating(after), ["system", "be brief", "user", "0"]);
         assert_eq!(generating(PromptForm::Beginning), ["0"]);
+    }
+
+    #[test]
+    fn images_are_split_like_texts_and_carry_the_question() {
+        let question = Question { labels: vec!["cat".into()], template: "a {}".into() };
+        let task = Task(request::Task::ImageClassification);
+        let template = Template { task, question, ..template(Some(2)) };
+        let loose = ["a", "b", "c"].map(|file| Bytes::from_static(file.as_bytes())).to_vec();
+        let jobs = jobs(&template, Content::Files(Input { loose, ..Input::default() }));
+        assert_eq!(jobs.iter().map(items).collect::<Vec<_>>(), [2, 1]);
+        let Some(WireTask::ImageClassification(input)) = &jobs[1].input.as_ref().unwrap().task
+        else {
+            panic!("another task")
+        };
+        assert_eq!(
+            (input.images.as_slice(), input.labels.len()),
+            ([Bytes::from("c")].as_slice(), 1)
+        );
+        assert_eq!(input.template, "a {}");
     }
 }

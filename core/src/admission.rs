@@ -125,6 +125,7 @@ mod tests {
             max_input_bytes: 1,
             max_text_bytes: 1,
             max_recording_bytes: 1,
+            image: crate::image::ImageLimits::default(),
             max_queued,
             max_deadline: Duration::from_secs(1),
             min_free_disk_bytes,

@@ -20,15 +20,21 @@ pub enum Task {
     TextClassification = 3,
     /// What follows a text or a conversation.
     TextGeneration = 4,
+    /// A vector for each image.
+    ImageEmbedding = 5,
+    /// A score of each of the job's labels for each image.
+    ImageClassification = 6,
     /// What is said in each recording.
     SpeechToText = 10,
 }
 
 impl Task {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::TextEmbedding,
         Self::TextClassification,
         Self::TextGeneration,
+        Self::ImageEmbedding,
+        Self::ImageClassification,
         Self::SpeechToText,
         Self::Echo,
     ];
@@ -48,6 +54,8 @@ impl Task {
             Self::Echo => "echo",
             Self::TextClassification => "text-classification",
             Self::TextGeneration => "text-generation",
+            Self::ImageEmbedding => "image-embedding",
+            Self::ImageClassification => "image-classification",
             Self::SpeechToText => "speech-to-text",
         }
     }
@@ -59,7 +67,21 @@ impl Task {
             Self::TextEmbedding
             | Self::TextClassification
             | Self::TextGeneration
+            | Self::ImageEmbedding
+            | Self::ImageClassification
             | Self::SpeechToText => false,
+        }
+    }
+
+    /// Whether its items are images.
+    pub const fn takes_images(self) -> bool {
+        match self {
+            Self::ImageEmbedding | Self::ImageClassification => true,
+            Self::TextEmbedding
+            | Self::TextClassification
+            | Self::TextGeneration
+            | Self::SpeechToText
+            | Self::Echo => false,
         }
     }
 }

@@ -11,6 +11,7 @@ mod enums;
 mod fleet;
 mod generation;
 mod id;
+mod images;
 mod input;
 mod job;
 mod part;
@@ -33,8 +34,8 @@ pub use fleet::{
 pub use generation::generation_options;
 pub use id::{claim_id, job_id, job_ids, worker_id};
 pub use input::{
-    InputParts, Items, input_field, input_items, input_of, input_prompt, into_parts, items_field,
-    recordings_of,
+    InputParts, Items, input_field, input_items, input_of, input_of_files, input_prompt,
+    into_parts, items_field,
 };
 pub use job::{attempt_record, job};
 pub use part::{

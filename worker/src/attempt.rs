@@ -12,7 +12,7 @@ use stoker_runtime::crash;
 use stoker_runtime::trace_context::TraceContext;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{generation, speech};
+use crate::{generation, images, speech};
 
 /// Names an attempt and proves the right to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +88,14 @@ impl Work {
                 let inputs = texts.into_iter().map(ItemInput::Text).collect();
                 Self { task: task_kind(task), prompt, inputs }
             }
+            InputParts::Images(files) => {
+                let inputs = images::plain(files);
+                Self { task: TaskKind::ImageEmbedding, prompt, inputs }
+            }
+            InputParts::ImageClassification(input) => {
+                let inputs = images::asking(input);
+                Self { task: TaskKind::ImageClassification, prompt, inputs }
+            }
             InputParts::Generation(input) => {
                 let inputs = generation::inputs(job, input)?;
                 Self { task: TaskKind::TextGeneration, prompt, inputs }
@@ -106,6 +114,8 @@ pub const fn task_kind(task: Task) -> TaskKind {
         Task::TextEmbedding => TaskKind::TextEmbedding,
         Task::TextClassification => TaskKind::TextClassification,
         Task::TextGeneration => TaskKind::TextGeneration,
+        Task::ImageEmbedding => TaskKind::ImageEmbedding,
+        Task::ImageClassification => TaskKind::ImageClassification,
         Task::SpeechToText => TaskKind::SpeechToText,
         Task::Echo => TaskKind::Echo,
     }

@@ -121,9 +121,11 @@ impl Capacity {
             max_items: match info.task {
                 // Lanes are sequences, or recordings, and join and leave one by one.
                 TaskKind::TextGeneration | TaskKind::SpeechToText => 1,
-                TaskKind::TextEmbedding | TaskKind::TextClassification | TaskKind::Echo => {
-                    Self::MAX_ITEMS
-                }
+                TaskKind::TextEmbedding
+                | TaskKind::TextClassification
+                | TaskKind::ImageEmbedding
+                | TaskKind::ImageClassification
+                | TaskKind::Echo => Self::MAX_ITEMS,
             },
         }
     }
@@ -134,7 +136,7 @@ impl Capacity {
 pub struct Board {
     /// None while no engine is ready.
     engine: Option<Capacity>,
-    /// What the engine's scores are of.
+    /// What the engine's scores are of; without names where each job has its own.
     labels: Option<Arc<Labels>>,
     jobs: BTreeMap<JobKey, Job>,
     /// Items that the engine was given.

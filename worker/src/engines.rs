@@ -56,6 +56,7 @@ pub async fn get(
             task: task_kind(model.task),
             max_batch_tokens: model.max_batch_tokens,
             prompts: model.prompts.clone(),
+            zero_shot: model.zero_shot.clone(),
         },
         engine: EngineSpec {
             model: name.clone(),
@@ -149,6 +150,8 @@ fn common(
             Task::TextEmbedding
             | Task::TextClassification
             | Task::TextGeneration
+            | Task::ImageEmbedding
+            | Task::ImageClassification
             | Task::SpeechToText,
             _,
         ) => {
@@ -159,6 +162,11 @@ fn common(
             if let Machine::Gpu(_) = machine {
                 add("device", "cuda:0".to_owned());
                 add("precision", model.precision.name().to_owned());
+            }
+            if model.task.takes_images() {
+                let limits = settings.fleet.limits.image;
+                add("max-image-bytes", limits.max_bytes.to_string());
+                add("max-image-pixels", limits.max_pixels.to_string());
             }
             if model.prompts.has_default() {
                 add("default-prompt", "given".to_owned());

@@ -22,6 +22,7 @@ pub mod engines;
 pub mod error;
 mod generation;
 pub mod gpu;
+mod images;
 pub mod intake;
 pub mod interruption;
 pub mod link;

@@ -29,6 +29,10 @@ pub enum Layout {
     /// As sentence-transformers saves it: `modules.json` says what follows the network, and names some
     /// more files.
     SentenceTransformers,
+    /// As transformers saves it, with what images become before the network sees them.
+    Images,
+    /// The same, with a tokenizer for labels.
+    ImagesAndTexts,
 }
 
 impl Layout {
@@ -38,6 +42,8 @@ impl Layout {
             Task::TextEmbedding => Self::SentenceTransformers,
             Task::TextClassification | Task::SpeechToText | Task::Echo => Self::Transformers,
             Task::TextGeneration => Self::Generation,
+            Task::ImageEmbedding => Self::Images,
+            Task::ImageClassification => Self::ImagesAndTexts,
         }
     }
 
@@ -46,6 +52,8 @@ impl Layout {
         match self {
             Self::Transformers | Self::Generation => &["config.json", "tokenizer.json"],
             Self::SentenceTransformers => &["config.json", "tokenizer.json", MODULES],
+            Self::Images => &["config.json", PREPROCESSOR],
+            Self::ImagesAndTexts => &["config.json", PREPROCESSOR, "tokenizer.json"],
         }
     }
 
@@ -53,7 +61,10 @@ impl Layout {
     const fn takes_gguf(self) -> bool {
         match self {
             Self::Generation => true,
-            Self::Transformers | Self::SentenceTransformers => false,
+            Self::Transformers
+            | Self::SentenceTransformers
+            | Self::Images
+            | Self::ImagesAndTexts => false,
         }
     }
 
@@ -65,7 +76,7 @@ impl Layout {
     /// Whether [`MODULES`] has a say.
     const fn has_modules(self) -> bool {
         match self {
-            Self::Transformers | Self::Generation => false,
+            Self::Transformers | Self::Generation | Self::Images | Self::ImagesAndTexts => false,
             Self::SentenceTransformers => true,
         }
     }
@@ -78,7 +89,7 @@ const OPTIONAL: [&str; 6] = [
     "tokenizer_config.json",
     "config_sentence_transformers.json",
     "generation_config.json",
-    "preprocessor_config.json",
+    PREPROCESSOR,
     "chat_template.jinja",
 ];
 
@@ -86,6 +97,9 @@ const OPTIONAL: [&str; 6] = [
 /// (mean pooling), but a cache or a copy that is not complete looks the same, and its vectors would
 /// be wrong without a word.
 const MODULES: &str = "modules.json";
+
+/// How images, or recordings, become what a network takes.
+const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// The weights of a model in one file, which is what the registry's digest is of. Models of the BERT
 /// family are far below the size from which tools write several files and a list of them.

@@ -1,6 +1,7 @@
-//! `stoker submit`: hands texts to the fleet, waits, and says how it went.
+//! `stoker submit`: hands texts, images or recordings to the fleet, waits, and says how it went.
 
 mod generation;
+mod question;
 mod speech;
 
 use std::collections::BTreeMap;
@@ -14,12 +15,13 @@ use stoker_runtime::clock::Clock as _;
 use stoker_runtime::ids;
 
 use generation::GenerationArgs;
+use question::QuestionArgs;
 use speech::SpeechArgs;
 
 use super::{parse_label, results};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::input::{self, Form, Input, Source};
+use crate::input::{self, Content, Form, Source};
 use crate::reading::{MOST_READ, Reading};
 use crate::render::job;
 use crate::render::progress::{Progress, Tally};
@@ -29,20 +31,21 @@ use crate::submission::{self, Accepted};
 use crate::terminal::note;
 use crate::waiting::{self, Shown, ended_early};
 
-/// Submit texts or recordings as a job and wait for it.
+/// Submit texts, images or recordings as a job and wait for it.
 ///
-/// The texts come from arguments, from a file or from standard input. All of them make one job,
-/// unless --split or the input says otherwise. A job that was accepted runs to its end whatever
-/// happens to this command. Up to 16 texts that one job generates are shown as they come, as many
-/// transcripts when they are all there.
+/// The texts come from arguments, from a file or from standard input; for a model that looks at
+/// images they are names of files. All of them make one job, unless --split or the input says
+/// otherwise. A job that was accepted runs to its end whatever happens to this command. Up to 16
+/// texts that one job generates are shown as they come, as many transcripts when they are all there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   stoker submit --model all-minilm-l6-v2 \"first text\" \"second text\"
   stoker submit --model all-minilm-l6-v2 --file corpus.txt --split 500 --no-wait
+  stoker submit --model clip --candidate cat --candidate dog --results photos/*.jpg
   cat corpus.txt | stoker submit --model all-minilm-l6-v2 - --results > vectors.jsonl
   stoker submit --model whisper-tiny --audio call.mp3 --audio memo.wav")]
 pub(crate) struct Args {
-    /// Texts to process; `-` reads lines from standard input
+    /// Texts to process, or files of images; `-` reads lines from standard input
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
 
@@ -50,7 +53,7 @@ pub(crate) struct Args {
     #[arg(long, short, value_name = "NAME")]
     model: String,
 
-    /// Read one text per line from a file (`-`: standard input)
+    /// Read one text, or the name of one image, per line from a file (`-`: standard input)
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["texts", "jsonl"])]
     file: Option<PathBuf>,
 
@@ -84,7 +87,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME")]
     deadline: Option<HumanDuration>,
 
-    /// Make several jobs of at most this many texts or recordings each
+    /// Make several jobs of at most this many texts, images or recordings each
     #[arg(long, value_name = "N")]
     split: Option<NonZeroUsize>,
 
@@ -102,6 +105,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     generation: GenerationArgs,
+
+    #[command(flatten)]
+    question: QuestionArgs,
 
     #[command(flatten)]
     speech: SpeechArgs,
@@ -126,8 +132,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         let problem = format!("options of generating text are not for {}", task.0.name());
         return Err(Failure::usage(problem).hint("leave them out, or name another model"));
     }
+    if !args.question.is_empty() && task.0 != request::Task::ImageClassification {
+        let problem = format!("labels to compare with are not for {}", task.0.name());
+        return Err(Failure::usage(problem).hint("leave them out, or name another model"));
+    }
     check_speech(&args, task)?;
-    let jobs = spec::jobs(&template(&args, task), input);
+    let jobs = spec::jobs(&template(&args, task), content(task, input)?);
     let key = jobs.first().map(|job| job.idempotency_key.clone()).unwrap_or_default();
     let accepted = match submission::submit(&context.client, jobs).await {
         Ok(accepted) => accepted,
@@ -182,16 +192,29 @@ fn source(args: &Args) -> Result<Source, Failure> {
     Ok(source)
 }
 
-fn read(args: &Args) -> Result<Input, Failure> {
+fn read(args: &Args) -> Result<Content, Failure> {
     let unusable = |error: input::InputError| Failure::usage(error.to_string());
     if !args.speech.audio.is_empty() {
-        return input::read_recordings(&args.speech.audio).map_err(unusable);
+        return input::read_recordings(&args.speech.audio).map(Content::Files).map_err(unusable);
     }
     let input = input::read(&source(args)?).map_err(unusable)?;
     if input.skipped > 0 {
         note(&format!("skipped {}", count(input.skipped, "empty line")));
     }
-    Ok(input)
+    Ok(Content::Texts(input))
+}
+
+/// What is submitted: what was given, or the images that the texts name.
+fn content(task: Task, given: Content) -> Result<Content, Failure> {
+    match given {
+        Content::Texts(names) if task.0.takes_images() => {
+            input::read_images(names).map(Content::Files).map_err(|error| {
+                Failure::usage(error.to_string())
+                    .hint("to this model each text is the name of an image's file")
+            })
+        }
+        given => Ok(given),
+    }
 }
 
 /// What the fleet's model does. Of an unknown model anything will do: the coordinator refuses it,
@@ -218,6 +241,7 @@ fn template(args: &Args, task: Task) -> Template {
         task,
         prompt: args.prompt.clone().unwrap_or_default(),
         generation: args.generation.to_generation(),
+        question: args.question.to_question(),
         transcription: args.speech.options(),
         class: args.class.clone(),
         labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::dev::LocalFleet;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Content, Input};
 use crate::render::state::is_terminal;
 use crate::render::text::count;
 use crate::render::time::span;
@@ -115,6 +115,7 @@ impl Scaling {
             task: Task(request::Task::Echo),
             prompt: String::new(),
             generation: spec::Generation::default(),
+            question: spec::Question::default(),
             transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("demo".to_owned(), "scaling".to_owned())].into(),
@@ -123,7 +124,7 @@ impl Scaling {
             split: None,
         };
         let loose = texts_of(number);
-        let jobs = spec::jobs(&template, Input { loose, ..Input::default() });
+        let jobs = spec::jobs(&template, Content::Texts(Input { loose, ..Input::default() }));
         submission::submit(client, jobs).await.map_err(|partial| partial.failure)
     }
 }

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::dev::LocalFleet;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Content, Input};
 use crate::render::progress::{Progress, Tally};
 use crate::render::text::{count, grouped};
 use crate::render::time::span;
@@ -87,6 +87,7 @@ impl Story {
             task: Task(request::Task::TextEmbedding),
             prompt: String::new(),
             generation: spec::Generation::default(),
+            question: spec::Question::default(),
             transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("demo".to_owned(), part.to_owned())].into(),
@@ -94,7 +95,8 @@ impl Story {
             key: format!("{}-{part}", self.key),
             split: Some(self.items_per_job),
         };
-        let jobs = spec::jobs(&template, Input { loose: texts, ..Input::default() });
+        let jobs =
+            spec::jobs(&template, Content::Texts(Input { loose: texts, ..Input::default() }));
         submission::submit(client, jobs).await.map_err(|partial| partial.failure)
     }
 

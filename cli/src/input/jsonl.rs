@@ -80,7 +80,7 @@ fn add(input: &mut Input, object: Object) -> Result<(), String> {
             let texts = texts.into_iter().enumerate();
             let texts = texts.map(|(index, text)| checked(text, Some(index)));
             let texts = texts.collect::<Result<_, _>>()?;
-            input.groups.push(Group { texts, labels: labels.unwrap_or_default() });
+            input.groups.push(Group { items: texts, labels: labels.unwrap_or_default() });
         }
         Object { text: Some(_), texts: None, labels: Some(_) } => {
             return Err("labels belong to a job; write `texts` instead of `text`".to_owned());
@@ -125,9 +125,9 @@ mod tests {
         let input = parse("f", bytes).unwrap();
         assert_eq!(input.loose, ["a", "b"]);
         assert_eq!(input.skipped, 1);
-        assert_eq!(input.groups[0].texts, ["c", "d"]);
+        assert_eq!(input.groups[0].items, ["c", "d"]);
         assert_eq!(input.groups[0].labels["k"], "v");
-        assert_eq!(input.groups[1].texts, ["e"]);
+        assert_eq!(input.groups[1].items, ["e"]);
         assert_eq!(input.items(), 5);
     }
 

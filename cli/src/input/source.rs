@@ -7,7 +7,12 @@ use std::path::{Path, PathBuf};
 use super::{Input, InputError, jsonl, lines};
 
 /// More than this in one command would not fit the memory of a small machine twice.
-const MAX_BYTES: u64 = 256 << 20;
+pub(super) const MAX_BYTES: u64 = 256 << 20;
+
+/// [`MAX_BYTES`], to be read by people.
+pub(super) fn limit() -> String {
+    format!("{} MiB", MAX_BYTES >> 20)
+}
 
 /// How the bytes of a source are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,27 +76,21 @@ pub(crate) fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), InputError> {
         let name = "standard input".to_owned();
         return all_of(&name, io::stdin().lock()).map(|bytes| (name, bytes));
     }
-    let name = path.display().to_string();
-    let file = open(path).map_err(|error| read_error(&name, &error))?;
-    all_of(&name, file).map(|bytes| (name, bytes))
+    read_file(path).map(|bytes| (path.display().to_string(), bytes))
 }
 
-/// The contents of files with recordings, none of which is empty. Blocks.
-pub(crate) fn read_recordings(paths: &[PathBuf]) -> Result<Input, InputError> {
-    let read = |path: &PathBuf| match read_bytes(path)? {
-        (name, bytes) if bytes.is_empty() => Err(InputError::Empty { name }),
-        (_, bytes) => Ok(bytes),
-    };
-    let recordings = paths.iter().map(read).collect::<Result<_, _>>()?;
-    Ok(Input { recordings, ..Input::default() })
+/// The bytes of a file. Blocks.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, InputError> {
+    let name = path.display().to_string();
+    let file = open(path).map_err(|error| read_error(&name, &error))?;
+    all_of(&name, file)
 }
 
 fn all_of(name: &str, from: impl Read) -> Result<Vec<u8>, InputError> {
     let mut bytes = Vec::new();
     from.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| read_error(name, &error))?;
     if bytes.len() as u64 > MAX_BYTES {
-        let limit = format!("{} MiB", MAX_BYTES >> 20);
-        return Err(InputError::TooLarge { name: name.to_owned(), limit });
+        return Err(InputError::TooLarge { name: name.to_owned(), limit: limit() });
     }
     Ok(bytes)
 }
@@ -126,18 +125,6 @@ mod tests {
         assert!(text.contains("none.txt: there is no such file"), "{text}");
         let text = read(&Source::at(folder.path(), Form::Lines)).unwrap_err().to_string();
         assert!(text.contains("it is a folder"), "{text}");
-    }
-
-    #[test]
-    fn recordings_are_whole_files_with_something_in_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let [sound, nothing] = ["a.wav", "b.wav"].map(|name| folder.path().join(name));
-        std::fs::write(&sound, b"RIFF\0\n\xff").unwrap();
-        std::fs::write(&nothing, b"").unwrap();
-        let input = read_recordings(&[sound.clone(), sound.clone()]).unwrap();
-        assert_eq!((input.items(), input.recordings[1].as_slice()), (2, &b"RIFF\0\n\xff"[..]));
-        let error = read_recordings(&[sound, nothing]).unwrap_err().to_string();
-        assert!(error.ends_with("b.wav is empty"), "{error}");
     }
 
     #[test]

@@ -13,8 +13,7 @@ use crate::process::{command, stoker, stoker_at, stoker_with_input};
 fn texts(spec: &v1::JobSpec) -> Vec<String> {
     match convert::into_parts(spec.input.clone().unwrap()).unwrap() {
         convert::InputParts::Texts(_, texts) => texts,
-        convert::InputParts::Generation(input) => panic!("{input:?}"),
-        convert::InputParts::Speech(input) => panic!("{input:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -299,4 +298,38 @@ async fn nobody_there_is_code_4_with_a_remedy() {
         "error: cannot reach the coordinator at http://127.0.0.1:1: Connection refused (os error 111)\n  \
          start a fleet on this machine with `stoker dev`, or name another with --server\n"
     );
+}
+
+#[tokio::test]
+async fn texts_name_files_to_a_model_that_looks_at_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(name("a.png"), b"first \xff").unwrap();
+    std::fs::write(name("b.png"), b"second").unwrap();
+    let fake = Fake::start(State::default()).await;
+    let (a, b) = (name("a.png"), name("b.png"));
+    let task = ["submit", "-m", "clip", "--no-wait", "--task", "image-classification"];
+    let question = ["--candidate", "cat", "--candidate", "dog", "--template", "a {}"];
+    let arguments = [&task[..], &question, &[&a, &b]].concat();
+    stoker_at(&fake.url, &arguments).await.expect(0);
+    fake.with(|state| {
+        let input = convert::into_parts(state.specs[0].input.clone().unwrap()).unwrap();
+        let convert::InputParts::ImageClassification(input) = input else { panic!("{input:?}") };
+        let images: Vec<&[u8]> = input.images.iter().map(AsRef::as_ref).collect();
+        assert_eq!(images, [b"first \xff".as_slice(), b"second"]);
+        assert_eq!((input.labels.join(" "), input.template.as_str()), ("cat dog".into(), "a {}"));
+    });
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_there_and_labels_for_nobody_are_usage_errors() {
+    let fake = Fake::start(State::default()).await;
+    let arguments = ["submit", "-m", "clip", "--task", "image-embedding", "none.png"];
+    let run = stoker_at(&fake.url, &arguments).await.expect(2);
+    assert!(run.err.contains("cannot read none.png: there is no such file"), "{}", run.err);
+    assert!(run.err.contains("is the name of an image's file"), "{}", run.err);
+    let arguments = ["submit", "-m", "echo", "--candidate", "cat", "a"];
+    let run = stoker_at(&fake.url, &arguments).await.expect(2);
+    assert!(run.err.contains("labels to compare with are not for echo"), "{}", run.err);
+    fake.with(|state| assert!(state.specs.is_empty()));
 }

@@ -8,6 +8,7 @@ mod fixture;
 mod fleet;
 mod hostile;
 mod identity;
+mod images;
 mod jobs;
 mod join;
 mod lifecycle;

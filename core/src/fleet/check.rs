@@ -1,5 +1,6 @@
 //! From the file as written to a fleet in which every reference resolves.
 
+mod images;
 mod policy;
 mod provider;
 mod scaling;
@@ -11,13 +12,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ids::{ClassName, FleetName, ModelName, PoolName, TenantName};
+use crate::image::ImageLimits;
 use crate::policy::JobPolicy;
 use crate::request::Task;
+use crate::zero_shot::ZeroShot;
 
 use super::precision::Precision;
 use super::prompts::Prompts;
 use super::spec::{FleetSpec, ModelSpec};
 
+use images::{image_limits, zero_shot};
 use source::{digest, source};
 
 pub use provider::{Ec2Region, Interruptions, LaunchTemplate, Local, Provider};
@@ -66,6 +70,8 @@ pub struct Model {
     /// How exactly a GPU computes it.
     pub precision: Precision,
     pub prompts: Prompts,
+    /// For jobs that name no labels.
+    pub zero_shot: ZeroShot,
 }
 
 /// Where a model comes from.
@@ -108,6 +114,7 @@ pub struct Limits {
     pub max_input_bytes: u64,
     pub max_text_bytes: u64,
     pub max_recording_bytes: u64,
+    pub image: ImageLimits,
     pub max_queued: u64,
     pub max_deadline: Duration,
     pub min_free_disk_bytes: u64,
@@ -226,13 +233,23 @@ impl Problems {
                 self.add(key("delay"), "is only for models of the task `echo`");
             }
             let prompts = prompts(model).map_err(|(field, message)| self.add(key(&field), message));
-            if let (Some(pool), Ok(source), Ok(sha256), Ok(prompts)) =
-                (pool, source, sha256, prompts)
+            let zero_shot =
+                zero_shot(model).map_err(|(field, message)| self.add(key(field), message));
+            if let (Some(pool), Ok(source), Ok(sha256), Ok(prompts), Ok(zero_shot)) =
+                (pool, source, sha256, prompts, zero_shot)
             {
                 let (task, max_batch_tokens) = (model.task, model.max_batch_tokens);
                 let precision = model.precision;
-                let model =
-                    Model { task, pool, source, sha256, max_batch_tokens, precision, prompts };
+                let model = Model {
+                    task,
+                    pool,
+                    source,
+                    sha256,
+                    max_batch_tokens,
+                    precision,
+                    prompts,
+                    zero_shot,
+                };
                 models.insert(name.clone(), model);
             }
         }
@@ -317,6 +334,9 @@ impl Problems {
         if limits.max_input.bytes() == 0 || limits.max_input.bytes() > MESSAGE_BYTES {
             self.add("limits.max-input", "must be above 0B and at most 15MiB");
         }
+        let image = image_limits(limits).map_err(|message| {
+            self.add("limits.max-image-pixels", message);
+        });
         if limits.max_queued == 0 {
             self.add("limits.max-queued", "must be at least 1");
         }
@@ -325,6 +345,7 @@ impl Problems {
             max_input_bytes: limits.max_input.bytes(),
             max_text_bytes: limits.max_text.bytes().min(limits.max_input.bytes()),
             max_recording_bytes: limits.max_recording.bytes().min(limits.max_input.bytes()),
+            image: image.unwrap_or_default(),
             max_queued: limits.max_queued,
             max_deadline: limits.max_deadline.get(),
             min_free_disk_bytes: limits.min_free_disk.bytes(),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClassName, FleetName, ModelName, PoolName, TenantName};
+use crate::image::ImageLimits;
 use crate::request::Task;
 use crate::units::{ByteSize, HumanDuration};
 
@@ -86,6 +87,12 @@ pub struct ModelSpec {
     pub prompts: BTreeMap<String, String>,
     /// The prompt of jobs that ask for none. Left out: none.
     pub default_prompt: Option<String>,
+    /// Only for `image-classification`: the labels of jobs that name none. Left out: each job names its own.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// The sentence in which a label is compared with images, with `{}` in its place: `This is a photo of {}.` where
+    /// neither a job nor this says something else.
+    pub label_template: Option<String>,
     /// Only for `echo`: how long it takes for an item.
     pub delay: Option<HumanDuration>,
 }
@@ -145,6 +152,10 @@ pub struct LimitsSpec {
     pub max_text: ByteSize,
     /// Largest single recording.
     pub max_recording: ByteSize,
+    /// Largest file of a single image.
+    pub max_image: ByteSize,
+    /// Most pixels of a single image, its width times its height.
+    pub max_image_pixels: u64,
     /// Most jobs that have not ended, over all tenants.
     pub max_queued: u64,
     /// Longest deadline that a job may ask for.
@@ -161,6 +172,8 @@ impl Default for LimitsSpec {
             max_text: ByteSize::from_bytes(256 << 10),
             // As large as an input may be at all.
             max_recording: ByteSize::mebibytes(15),
+            max_image: ByteSize::from_bytes(ImageLimits::default().max_bytes),
+            max_image_pixels: ImageLimits::default().max_pixels,
             max_queued: 5_000_000,
             max_deadline: HumanDuration::from_secs(7 * 24 * 3600),
             min_free_disk: ByteSize::mebibytes(256),

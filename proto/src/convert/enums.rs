@@ -25,6 +25,8 @@ pub const fn task(task: Task) -> v1::Task {
         Task::TextEmbedding => v1::Task::TextEmbedding,
         Task::TextClassification => v1::Task::TextClassification,
         Task::TextGeneration => v1::Task::TextGeneration,
+        Task::ImageEmbedding => v1::Task::ImageEmbedding,
+        Task::ImageClassification => v1::Task::ImageClassification,
         Task::SpeechToText => v1::Task::SpeechToText,
         Task::Echo => v1::Task::Echo,
     }

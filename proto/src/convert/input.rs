@@ -1,4 +1,4 @@
-//! The inputs of the tasks: texts, prompts, or recordings.
+//! The inputs of the tasks: texts, prompts, images, or recordings.
 
 use bytes::Bytes;
 use stoker_core::request::Task;
@@ -12,6 +12,8 @@ pub const fn input_field(task: Task) -> &'static str {
         Task::TextEmbedding => "text_embedding",
         Task::TextClassification => "text_classification",
         Task::TextGeneration => "text_generation",
+        Task::ImageEmbedding => "image_embedding",
+        Task::ImageClassification => "image_classification",
         Task::SpeechToText => "speech_to_text",
         Task::Echo => "echo",
     }
@@ -22,12 +24,13 @@ pub const fn items_field(task: Task) -> &'static str {
     match task {
         Task::TextEmbedding | Task::TextClassification | Task::Echo => "texts",
         Task::TextGeneration => "prompts",
+        Task::ImageEmbedding | Task::ImageClassification => "images",
         Task::SpeechToText => "recordings",
     }
 }
 
 /// The input of a job that does `task` with each of the texts. Texts are continued as they are by a
-/// model that generates; to a model that listens each is a file's content.
+/// model that generates; where items are files each is the content of one: see [`input_of_files`].
 pub fn input_of(task: Task, texts: Vec<String>) -> v1::JobInput {
     let task = match task {
         Task::TextEmbedding => {
@@ -40,18 +43,33 @@ pub fn input_of(task: Task, texts: Vec<String>) -> v1::JobInput {
             let prompts = texts.into_iter().map(text_prompt).collect();
             WireTask::TextGeneration(v1::TextGenerationInput { prompts, options: None })
         }
-        Task::SpeechToText => {
-            return recordings_of(texts.into_iter().map(Bytes::from).collect());
+        Task::ImageEmbedding | Task::ImageClassification | Task::SpeechToText => {
+            return input_of_files(task, texts.into_iter().map(Bytes::from).collect());
         }
         Task::Echo => WireTask::Echo(v1::EchoInput { texts }),
     };
     v1::JobInput { task: Some(task) }
 }
 
-/// The input of a job that writes down what is said in each of the files.
-pub fn recordings_of(recordings: Vec<Bytes>) -> v1::JobInput {
-    let input = v1::SpeechToTextInput { recordings, options: None };
-    v1::JobInput { task: Some(WireTask::SpeechToText(input)) }
+/// The input of a job that does `task` with each of the files, images or recordings; without any
+/// where it takes texts.
+pub fn input_of_files(task: Task, files: Vec<Bytes>) -> v1::JobInput {
+    let task = match task {
+        Task::ImageEmbedding => WireTask::ImageEmbedding(v1::ImageEmbeddingInput { images: files }),
+        Task::ImageClassification => {
+            let (labels, template) = (Vec::new(), String::new());
+            let input = v1::ImageClassificationInput { images: files, labels, template };
+            WireTask::ImageClassification(input)
+        }
+        Task::SpeechToText => {
+            let input = v1::SpeechToTextInput { recordings: files, options: None };
+            WireTask::SpeechToText(input)
+        }
+        Task::TextEmbedding | Task::TextClassification | Task::TextGeneration | Task::Echo => {
+            return input_of(task, Vec::new());
+        }
+    };
+    v1::JobInput { task: Some(task) }
 }
 
 fn text_prompt(text: String) -> v1::Prompt {
@@ -64,6 +82,8 @@ pub enum Items<'a> {
     Texts(&'a [String]),
     Prompts(&'a [v1::Prompt]),
     /// Files.
+    Images(&'a [Bytes]),
+    /// Files.
     Recordings(&'a [Bytes]),
 }
 
@@ -72,7 +92,7 @@ impl<'a> Items<'a> {
         match self {
             Self::Texts(texts) => texts.len(),
             Self::Prompts(prompts) => prompts.len(),
-            Self::Recordings(recordings) => recordings.len(),
+            Self::Images(files) | Self::Recordings(files) => files.len(),
         }
     }
 
@@ -87,7 +107,7 @@ impl<'a> Items<'a> {
                 let bytes = |texts: Vec<&str>| texts.into_iter().map(str::len).sum();
                 self.texts().into_iter().map(bytes).collect()
             }
-            Self::Recordings(recordings) => recordings.iter().map(Bytes::len).collect(),
+            Self::Images(files) | Self::Recordings(files) => files.iter().map(Bytes::len).collect(),
         }
     }
 
@@ -96,7 +116,7 @@ impl<'a> Items<'a> {
         match self {
             Self::Texts(texts) => texts.iter().map(|text| vec![text.as_str()]).collect(),
             Self::Prompts(prompts) => prompts.iter().map(prompt_texts).collect(),
-            Self::Recordings(recordings) => vec![Vec::new(); recordings.len()],
+            Self::Images(files) | Self::Recordings(files) => vec![Vec::new(); files.len()],
         }
     }
 }
@@ -120,6 +140,10 @@ pub fn input_items(input: &v1::JobInput) -> Option<(Task, Items<'_>)> {
             (Task::TextClassification, Items::Texts(&input.texts))
         }
         WireTask::TextGeneration(input) => (Task::TextGeneration, Items::Prompts(&input.prompts)),
+        WireTask::ImageEmbedding(input) => (Task::ImageEmbedding, Items::Images(&input.images)),
+        WireTask::ImageClassification(input) => {
+            (Task::ImageClassification, Items::Images(&input.images))
+        }
         WireTask::SpeechToText(input) => (Task::SpeechToText, Items::Recordings(&input.recordings)),
         WireTask::Echo(input) => (Task::Echo, Items::Texts(&input.texts)),
     })
@@ -132,6 +156,8 @@ pub fn input_prompt(input: &v1::JobInput) -> &str {
         Some(
             WireTask::TextClassification(_)
             | WireTask::TextGeneration(_)
+            | WireTask::ImageEmbedding(_)
+            | WireTask::ImageClassification(_)
             | WireTask::SpeechToText(_)
             | WireTask::Echo(_),
         )
@@ -144,6 +170,8 @@ pub fn input_prompt(input: &v1::JobInput) -> &str {
 pub enum InputParts {
     Texts(Task, Vec<String>),
     Generation(v1::TextGenerationInput),
+    Images(Vec<Bytes>),
+    ImageClassification(v1::ImageClassificationInput),
     Speech(v1::SpeechToTextInput),
 }
 
@@ -155,6 +183,8 @@ pub fn into_parts(input: v1::JobInput) -> Option<InputParts> {
             InputParts::Texts(Task::TextClassification, input.texts)
         }
         WireTask::TextGeneration(input) => InputParts::Generation(input),
+        WireTask::ImageEmbedding(input) => InputParts::Images(input.images),
+        WireTask::ImageClassification(input) => InputParts::ImageClassification(input),
         WireTask::SpeechToText(input) => InputParts::Speech(input),
         WireTask::Echo(input) => InputParts::Texts(Task::Echo, input.texts),
     })
@@ -172,12 +202,15 @@ mod tests {
             let (found, items) = input_items(&input).unwrap();
             assert_eq!((found, items.len()), (task, 2));
             assert_eq!(items.bytes(), [1, 1]);
-            if task != Task::SpeechToText {
+            if !matches!(items, Items::Images(_) | Items::Recordings(_)) {
                 assert_eq!(items.texts(), [vec!["a"], vec!["b"]]);
             }
+            assert_eq!(matches!(items, Items::Images(_)), task.takes_images());
             match into_parts(input).unwrap() {
                 InputParts::Texts(found, parts) => assert_eq!((found, &parts), (task, &texts)),
                 InputParts::Generation(input) => assert_eq!(input.prompts.len(), 2),
+                InputParts::Images(images) => assert_eq!(images, ["a", "b"]),
+                InputParts::ImageClassification(input) => assert_eq!(input.images, ["a", "b"]),
                 InputParts::Speech(input) => assert_eq!(input.recordings, ["a", "b"]),
             }
         }

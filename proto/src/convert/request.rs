@@ -15,6 +15,7 @@ use crate::v1;
 use crate::well_known;
 
 use super::generation::check_generation;
+use super::images::{check_images, check_question};
 use super::input::{Items, input_field, input_items, items_field};
 use super::speech::check_speech;
 use super::time::duration;
@@ -211,6 +212,12 @@ fn check_input(
                 check_generation(input, &task_field, violations);
             }
         }
+        Items::Images(images) => {
+            check_images(images, &limits.image, &items_field, violations);
+            if let Some(v1::job_input::Task::ImageClassification(input)) = &input.task {
+                check_question(input, &task_field, violations);
+            }
+        }
         Items::Recordings(_) => {
             if let Some(v1::job_input::Task::SpeechToText(input)) = &input.task {
                 check_speech(input, &task_field, violations);
@@ -234,6 +241,8 @@ fn check_lengths(items: Items<'_>, limits: &Limits, field: &str, violations: &mu
     let (most, remedy) = match items {
         Items::Texts(_) | Items::Prompts(_) => (limits.max_text_bytes, "split the text"),
         Items::Recordings(_) => (limits.max_recording_bytes, "split or compress the recording"),
+        // Checked together with what their first bytes say.
+        Items::Images(_) => return,
     };
     for (index, bytes) in items.bytes().into_iter().enumerate() {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -252,7 +261,11 @@ fn check_lengths(items: Items<'_>, limits: &Limits, field: &str, violations: &mu
 fn check_blank(task: Task, texts: &[String], field: &str, violations: &mut Violations) {
     match task {
         Task::TextEmbedding | Task::TextClassification => {}
-        Task::TextGeneration | Task::SpeechToText | Task::Echo => return,
+        Task::TextGeneration
+        | Task::ImageEmbedding
+        | Task::ImageClassification
+        | Task::SpeechToText
+        | Task::Echo => return,
     }
     for (index, text) in texts.iter().enumerate() {
         if !text.trim().is_empty() {

@@ -102,6 +102,8 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "nvml-wrapper", homes: &[WORKER] },
     Home { dependency: "tokenizers", homes: &[ENGINE] },
     Home { dependency: "minijinja*", homes: &[ENGINE] },
+    Home { dependency: "image", homes: &[ENGINE] },
+    Home { dependency: "imagesize", homes: &[PROTO] },
     Home { dependency: "realfft", homes: &[ENGINE] },
     Home { dependency: "rubato", homes: &[ENGINE] },
     Home { dependency: "symphonia*", homes: &[ENGINE] },

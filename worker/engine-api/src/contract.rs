@@ -20,7 +20,11 @@ fn texts(task: TaskKind) -> [String; 5] {
         TaskKind::TextGeneration => ("b", 10),
         // As sound it is longer than what a model hears at once.
         TaskKind::SpeechToText => ("b", 30),
-        TaskKind::TextEmbedding | TaskKind::TextClassification | TaskKind::Echo => ("", 2_000),
+        TaskKind::TextEmbedding
+        | TaskKind::TextClassification
+        | TaskKind::ImageEmbedding
+        | TaskKind::ImageClassification
+        | TaskKind::Echo => ("", 2_000),
     };
     [short, "a", "some words", "wörter, 言葉", &"many words ".repeat(long)].map(str::to_owned)
 }
@@ -40,9 +44,11 @@ fn input(task: TaskKind, text: String) -> ItemInput {
             let (file, written_in) = (sound(&text), WrittenIn::Spoken);
             ItemInput::Recording(Box::new(Recording { file, language: None, written_in }))
         }
-        TaskKind::TextEmbedding | TaskKind::TextClassification | TaskKind::Echo => {
-            ItemInput::Text(text)
-        }
+        TaskKind::TextEmbedding
+        | TaskKind::TextClassification
+        | TaskKind::ImageEmbedding
+        | TaskKind::ImageClassification
+        | TaskKind::Echo => ItemInput::Text(text),
     }
 }
 
@@ -111,15 +117,13 @@ impl Session {
         }
     }
 
-    /// Prepares texts under keys from `first` on; gives their costs.
-    fn prepare(&mut self, first: u64, texts: &[String]) -> Vec<u32> {
+    /// Prepares inputs under keys from `first` on; gives their costs.
+    fn prepare(&mut self, first: u64, inputs: &[ItemInput]) -> Vec<u32> {
         let keys = || (first..).map(ItemKey);
-        let task = self.info.task;
-        let inputs = texts.iter().cloned().map(|text| input(task, text));
-        self.ask(&ToEngine::Prepare { items: keys().zip(inputs).collect() });
+        self.ask(&ToEngine::Prepare { items: keys().zip(inputs.iter().cloned()).collect() });
         let FromEngine::Prepared { items } = self.answer() else { panic!("not Prepared") };
-        assert!(items.iter().map(|(key, _)| *key).eq(keys().take(texts.len())), "other items");
-        let cost = |result: Result<u32, _>| result.expect("an ordinary text is prepared");
+        assert!(items.iter().map(|(key, _)| *key).eq(keys().take(inputs.len())), "other items");
+        let cost = |result: Result<u32, _>| result.expect("an ordinary input is prepared");
         items.into_iter().map(|(_, result)| cost(result)).collect()
     }
 
@@ -135,24 +139,40 @@ impl Session {
     }
 }
 
-/// Holds an engine to its contract.
+/// Holds an engine that reads texts to its contract.
 ///
 /// # Panics
 /// Says what it does not keep.
 pub fn check(engine: impl Engine) {
+    let task = engine.info().task;
+    let inputs = texts(task).map(|text| input(task, text));
     let mut session = Session::start(engine);
-    says_what_it_is(&session.info);
-    let texts = texts(session.info.task);
-    let costs = session.prepare(0, &texts);
-    costs_are_within_limits(&session.info, &costs);
-    assert_eq!(session.prepare(10, &texts), costs, "the same texts cost the same");
+    let costs = session.prepare(20, &inputs);
+    assert!(costs[4] > costs[1], "a long text costs no more than a short one: {costs:?}");
+    session.ask(&ToEngine::Forget { items: (20..25).map(ItemKey).collect() });
+    says_what_it_left_out(&check_session(session, &inputs));
+}
 
-    let together = session.run(&[0, 1, 2, 3, 4]).expect("a batch of ordinary texts runs");
-    assert_eq!(together.len(), texts.len(), "one output per item");
+/// Holds an engine to its contract with inputs that it has to take.
+///
+/// # Panics
+/// Says what it does not keep.
+pub fn check_with(engine: impl Engine, inputs: &[ItemInput; 5]) {
+    check_session(Session::start(engine), inputs);
+}
+
+/// Gives the outputs of the inputs.
+fn check_session(mut session: Session, inputs: &[ItemInput; 5]) -> Vec<ItemOutput> {
+    says_what_it_is(&session.info);
+    let costs = session.prepare(0, inputs);
+    costs_are_within_limits(&session.info, &costs);
+    assert_eq!(session.prepare(10, inputs), costs, "the same inputs cost the same");
+
+    let together = session.run(&[0, 1, 2, 3, 4]).expect("a batch of ordinary inputs runs");
+    assert_eq!(together.len(), inputs.len(), "one output per item");
     for output in &together {
         fits(&session.info, output);
     }
-    says_what_it_left_out(&together);
     let reversed = session.run(&[14, 13, 12]).expect("another order runs");
     for (there, here) in reversed.iter().zip(together.iter().rev()) {
         assert!(is_close(there, here), "an output depends on its neighbors or its place");
@@ -170,34 +190,47 @@ pub fn check(engine: impl Engine) {
     drop(session.requests);
     assert!(matches!(session.answers.read(), Ok(None)), "it says more than it was asked");
     session.serving.join().expect("it does not panic").expect("it ends in good order");
+    together
 }
 
 fn says_what_it_is(info: &EngineInfo) {
     assert!(info.lanes >= 1 && info.max_tokens >= 1 && info.max_batch_tokens >= 1, "{info:?}");
-    let vectors = info.task == TaskKind::TextEmbedding;
+    let vectors = matches!(info.task, TaskKind::TextEmbedding | TaskKind::ImageEmbedding);
     assert_eq!(info.output_dimensions.is_some_and(|width| width > 0), vectors, "{info:?}");
-    let scores = info.task == TaskKind::TextClassification;
-    let labels = info.labels.as_ref();
-    assert_eq!(labels.is_some_and(|labels| !labels.names.is_empty()), scores, "{info:?}");
+    let scores = info.labels.as_ref().map(|labels| labels.names.is_empty());
+    let expected = match info.task {
+        TaskKind::TextClassification => Some(false),
+        // Its items bring their labels.
+        TaskKind::ImageClassification => Some(true),
+        TaskKind::TextEmbedding
+        | TaskKind::TextGeneration
+        | TaskKind::ImageEmbedding
+        | TaskKind::SpeechToText
+        | TaskKind::Echo => None,
+    };
+    assert_eq!(scores, expected, "{info:?}");
 }
 
 fn costs_are_within_limits(info: &EngineInfo, costs: &[u32]) {
     for cost in costs {
         assert!((1..=info.max_tokens).contains(cost), "cost {cost} of {}", info.max_tokens);
     }
-    assert!(costs[4] > costs[1], "a long text costs no more than a short one: {costs:?}");
 }
 
 fn fits(info: &EngineInfo, output: &ItemOutput) {
     match (info.task, output) {
         (TaskKind::Echo, ItemOutput::Text(_)) => {}
-        (TaskKind::TextEmbedding, ItemOutput::Embedding(vector)) => {
+        (TaskKind::TextEmbedding | TaskKind::ImageEmbedding, ItemOutput::Embedding(vector)) => {
             assert_eq!(u32::try_from(vector.len()).ok(), info.output_dimensions);
             assert!(vector.iter().all(|number| number.is_finite()), "a number is not finite");
         }
-        (TaskKind::TextClassification, ItemOutput::Scores(Scores { scores, truncated: _ })) => {
+        (
+            TaskKind::TextClassification | TaskKind::ImageClassification,
+            ItemOutput::Scores(Scores { scores, truncated: _ }),
+        ) => {
             let labels = info.labels.as_ref().expect("a classifier has labels");
-            assert_eq!(scores.len(), labels.names.len(), "a score for each label");
+            let named = labels.names.len();
+            assert!(named == 0 || named == scores.len(), "a score for each label");
             assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)), "{scores:?}");
             let sum: f32 = scores.iter().sum();
             assert!(!labels.exclusive || (sum - 1.0).abs() < 1e-4, "the scores sum to {sum}");

@@ -12,7 +12,7 @@ pub struct EngineInfo {
     pub task: TaskKind,
     /// Numbers per output vector, for tasks whose output is a vector.
     pub output_dimensions: Option<u32>,
-    /// What the scores are of, for tasks whose output is scores.
+    /// What the scores are of, for tasks whose output is scores; without names where each item brings its own.
     pub labels: Option<Labels>,
     /// Tokens of one item that the model reads; longer items are truncated to it.
     pub max_tokens: u32,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Generation, GenerationInput, Recording, Transcript};
+use crate::{Generation, GenerationInput, ImageInput, Recording, Transcript};
 
 /// What a model does with an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,6 +17,10 @@ pub enum TaskKind {
     TextClassification,
     /// A text or a conversation in, what follows it out.
     TextGeneration,
+    /// An image in, one vector out.
+    ImageEmbedding,
+    /// An image and labels in, a score of each of the labels out.
+    ImageClassification,
     /// A recording in, what is said in it out.
     SpeechToText,
     /// Text in, the same text out: the engine that does nothing, for tests and benchmarks.
@@ -25,10 +29,12 @@ pub enum TaskKind {
 
 impl TaskKind {
     /// Every task, in the order of declaration.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::TextEmbedding,
         Self::TextClassification,
         Self::TextGeneration,
+        Self::ImageEmbedding,
+        Self::ImageClassification,
         Self::SpeechToText,
         Self::Echo,
     ];
@@ -39,6 +45,8 @@ impl TaskKind {
             Self::TextEmbedding => "text-embedding",
             Self::TextClassification => "text-classification",
             Self::TextGeneration => "text-generation",
+            Self::ImageEmbedding => "image-embedding",
+            Self::ImageClassification => "image-classification",
             Self::SpeechToText => "speech-to-text",
             Self::Echo => "echo",
         }
@@ -54,8 +62,8 @@ impl fmt::Display for TaskKind {
 /// A task name that no engine knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown task `{name}`: use text-embedding, text-classification, text-generation, \
-     speech-to-text or echo"
+    "unknown task `{name}`: use text-embedding, text-classification, text-generation, image-embedding, \
+     image-classification, speech-to-text or echo"
 )]
 pub struct UnknownTask {
     pub name: String,
@@ -77,6 +85,7 @@ impl FromStr for TaskKind {
 pub enum ItemInput {
     Text(String),
     Generation(Box<GenerationInput>),
+    Image(Box<ImageInput>),
     Recording(Box<Recording>),
 }
 
@@ -86,6 +95,7 @@ impl ItemInput {
         match self {
             Self::Text(_) => "text",
             Self::Generation(_) => "a prompt",
+            Self::Image(_) => "an image",
             Self::Recording(_) => "a recording",
         }
     }
@@ -93,7 +103,7 @@ impl ItemInput {
     /// Whether an earlier engine has generated some of its output.
     pub fn is_begun(&self) -> bool {
         match self {
-            Self::Text(_) | Self::Recording(_) => false,
+            Self::Text(_) | Self::Image(_) | Self::Recording(_) => false,
             Self::Generation(input) => !input.generated.is_empty(),
         }
     }
@@ -106,9 +116,8 @@ impl ItemInput {
                 text.insert_str(0, prefix);
                 Self::Text(text)
             }
-            // Has its own form.
-            Self::Generation(input) => Self::Generation(input),
-            Self::Recording(recording) => Self::Recording(recording),
+            // Have their own forms.
+            other @ (Self::Generation(_) | Self::Image(_) | Self::Recording(_)) => other,
         }
     }
 
@@ -119,6 +128,7 @@ impl ItemInput {
             Self::Generation(input) => {
                 input.prompt.bytes() + input.generated.len() * size_of::<u32>()
             }
+            Self::Image(input) => input.bytes(),
             Self::Recording(recording) => recording.file.len(),
         }
     }

@@ -33,7 +33,11 @@ impl EncoderTask {
         match task {
             TaskKind::TextEmbedding => Some(Self::Embedding),
             TaskKind::TextClassification => Some(Self::Classification),
-            TaskKind::TextGeneration | TaskKind::SpeechToText | TaskKind::Echo => None,
+            TaskKind::TextGeneration
+            | TaskKind::ImageEmbedding
+            | TaskKind::ImageClassification
+            | TaskKind::SpeechToText
+            | TaskKind::Echo => None,
         }
     }
 

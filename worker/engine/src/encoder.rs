@@ -51,7 +51,7 @@ impl PackedEncoder {
         source: &Source<'_>,
         config: &EncoderConfig,
     ) -> std::result::Result<Self, LoadError> {
-        ops::check_shape(config, source.device)?;
+        ops::check_sizes(config.hidden, config.wide, config.heads, source.device)?;
         let words = [config.vocabulary, config.hidden];
         let layers = (0..config.layers).map(|index| Layer::load(source, config, index));
         Ok(Self {

@@ -13,6 +13,7 @@ use crate::texts::Texts;
 use crate::tokens::Tokens;
 use crate::{LoadError, Pooling};
 use classifier::Classifier;
+pub(crate) use classifier::softmax;
 
 /// The last part of a model.
 pub(crate) enum Head {

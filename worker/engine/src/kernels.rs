@@ -15,7 +15,7 @@ mod rows;
 
 pub(crate) use attention::{Sequences, attention};
 pub(crate) use cached_attention::{Heads, cached_attention};
-pub(crate) use elementwise::{bias_gelu, bias_residual_norm};
+pub(crate) use elementwise::{bias_gelu, bias_quick_gelu, bias_residual_norm};
 pub(crate) use rows::rows_product;
 
 /// `a * b + c`, in one rounding where the instruction set has it. `f32::mul_add` alone would call

@@ -5,6 +5,8 @@
 
 mod audio;
 mod chat;
+mod clip;
+mod compare;
 mod config;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -16,6 +18,8 @@ pub mod generation;
 mod generator;
 mod gguf;
 mod head;
+mod image_encoder;
+mod images;
 mod json;
 mod kernels;
 mod loading;
@@ -39,6 +43,7 @@ pub use device::EngineDevice;
 pub use encoder::{EncoderConfig, Family};
 pub use error::LoadError;
 pub use generator::{Generator, GeneratorOptions, PreparedPrompt};
+pub use image_encoder::{ImageEncoder, ImageOptions, ImageTask, PreparedImage};
 pub use precision::{Precision, UnknownPrecision};
 pub use text_encoder::{LoadOptions, TextEncoder};
 pub use transcriber::{PreparedRecording, Transcriber, TranscriberOptions, Window};

@@ -5,9 +5,10 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::{env, io, thread};
 
+use stoker_core::image::ImageLimits;
 use stoker_engine::{
-    DefaultPrompt, EncoderTask, EngineDevice, Generator, GeneratorOptions, LoadOptions,
-    TextEncoder, Transcriber, TranscriberOptions,
+    DefaultPrompt, EncoderTask, EngineDevice, Generator, GeneratorOptions, ImageEncoder,
+    ImageOptions, ImageTask, LoadOptions, TextEncoder, Transcriber, TranscriberOptions,
 };
 use stoker_engine_api::arguments::Arguments;
 use stoker_engine_api::serve::ServeOptions;
@@ -16,7 +17,8 @@ use stoker_engine_api::{MAX_PREPARE_THREADS, StartError, TaskKind, process};
 const USAGE: &str = "\
 stoker-engine: runs one model for stoker-worker, which starts it.
 
-  --task TASK              text-embedding, text-classification, text-generation or speech-to-text
+  --task TASK              text-embedding, text-classification, text-generation, image-embedding,
+                           image-classification or speech-to-text
   --model NAME             name of the model in the registry
   --dir DIRECTORY          the model's files
   --digest sha256:HEX      digest that the weights must have (default: not checked)
@@ -27,10 +29,12 @@ stoker-engine: runs one model for stoker-worker, which starts it.
   --max-batch-tokens N     size of a batch in tokens (default: 2048, on a GPU 16384), or of a step
                            of generation (default: 64, on a GPU 1024)
   --cache-mebibytes N      memory for the tokens of all generated texts (default: 1024, on a GPU 4096)
+  --max-image-bytes N      of an image's file (default: 4194304)
+  --max-image-pixels N     of an image (default: 50000000)
   --default-prompt WHOSE   given: texts come with the model's default prompt (default: none)
 ";
 
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 12] = [
     "task",
     "model",
     "dir",
@@ -40,6 +44,8 @@ const KNOWN: [&str; 10] = [
     "lanes",
     "max-batch-tokens",
     "cache-mebibytes",
+    "max-image-bytes",
+    "max-image-pixels",
     "default-prompt",
 ];
 
@@ -75,6 +81,14 @@ fn encoder(
     serving: ServeOptions,
     replaced: io::Result<()>,
 ) -> ExitCode {
+    if let Some(task) = arguments.as_ref().ok().and_then(|(task, _)| ImageTask::of(*task)) {
+        let serving = ServeOptions { prepare_threads: decode_threads() };
+        return process::run(USAGE, serving, || {
+            warn_of_threads(replaced);
+            let (_, arguments) = arguments?;
+            Ok(ImageEncoder::load(&image_options(task, arguments)?)?)
+        });
+    }
     process::run(USAGE, serving, || {
         warn_of_threads(replaced);
         let (task, arguments) = arguments?;
@@ -113,6 +127,24 @@ fn generator_options(mut arguments: Arguments) -> Result<GeneratorOptions, Start
     })
 }
 
+fn image_options(task: ImageTask, mut arguments: Arguments) -> Result<ImageOptions, StartError> {
+    let usual = ImageLimits::default();
+    Ok(ImageOptions {
+        task,
+        model: arguments.required("model")?,
+        directory: arguments.required("dir")?,
+        digest: arguments.optional("digest")?,
+        device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
+        precision: arguments.optional("precision")?.unwrap_or_default(),
+        lanes: arguments.optional("lanes")?,
+        max_batch_tokens: arguments.optional("max-batch-tokens")?,
+        limits: ImageLimits {
+            max_bytes: arguments.optional("max-image-bytes")?.unwrap_or(usual.max_bytes),
+            max_pixels: arguments.optional("max-image-pixels")?.unwrap_or(usual.max_pixels),
+        },
+    })
+}
+
 fn transcriber_options(mut arguments: Arguments) -> Result<TranscriberOptions, StartError> {
     Ok(TranscriberOptions {
         model: arguments.required("model")?,
@@ -135,6 +167,12 @@ fn warn_of_threads(replaced: io::Result<()>) {
 fn prepare_threads() -> NonZeroUsize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     NonZeroUsize::new((cores / 4).min(MAX_PREPARE_THREADS)).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// To decode a photo takes about as long as a core takes to look at it.
+fn decode_threads() -> NonZeroUsize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    NonZeroUsize::new(cores.min(MAX_PREPARE_THREADS)).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn run_again_single_threaded() -> io::Error {

@@ -14,7 +14,6 @@ use pulp::Arch;
 use crate::LoadError;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Source};
-use crate::encoder::EncoderConfig;
 use crate::kernels::{self, Sequences};
 use crate::texts::Texts;
 
@@ -28,18 +27,20 @@ pub(crate) const MAX_HEAD_WIDTH: usize = 128;
 ///
 /// # Errors
 /// Says what the device's kernels cannot do; those of a CPU do all.
-pub(crate) fn check_shape(
-    config: &EncoderConfig,
+pub(crate) fn check_sizes(
+    hidden: usize,
+    wide: usize,
+    heads: usize,
     device: &Device,
 ) -> std::result::Result<(), LoadError> {
     if device.is_cpu() {
         return Ok(());
     }
-    let rows = [("hidden_size", config.hidden), ("intermediate_size", config.wide)];
+    let rows = [("hidden_size", hidden), ("intermediate_size", wide)];
     let what = if let Some((name, size)) = rows.into_iter().find(|(_, size)| size % ROW_STEP != 0) {
         format!("{name} is {size}, a GPU needs a multiple of {ROW_STEP}")
-    } else if config.head_width() > MAX_HEAD_WIDTH {
-        format!("heads of {} numbers, a GPU takes at most {MAX_HEAD_WIDTH}", config.head_width())
+    } else if hidden / heads > MAX_HEAD_WIDTH {
+        format!("heads of {} numbers, a GPU takes at most {MAX_HEAD_WIDTH}", hidden / heads)
     } else {
         return Ok(());
     };
@@ -60,6 +61,20 @@ pub(crate) fn bias_gelu(x: Tensor, bias: &Tensor) -> Result<Tensor> {
     x.inplace_op2(bias, &BiasGelu)?;
     Ok(x)
 }
+
+/// GELU of `x + bias` by the sigmoid of 1.702 times it; writes into `x` where there is a kernel for it.
+pub(crate) fn bias_quick_gelu(x: Tensor, bias: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        x.inplace_op2(bias, &BiasQuickGelu)?;
+        return Ok(x);
+    }
+    let x = x.broadcast_add(&bias.to_dtype(x.dtype())?)?;
+    let share = candle_nn::ops::sigmoid(&(&x * QUICK)?)?;
+    x * share
+}
+
+/// What makes the sigmoid's share of a number close to GELU's.
+const QUICK: f64 = 1.702;
 
 /// Layer norm of `x + bias + residual`; writes into `x`. `parameters` has the rows bias, scale and
 /// shift.
@@ -152,6 +167,27 @@ impl InplaceOp2 for BiasGelu {
         bias_layout: &Layout,
     ) -> Result<()> {
         cuda::bias_gelu(values, values_layout, source(bias, bias_layout))
+    }
+}
+
+/// Fails where it is not overridden: on a GPU it is made of candle's own operations.
+struct BiasQuickGelu;
+
+impl InplaceOp2 for BiasQuickGelu {
+    fn name(&self) -> &'static str {
+        "bias-quick-gelu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        values: &mut CpuStorage,
+        values_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<()> {
+        let bias = floats(bias, bias_layout)?;
+        kernels::bias_quick_gelu(Arch::new(), floats_mut(values, values_layout)?, bias);
+        Ok(())
     }
 }
 

@@ -17,6 +17,11 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// The same, for parts with few rows, which stay f32 whatever the network computes with.
+    pub(crate) const fn exact(&self) -> Self {
+        Self { precision: Precision::F32, ..*self }
+    }
+
     /// The numbers of a tensor, row by row.
     ///
     /// # Errors

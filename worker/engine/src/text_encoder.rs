@@ -19,13 +19,13 @@ use crate::encoder::PackedEncoder;
 use crate::head::Head;
 use crate::loading::{joined, timed};
 use crate::source::Source;
-use crate::tokens::{TextTokenizer, Tokens};
+use crate::tokens::{Reading, TextTokenizer, Tokens};
 use crate::weights::WeightsFile;
 use crate::{EngineDevice, LoadError, Precision};
 
 /// Tokens that a CPU core works on at a time: enough rows to make the products efficient, few
 /// enough that what lies between them stays in the cache.
-const CPU_TILE_TOKENS: usize = 512;
+pub(crate) const CPU_TILE_TOKENS: usize = 512;
 
 /// What to load and how to run it.
 #[derive(Debug, Clone)]
@@ -124,7 +124,7 @@ impl Engine for TextEncoder {
     fn prepare(&self, input: ItemInput) -> Result<Tokens, ItemError> {
         match input {
             ItemInput::Text(text) => self.tokenizer.encode(&text),
-            other @ (ItemInput::Generation(_) | ItemInput::Recording(_)) => {
+            other @ (ItemInput::Generation(_) | ItemInput::Image(_) | ItemInput::Recording(_)) => {
                 Err(ItemError::wrong_kind(self.info.task, "text", &other))
             }
         }
@@ -218,7 +218,8 @@ fn load_parts(
     let LoadSeconds { read, digest, build, tokenizer, .. } = load;
     let directory = &options.directory;
     thread::scope(|scope| {
-        let tokens = scope.spawn(|| timed(tokenizer, || TextTokenizer::load(directory, config)));
+        let tokens =
+            scope.spawn(|| timed(tokenizer, || TextTokenizer::load(directory, reading(config))));
         let file = timed(read, || WeightsFile::read(directory))?;
         let file = &file;
         thread::scope(|scope| {
@@ -236,6 +237,14 @@ fn load_parts(
     })
 }
 
+const fn reading(config: &ModelConfig) -> Reading {
+    Reading {
+        lowercase: config.lowercase,
+        max_tokens: config.max_tokens,
+        vocabulary: config.encoder.vocabulary,
+    }
+}
+
 fn output_dimensions(config: &ModelConfig) -> Option<u32> {
     match config.head {
         HeadConfig::Vector { .. } => u32::try_from(config.encoder.hidden).ok(),
@@ -243,13 +252,13 @@ fn output_dimensions(config: &ModelConfig) -> Option<u32> {
     }
 }
 
-fn default_budget(device: &Device) -> u32 {
+pub(crate) fn default_budget(device: &Device) -> u32 {
     if device.is_cpu() { 2_048 } else { 16_384 }
 }
 
 /// Forward passes side by side use the cores of a CPU better than threads inside each. A GPU runs one
 /// after the other; while it does, the second lane hands in the next and takes the last one's results.
-fn default_lanes(device: &Device) -> u32 {
+pub(crate) fn default_lanes(device: &Device) -> u32 {
     if !device.is_cpu() {
         return 2;
     }

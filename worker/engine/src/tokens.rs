@@ -5,7 +5,6 @@ use std::path::Path;
 use stoker_engine_api::{ItemError, Prepared};
 use tokenizers::{Tokenizer, TruncationParams};
 
-use crate::config::ModelConfig;
 use crate::{LoadError, json};
 
 const MISSING: &str = "the model's `source` in the fleet file must name a model with a fast tokenizer \
@@ -25,6 +24,17 @@ impl Prepared for Tokens {
     }
 }
 
+/// How texts are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    /// Whether texts are lowercased before the tokenizer sees them.
+    pub(crate) lowercase: bool,
+    /// Tokens that the model reads, special tokens included.
+    pub(crate) max_tokens: usize,
+    /// Tokens that the model knows.
+    pub(crate) vocabulary: usize,
+}
+
 /// A tokenizer set up as the model's configuration says.
 pub(crate) struct TextTokenizer {
     tokenizer: Tokenizer,
@@ -33,7 +43,8 @@ pub(crate) struct TextTokenizer {
 }
 
 impl TextTokenizer {
-    pub(crate) fn load(directory: &Path, config: &ModelConfig) -> Result<Self, LoadError> {
+    pub(crate) fn load(directory: &Path, reading: Reading) -> Result<Self, LoadError> {
+        let Reading { lowercase, max_tokens, vocabulary } = reading;
         let path = directory.join("tokenizer.json");
         let bytes = json::read_bytes(&path, MISSING)?;
         let corrupt = |error: &dyn std::fmt::Display| LoadError::Corrupt {
@@ -44,17 +55,15 @@ impl TextTokenizer {
         // The file often asks for a fixed length, which would cost as much as the longest text.
         tokenizer.with_padding(None);
         let added = tokenizer.encode_fast("", true).map_err(|error| corrupt(&error))?.len();
-        if added == 0 || config.max_tokens <= added {
-            let what = format!(
-                "it adds {added} special tokens, but the model reads {} tokens",
-                config.max_tokens
-            );
+        if added == 0 || max_tokens <= added {
+            let what =
+                format!("it adds {added} special tokens, but the model reads {max_tokens} tokens");
             return Err(LoadError::Unsupported { path, what });
         }
-        let truncation = TruncationParams { max_length: config.max_tokens, ..Default::default() };
+        let truncation = TruncationParams { max_length: max_tokens, ..Default::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| corrupt(&error))?;
-        let vocabulary = u32::try_from(config.encoder.vocabulary).unwrap_or(u32::MAX);
-        Ok(Self { tokenizer, lowercase: config.lowercase, vocabulary })
+        let vocabulary = u32::try_from(vocabulary).unwrap_or(u32::MAX);
+        Ok(Self { tokenizer, lowercase, vocabulary })
     }
 
     /// Tokens of a text, cut to what the model reads.

@@ -113,7 +113,7 @@ impl Engine for Transcriber {
     fn prepare(&self, input: ItemInput) -> Result<PreparedRecording, ItemError> {
         let recording = match input {
             ItemInput::Recording(recording) => *recording,
-            other @ (ItemInput::Text(_) | ItemInput::Generation(_)) => {
+            other @ (ItemInput::Text(_) | ItemInput::Generation(_) | ItemInput::Image(_)) => {
                 return Err(ItemError::wrong_kind(TaskKind::SpeechToText, "a recording", &other));
             }
         };

@@ -173,6 +173,8 @@ const fn binary_flag(task: TaskKind) -> &'static str {
         TaskKind::TextEmbedding
         | TaskKind::TextClassification
         | TaskKind::TextGeneration
+        | TaskKind::ImageEmbedding
+        | TaskKind::ImageClassification
         | TaskKind::SpeechToText => "--engine",
         TaskKind::Echo => "--echo-engine",
     }

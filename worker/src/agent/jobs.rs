@@ -10,6 +10,7 @@ use super::Effect;
 use super::state::{Held, ModelPlan, State};
 use crate::attempt::{Granted, Work};
 use crate::board::{Admission, Ended, Failure, FailureKind, JobKey, Outcome, Started};
+use crate::images;
 use crate::metrics::{self, JobOutcome};
 use crate::report::{Report, Settled, Verdict};
 
@@ -163,7 +164,9 @@ fn inputs_for(model: &ModelPlan, work: Option<Work>) -> Result<Vec<ItemInput>, F
     match work {
         Some(Work { task, prompt, inputs }) if task == model.task => {
             let prefix = model.prompts.prefix(&prompt).ok_or_else(|| unknown_prompt(&prompt))?;
-            Ok(inputs.into_iter().map(|input| input.after(prefix)).collect())
+            let mut inputs: Vec<_> = inputs.into_iter().map(|input| input.after(prefix)).collect();
+            images::complete(&mut inputs, &model.zero_shot);
+            Ok(inputs)
         }
         Some(Work { task, .. }) => Err(wrong_task(model.task, task)),
         None => {
@@ -203,6 +206,7 @@ mod tests {
 
     use stoker_core::fleet::prompts::Prompts;
     use stoker_core::ids::ModelName;
+    use stoker_core::zero_shot::ZeroShot;
 
     use super::*;
 
@@ -214,6 +218,7 @@ mod tests {
             task: TaskKind::TextEmbedding,
             max_batch_tokens: None,
             prompts: Prompts::new(texts, None).unwrap(),
+            zero_shot: ZeroShot::default(),
         };
         let inputs = |prompt: &str| {
             let inputs = vec![ItemInput::Text("a".to_owned()), ItemInput::Text("b".to_owned())];

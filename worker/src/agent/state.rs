@@ -7,6 +7,7 @@ use stoker_core::departure::{Cause, DeadMan};
 use stoker_core::fleet::prompts::Prompts;
 use stoker_core::ids::{FleetName, ModelName, WorkerId};
 use stoker_core::time::Timestamp;
+use stoker_core::zero_shot::ZeroShot;
 use stoker_engine_api::TaskKind;
 use stoker_proto::v1::BegunTexts;
 use tracing::{Span, info};
@@ -35,6 +36,7 @@ pub struct ModelPlan {
     /// The registry's limit; `None`: the engine's own.
     pub max_batch_tokens: Option<u32>,
     pub prompts: Prompts,
+    pub zero_shot: ZeroShot,
 }
 
 /// What a worker is for, and how it ends.

@@ -159,7 +159,7 @@ impl Board {
             let took = share(busy, u64::from(item.cost), tokens);
             job.busy += took;
             job.pace.measured(1, took);
-            let output = Labeled { output, labels: self.labels.clone() };
+            let output = Labeled { output, labels: job.labels(self.labels.as_ref()) };
             if let Err(error) = job.done(index, output) {
                 ended.extend(self.fail(key, &engine_internal(&error.to_string())));
             }

@@ -1,11 +1,12 @@
 //! One job on the board: its inputs, where each item stands, and its results.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stoker_core::batch::{Turn, Want};
 use stoker_core::departure::Pace;
 use stoker_core::time::Timestamp;
-use stoker_engine_api::{ItemInput, ItemKey, ItemOutput, Piece, Prompt};
+use stoker_engine_api::{ItemInput, ItemKey, ItemOutput, Labels, Piece, Prompt, Question};
 use stoker_proto::v1::{BegunText, BegunTexts};
 
 use super::MAX_UNSENT_BYTES;
@@ -66,6 +67,10 @@ pub(super) struct Job {
     preparing: usize,
     /// Tokens of items that are prepared and not done.
     prepared_tokens: u64,
+    /// What its images are compared with, if they are.
+    question: Option<Arc<Question>>,
+    /// The labels of that, as parts of results have them.
+    labels: Option<Arc<Labels>>,
     pub(super) results: Results,
     pub(super) alone: bool,
     pub(super) granted_at: Timestamp,
@@ -91,6 +96,8 @@ impl Job {
             cursor: stored,
             preparing: 0,
             prepared_tokens: 0,
+            question: inputs.first().and_then(question),
+            labels: None,
             results: Results::new(total, first_item),
             inputs,
             alone,
@@ -141,7 +148,9 @@ impl Job {
     pub(super) fn prepares_long(&self) -> bool {
         match self.inputs.first() {
             Some(ItemInput::Recording(_)) => true,
-            Some(ItemInput::Text(_) | ItemInput::Generation(_)) | None => false,
+            Some(ItemInput::Text(_) | ItemInput::Generation(_) | ItemInput::Image(_)) | None => {
+                false
+            }
         }
     }
 
@@ -227,6 +236,7 @@ impl Job {
                 // Its tokens count until its text is in a part.
                 ItemInput::Generation(input) => input.prompt = Prompt::Text(String::new()),
                 ItemInput::Text(text) => *text = String::new(),
+                ItemInput::Image(image) => image.file = Vec::new(),
                 ItemInput::Recording(recording) => recording.file = Vec::new(),
             }
         }
@@ -234,6 +244,17 @@ impl Job {
             self.texts.done(index, &generation.text);
         }
         self.results.put(index, output)
+    }
+
+    /// What the scores of its items are of: its own labels if it has some, or else the engine's.
+    pub(super) fn labels(&mut self, engine: Option<&Arc<Labels>>) -> Option<Arc<Labels>> {
+        let engine = engine?;
+        let Some(question) = &self.question else { return Some(Arc::clone(engine)) };
+        let exclusive = engine.exclusive;
+        let known = self.labels.take().filter(|labels| labels.exclusive == exclusive);
+        let names = || Arc::new(Labels { names: question.labels.clone(), exclusive });
+        self.labels = Some(known.unwrap_or_else(names));
+        self.labels.clone()
     }
 
     /// What is generated so far of items that are in no part. Those that would make it too large begin anew.
@@ -246,7 +267,10 @@ impl Job {
                 left = left.checked_sub(input.generated.len())?;
                 Some(BegunText { item, tokens: input.generated.clone() })
             }
-            ItemInput::Generation(_) | ItemInput::Text(_) | ItemInput::Recording(_) => None,
+            ItemInput::Generation(_)
+            | ItemInput::Text(_)
+            | ItemInput::Image(_)
+            | ItemInput::Recording(_) => None,
         });
         let texts: Vec<BegunText> = texts.collect();
         (!texts.is_empty()).then_some(BegunTexts { texts })
@@ -284,5 +308,12 @@ impl Job {
 
     fn item_mut(&mut self, index: u32) -> Option<&mut ItemState> {
         self.items.get_mut(usize::try_from(index).ok()?)
+    }
+}
+
+fn question(input: &ItemInput) -> Option<Arc<Question>> {
+    match input {
+        ItemInput::Image(image) => image.question.clone(),
+        ItemInput::Text(_) | ItemInput::Generation(_) | ItemInput::Recording(_) => None,
     }
 }

@@ -7,6 +7,7 @@ use stoker_proto::v1::result_part::Output;
 
 mod crashes;
 mod generating;
+mod labels;
 mod leaving;
 mod listening;
 mod lives;

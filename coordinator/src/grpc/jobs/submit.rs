@@ -167,6 +167,7 @@ fn check_one(fleet: &Fleet, spec: v1::JobSpec, path: &str) -> Result<Checked, Ve
         known_model(fleet, &spec.model, path),
         known_class(fleet, &spec.class, path),
         known_prompt(fleet, &spec, path),
+        some_labels(fleet, &spec, path),
     ]
     .into_iter()
     .filter_map(Result::err)
@@ -227,6 +228,23 @@ fn known_prompt(fleet: &Fleet, spec: &v1::JobSpec, path: &str) -> Result<(), Fie
         format!("the model `{}` has no such prompt; it has: {known}", spec.model)
     };
     Err(FieldViolation::new(format!("{path}.input.text_embedding.prompt"), problem))
+}
+
+/// A model that compares images with labels needs some: the job's, or else its own.
+fn some_labels(fleet: &Fleet, spec: &v1::JobSpec, path: &str) -> Result<(), FieldViolation> {
+    let task = spec.input.as_ref().and_then(|input| input.task.as_ref());
+    let Some(v1::job_input::Task::ImageClassification(input)) = task else { return Ok(()) };
+    match fleet.models.get(spec.model.as_str()) {
+        Some(model) if model.zero_shot.labels_for(&input.labels).is_empty() => {
+            let problem = format!(
+                "is empty, and the model `{}` has no labels of its own: name what to look for",
+                spec.model
+            );
+            let field = format!("{path}.input.image_classification.labels");
+            Err(FieldViolation::new(field, problem))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn wrong_task(request: &JobRequest<Bytes>, model: &Model, path: &str) -> FieldViolation {

@@ -181,7 +181,12 @@ fn keep_begun(
 const fn may_be_begun(stored: &StoredJob) -> bool {
     match stored.task {
         Task::TextGeneration => true,
-        Task::TextEmbedding | Task::TextClassification | Task::SpeechToText | Task::Echo => false,
+        Task::TextEmbedding
+        | Task::TextClassification
+        | Task::ImageEmbedding
+        | Task::ImageClassification
+        | Task::SpeechToText
+        | Task::Echo => false,
     }
 }
 

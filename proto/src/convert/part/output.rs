@@ -16,8 +16,8 @@ const NUMBER_BYTES: usize = 4;
 /// The field of `ResultPart` that a task's output is in.
 const fn field_of(task: Task) -> &'static str {
     match task {
-        Task::TextEmbedding => "embeddings",
-        Task::TextClassification => "classifications",
+        Task::TextEmbedding | Task::ImageEmbedding => "embeddings",
+        Task::TextClassification | Task::ImageClassification => "classifications",
         Task::TextGeneration => "generations",
         Task::SpeechToText => "transcripts",
         Task::Echo => "texts",

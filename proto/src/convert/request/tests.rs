@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use stoker_core::image::ImageLimits;
+
 use super::super::input::input_of;
 use super::*;
 
@@ -11,6 +13,7 @@ fn limits() -> Limits {
         max_input_bytes: 1000,
         max_text_bytes: 100,
         max_recording_bytes: 120,
+        image: ImageLimits { max_bytes: 400, max_pixels: 5_000 },
         max_queued: 1,
         max_deadline: Duration::from_mins(1),
         min_free_disk_bytes: 0,

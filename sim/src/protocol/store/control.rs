@@ -58,6 +58,7 @@ impl Store {
             max_input_bytes: u64::MAX,
             max_text_bytes: u64::MAX,
             max_recording_bytes: u64::MAX,
+            image: stoker_core::image::ImageLimits::default(),
             max_queued: self.limits.0,
             max_deadline: Duration::MAX,
             min_free_disk_bytes: 0,

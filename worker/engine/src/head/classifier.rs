@@ -77,7 +77,7 @@ impl Classifier {
 }
 
 /// Shares of one whole. A number that is not finite makes all of them so.
-fn softmax(logits: &mut [f32]) {
+pub(crate) fn softmax(logits: &mut [f32]) {
     let largest = logits.iter().fold(f32::NEG_INFINITY, |max, logit| max.max(*logit));
     let mut sum = 0.0;
     for logit in logits.iter_mut() {

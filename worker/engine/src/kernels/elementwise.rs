@@ -1,4 +1,4 @@
-//! Kernels that visit every number once: bias + GELU, and bias + residual + layer norm.
+//! Kernels that visit every number once: bias + GELU of two kinds, and bias + residual + layer norm.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
@@ -48,6 +48,37 @@ fn gelu<const FUSED: bool>(x: f32) -> f32 {
     let erf = multiply_add::<FUSED>(-polynomial * t, exponential::<FUSED>(-z * z), 1.0);
     let half = 0.5 * x;
     multiply_add::<FUSED>(half, erf.copysign(x), half)
+}
+
+/// Adds `bias` to every row of `values` and multiplies each number by the sigmoid of 1.702 times it, in place.
+pub(crate) fn bias_quick_gelu(arch: Arch, values: &mut [f32], bias: &[f32]) {
+    arch.dispatch(BiasQuickGelu { values, bias });
+}
+
+struct BiasQuickGelu<'a> {
+    values: &'a mut [f32],
+    bias: &'a [f32],
+}
+
+impl WithSimd for BiasQuickGelu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        if S::IS_SCALAR { self.apply::<false>() } else { self.apply::<true>() }
+    }
+}
+
+impl BiasQuickGelu<'_> {
+    #[inline(always)]
+    fn apply<const FUSED: bool>(self) {
+        for row in self.values.chunks_exact_mut(self.bias.len()) {
+            for (value, bias) in row.iter_mut().zip(self.bias) {
+                let x = *value + bias;
+                *value = x / (1.0 + exponential::<FUSED>(-1.702 * x));
+            }
+        }
+    }
 }
 
 /// Adds `bias` and the rows of `residual` to the rows of `values` and normalizes each row, in place.
@@ -158,6 +189,25 @@ mod tests {
         bias_gelu(Arch::new(), &mut values, &[0.0]);
         for (value, expected) in values.iter().zip([1e30, 0.0, 100.0, 0.0, 0.0]) {
             assert!((value - expected).abs() <= expected * 1e-6, "{value} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn quick_gelu_is_close_to_its_definition() {
+        let bias = [0.25, -0.5, 0.0];
+        let inputs: Vec<f32> = (-2_400i16..2_400).map(|step| f32::from(step) / 100.0).collect();
+        for arch in every_arch() {
+            let mut outputs = inputs.clone();
+            bias_quick_gelu(arch, &mut outputs, &bias);
+            for (index, (input, output)) in inputs.iter().zip(&outputs).enumerate() {
+                let x = f64::from(input + bias[index % 3]);
+                let exact = x / (1.0 + (-1.702 * x).exp());
+                let error = (f64::from(*output) - exact).abs();
+                assert!(error < 1e-6 * x.abs().max(1.0), "{arch:?}: {x} is off by {error:e}");
+            }
+            let mut large = [1e30, -1e30];
+            bias_quick_gelu(arch, &mut large, &[0.0]);
+            assert!((large[0] - 1e30).abs() < 1e24 && large[1].abs() < 1e-6, "{large:?}");
         }
     }
 

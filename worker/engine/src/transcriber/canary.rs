@@ -2,6 +2,7 @@
 
 use super::Transcriber;
 use crate::LoadError;
+use crate::compare::difference;
 use crate::device::classify;
 
 /// Tokens that are tried, the first among them.
@@ -26,11 +27,9 @@ pub(super) fn try_engine(engine: &Transcriber) -> Result<(), LoadError> {
     let numbers = both_ways(engine, features, &text);
     let [whole, pieces] =
         numbers.map_err(|error| LoadError::Canary { what: classify(&error).to_string() })?;
-    let largest = whole.iter().fold(1.0_f32, |max, number| max.max(number.abs()));
-    let difference = whole.iter().zip(&pieces).map(|(a, b)| (a - b).abs());
-    let difference = difference.fold(0.0_f32, |max, d| if d.is_nan() { d } else { max.max(d) });
-    let close = difference <= TOLERANCE * largest;
-    if whole.len() != config.vocabulary || !largest.is_finite() || !close {
+    let difference = difference(&whole, &pieces);
+    let close = difference <= TOLERANCE;
+    if whole.len() != config.vocabulary || !close {
         let what = format!(
             "a text that is read token by token gives numbers that are off by {difference:e}"
         );

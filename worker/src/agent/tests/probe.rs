@@ -1,5 +1,7 @@
 //! A worker's state with its time, without engines or a network.
 
+use stoker_core::zero_shot::ZeroShot;
+
 use super::*;
 
 #[derive(Debug)]
@@ -39,6 +41,7 @@ impl Probe {
             task,
             max_batch_tokens: None,
             prompts: Prompts::default(),
+            zero_shot: ZeroShot::default(),
         };
         let plan = WorkerPlan {
             fleet: FleetName::new("test").unwrap(),

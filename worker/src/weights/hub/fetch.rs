@@ -219,7 +219,8 @@ fn wanted<'a>(names: &[&'a str], layout: Layout) -> Result<Vec<&'a str>, HubErro
             None => HubError::FileMissing { file: WEIGHTS.to_owned() },
         });
     }
-    let mut small: Vec<&str> = OPTIONAL.iter().filter_map(|name| find(name)).collect();
+    let optional = OPTIONAL.iter().filter(|name| !layout.required().contains(name));
+    let mut small: Vec<&str> = optional.filter_map(|name| find(name)).collect();
     for name in layout.required() {
         let missing = || HubError::FileMissing { file: (*name).to_owned() };
         let file = find(name).ok_or_else(missing)?;

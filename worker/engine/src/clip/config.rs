@@ -1,0 +1,251 @@
+//! What a CLIP model says about itself, checked.
+//!
+//! A setting that would change the numbers and that this engine does not know is refused: an unknown model is
+//! better than a wrong answer.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::{LoadError, json};
+
+const NOT_A_MODEL: &str = "the model's `source` in the fleet file must name a CLIP model: config.json, \
+                           preprocessor_config.json, tokenizer.json and model.safetensors in one folder";
+
+/// Both networks.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ClipConfig {
+    pub(crate) vision: VisionConfig,
+    pub(crate) text: TextConfig,
+    /// Numbers of the vectors that are compared.
+    pub(crate) width: usize,
+}
+
+/// The network of images.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct VisionConfig {
+    pub(crate) tower: TowerConfig,
+    /// Pixels of a side of the square that it sees.
+    pub(crate) side: usize,
+    /// Pixels of a side of a patch; divides `side`.
+    pub(crate) patch: usize,
+}
+
+impl VisionConfig {
+    /// Patches of an image.
+    pub(crate) const fn patches(&self) -> usize {
+        let across = self.side / self.patch;
+        across * across
+    }
+
+    /// Tokens of an image: its patches, and one that stands for all.
+    pub(crate) const fn tokens(&self) -> usize {
+        self.patches() + 1
+    }
+}
+
+/// The network of texts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TextConfig {
+    pub(crate) tower: TowerConfig,
+    pub(crate) vocabulary: usize,
+    /// Tokens of the longest text.
+    pub(crate) positions: usize,
+    pub(crate) end: End,
+}
+
+/// Where a text ends, which is where its vector is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// At the first of the token's places.
+    Token(u32),
+    /// At the token with the largest number: files of `OpenAI`'s models name a wrong one.
+    Largest,
+}
+
+/// The layers of a network.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TowerConfig {
+    /// Numbers per token.
+    pub(crate) hidden: usize,
+    pub(crate) layers: usize,
+    /// Divides `hidden`.
+    pub(crate) heads: usize,
+    /// Numbers per token inside a layer.
+    pub(crate) wide: usize,
+    pub(crate) activation: Activation,
+    pub(crate) epsilon: f32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    Gelu,
+    /// x times the sigmoid of 1.702 x.
+    QuickGelu,
+}
+
+impl ClipConfig {
+    /// # Errors
+    /// When the file is missing or not valid, or describes something this engine does not do.
+    pub(crate) fn read(directory: &Path) -> Result<Self, LoadError> {
+        let path = directory.join("config.json");
+        let file: File = json::read(&path, NOT_A_MODEL)?;
+        file.config().map_err(|what| LoadError::Unsupported { path, what })
+    }
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    model_type: String,
+    projection_dim: Option<usize>,
+    #[serde(default)]
+    text_config: NetworkFile,
+    #[serde(default)]
+    vision_config: NetworkFile,
+}
+
+/// Either network. What is left out is as in `OpenAI`'s smallest model.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct NetworkFile {
+    hidden_size: Option<usize>,
+    num_hidden_layers: Option<usize>,
+    num_attention_heads: Option<usize>,
+    intermediate_size: Option<usize>,
+    hidden_act: Option<String>,
+    layer_norm_eps: Option<f64>,
+    image_size: Option<usize>,
+    patch_size: Option<usize>,
+    num_channels: Option<usize>,
+    vocab_size: Option<usize>,
+    max_position_embeddings: Option<usize>,
+    eos_token_id: Option<u32>,
+}
+
+/// Sizes that a file may leave out: hidden, layers, heads and wide.
+const USUAL_TEXT: [usize; 4] = [512, 12, 8, 2_048];
+const USUAL_VISION: [usize; 4] = [768, 12, 12, 3_072];
+const USUAL_EPSILON: f64 = 1e-5;
+const USUAL_END: u32 = 49_407;
+/// The end that `OpenAI`'s files name wrongly.
+const WRONG_END: u32 = 2;
+
+impl File {
+    fn config(self) -> Result<ClipConfig, String> {
+        if self.model_type != "clip" {
+            return Err(format!("model_type is `{}`, only clip is supported", self.model_type));
+        }
+        let (text, vision) = (&self.text_config, &self.vision_config);
+        let width = known("projection_dim", self.projection_dim.unwrap_or(512), 65_536)?;
+        Ok(ClipConfig { vision: vision.vision()?, text: text.text()?, width })
+    }
+}
+
+impl NetworkFile {
+    fn vision(&self) -> Result<VisionConfig, String> {
+        let side = known("image_size", self.image_size.unwrap_or(224), 4_096)?;
+        let patch = known("patch_size", self.patch_size.unwrap_or(32), side)?;
+        if !side.is_multiple_of(patch) {
+            return Err(format!(
+                "image_size is {side}, which is no multiple of patch_size, {patch}"
+            ));
+        }
+        if let Some(channels) = self.num_channels.filter(|channels| *channels != 3) {
+            return Err(format!("num_channels is {channels}, only 3 is supported"));
+        }
+        Ok(VisionConfig { tower: self.tower(USUAL_VISION)?, side, patch })
+    }
+
+    fn text(&self) -> Result<TextConfig, String> {
+        let positions = self.max_position_embeddings.unwrap_or(77);
+        Ok(TextConfig {
+            tower: self.tower(USUAL_TEXT)?,
+            vocabulary: known("vocab_size", self.vocab_size.unwrap_or(49_408), 10_000_000)?,
+            positions: known("max_position_embeddings", positions, 65_536)?,
+            end: match self.eos_token_id.unwrap_or(USUAL_END) {
+                WRONG_END => End::Largest,
+                token => End::Token(token),
+            },
+        })
+    }
+
+    fn tower(&self, usual: [usize; 4]) -> Result<TowerConfig, String> {
+        let [hidden, layers, heads, wide] = usual;
+        let hidden = known("hidden_size", self.hidden_size.unwrap_or(hidden), 65_536)?;
+        let heads =
+            known("num_attention_heads", self.num_attention_heads.unwrap_or(heads), hidden)?;
+        if !hidden.is_multiple_of(heads) {
+            return Err("hidden_size is not a multiple of num_attention_heads".to_owned());
+        }
+        let epsilon = self.layer_norm_eps.unwrap_or(USUAL_EPSILON);
+        if !(0.0..1.0).contains(&epsilon) {
+            return Err(format!("layer_norm_eps is {epsilon}"));
+        }
+        let activation = match self.hidden_act.as_deref().unwrap_or("quick_gelu") {
+            "gelu" => Activation::Gelu,
+            "quick_gelu" => Activation::QuickGelu,
+            other => {
+                return Err(format!(
+                    "hidden_act is `{other}`, only gelu and quick_gelu are supported"
+                ));
+            }
+        };
+        Ok(TowerConfig {
+            hidden,
+            layers: known("num_hidden_layers", self.num_hidden_layers.unwrap_or(layers), 1_000)?,
+            heads,
+            wide: known("intermediate_size", self.intermediate_size.unwrap_or(wide), 1_000_000)?,
+            activation,
+            #[expect(clippy::cast_possible_truncation, reason = "it is a small power of ten")]
+            epsilon: epsilon as f32,
+        })
+    }
+}
+
+fn known(name: &str, size: usize, most: usize) -> Result<usize, String> {
+    if (1..=most).contains(&size) {
+        Ok(size)
+    } else {
+        Err(format!("{name} is {size}, expected 1 to {most}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn config(file: Value) -> Result<ClipConfig, String> {
+        serde_json::from_value::<File>(file).unwrap().config()
+    }
+
+    #[test]
+    fn what_is_left_out_is_openai_s_smallest_model() {
+        let config = config(json!({"model_type": "clip"})).unwrap();
+        assert_eq!((config.width, config.vision.tokens(), config.text.positions), (512, 50, 77));
+        let (text, vision) = (&config.text.tower, &config.vision.tower);
+        assert_eq!((text.hidden, text.heads, vision.hidden, vision.heads), (512, 8, 768, 12));
+        assert_eq!(vision.activation, Activation::QuickGelu);
+        assert_eq!(config.text.end, End::Token(49_407));
+    }
+
+    #[test]
+    fn what_is_not_known_or_makes_no_sense_is_refused() {
+        for (file, part) in [
+            (json!({}), "model_type is ``"),
+            (json!({"model_type": "siglip"}), "model_type is `siglip`"),
+            (json!({"model_type": "clip", "projection_dim": 0}), "projection_dim is 0"),
+            (json!({"model_type": "clip", "vision_config": {"patch_size": 33}}), "no multiple"),
+            (json!({"model_type": "clip", "vision_config": {"num_channels": 1}}), "num_channels"),
+            (json!({"model_type": "clip", "vision_config": {"hidden_act": "silu"}}), "silu"),
+            (json!({"model_type": "clip", "text_config": {"num_attention_heads": 7}}), "multiple"),
+            (json!({"model_type": "clip", "text_config": {"layer_norm_eps": 2.0}}), "eps is 2"),
+            (json!({"model_type": "clip", "text_config": {"vocab_size": 0}}), "vocab_size is 0"),
+        ] {
+            let error = config(file).unwrap_err();
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+}

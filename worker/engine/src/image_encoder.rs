@@ -1,0 +1,360 @@
+//! An encoder of images as an engine: embedding, and comparing with labels that a job names.
+
+mod canary;
+mod questions;
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use candle_core::Device;
+use stoker_core::image::ImageLimits;
+use stoker_engine_api::{
+    Engine, EngineError, EngineInfo, ImageInput, ItemError, ItemInput, ItemOutput, Labels,
+    LoadSeconds, Prepared, Scores, TaskKind,
+};
+
+use crate::clip::{ClipConfig, TextTower, VisionTower};
+use crate::device::{self, classify};
+use crate::head::softmax;
+use crate::images::{ImageConfig, Size};
+use crate::loading::{joined, timed};
+use crate::source::Source;
+use crate::text_encoder::{CPU_TILE_TOKENS, default_budget, default_lanes};
+use crate::tokens::{Reading, TextTokenizer};
+use crate::weights::WeightsFile;
+use crate::{EngineDevice, LoadError, Precision};
+use questions::{Asked, Questions};
+
+/// What an encoder of images is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageTask {
+    Embedding,
+    Classification,
+}
+
+impl ImageTask {
+    /// `None` for a task that is not about images.
+    pub const fn of(task: TaskKind) -> Option<Self> {
+        match task {
+            TaskKind::ImageEmbedding => Some(Self::Embedding),
+            TaskKind::ImageClassification => Some(Self::Classification),
+            TaskKind::TextEmbedding
+            | TaskKind::TextClassification
+            | TaskKind::TextGeneration
+            | TaskKind::SpeechToText
+            | TaskKind::Echo => None,
+        }
+    }
+
+    pub const fn kind(self) -> TaskKind {
+        match self {
+            Self::Embedding => TaskKind::ImageEmbedding,
+            Self::Classification => TaskKind::ImageClassification,
+        }
+    }
+}
+
+/// What to load and how to run it.
+#[derive(Debug, Clone)]
+pub struct ImageOptions {
+    pub task: ImageTask,
+    /// The model's name in the registry.
+    pub model: String,
+    /// The model's folder.
+    pub directory: PathBuf,
+    /// `sha256:` and the digest that the weights must have.
+    pub digest: Option<String>,
+    pub device: EngineDevice,
+    /// How exactly a GPU computes; a CPU always uses f32.
+    pub precision: Precision,
+    /// Batches at the same time; by default one per core, and two on a GPU.
+    pub lanes: Option<NonZeroU32>,
+    /// Sum of costs that a batch should stay within; by default what suits the device.
+    pub max_batch_tokens: Option<NonZeroU32>,
+    /// Checked before an image is decoded.
+    pub limits: ImageLimits,
+}
+
+/// A loaded model.
+pub struct ImageEncoder {
+    info: EngineInfo,
+    images: ImageConfig,
+    limits: ImageLimits,
+    network: Network,
+    /// Tokens of an image.
+    tokens: u32,
+    /// Images of one forward pass.
+    tile: usize,
+}
+
+impl fmt::Debug for ImageEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageEncoder").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// What the network sees of an image, and what that is compared with.
+#[derive(Debug)]
+pub struct PreparedImage {
+    /// Rows of pixels, each red, green and blue.
+    seen: Vec<u8>,
+    asked: Option<Arc<Asked>>,
+    tokens: u32,
+}
+
+impl Prepared for PreparedImage {
+    fn cost(&self) -> u32 {
+        self.tokens
+    }
+}
+
+/// All that has weights.
+struct Network {
+    vision: VisionTower,
+    /// What values of colors stand for.
+    numbers: [Vec<f32>; 3],
+    labels: Option<LabelReader>,
+}
+
+/// What reads labels.
+struct LabelReader {
+    text: TextTower,
+    questions: Questions,
+}
+
+impl ImageEncoder {
+    /// Loads, verifies, warms up and tries a model.
+    ///
+    /// # Errors
+    /// See [`LoadError`]; nothing is left behind.
+    pub fn load(options: &ImageOptions) -> Result<Self, LoadError> {
+        let start = Instant::now();
+        let mut load = LoadSeconds::default();
+        let config = ClipConfig::read(&options.directory)?;
+        let images = ImageConfig::read(&options.directory)?;
+        check_size(options, &config, &images)?;
+        let device = options.device.open()?;
+        let precision = device::apply(options.precision, &device);
+        let target = Target { device: &device, precision };
+        let Loaded { sha256, network, known } =
+            load_parts(options, (&config, &images), target, &mut load)?;
+        let tokens = u32::try_from(config.vision.tokens()).unwrap_or(u32::MAX);
+        let budget = options.max_batch_tokens.map_or_else(|| default_budget(&device), u32::from);
+        let info = EngineInfo {
+            model: options.model.clone(),
+            task: options.task.kind(),
+            output_dimensions: match options.task {
+                ImageTask::Embedding => u32::try_from(config.width).ok(),
+                ImageTask::Classification => None,
+            },
+            labels: match options.task {
+                ImageTask::Embedding => None,
+                ImageTask::Classification => Some(Labels { names: Vec::new(), exclusive: true }),
+            },
+            max_tokens: tokens,
+            max_batch_tokens: budget.max(tokens),
+            weights_bytes: u64::try_from(network.bytes()).unwrap_or(u64::MAX),
+            weights_sha256: Some(sha256),
+            lanes: options.lanes.map_or_else(|| default_lanes(&device), u32::from),
+            device: options.device.to_string(),
+            load: LoadSeconds::default(),
+        };
+        let tile =
+            if device.is_cpu() { CPU_TILE_TOKENS / config.vision.tokens() } else { usize::MAX };
+        let limits = options.limits;
+        let mut engine = Self { info, images, limits, network, tokens, tile: tile.max(1) };
+        timed(&mut load.warm_up, || {
+            canary::try_engine(&engine, known.as_deref(), precision)?;
+            canary::fit_budget(&mut engine)
+        })?;
+        load.elapsed = start.elapsed().as_secs_f64();
+        engine.info.load = load;
+        Ok(engine)
+    }
+
+    /// The vectors of images, each as much of it as is seen.
+    fn vectors(&self, seen: &[&[u8]]) -> Result<Vec<Vec<f32>>, EngineError> {
+        let vectors = self.network.vectors(seen).map_err(|error| classify(&error))?;
+        if vectors.iter().flatten().all(|number| number.is_finite()) {
+            return Ok(vectors);
+        }
+        let message = "an output holds numbers that are not finite".to_owned();
+        Err(EngineError::Internal { message })
+    }
+
+    fn output(&self, vector: Vec<f32>, image: &PreparedImage) -> Result<ItemOutput, EngineError> {
+        match (&image.asked, &self.network.labels) {
+            (Some(asked), Some(labels)) => {
+                let scores = labels.scores(&vector, asked).map_err(|error| classify(&error))?;
+                Ok(ItemOutput::Scores(Scores { scores, truncated: false }))
+            }
+            (Some(_) | None, _) => Ok(ItemOutput::Embedding(vector)),
+        }
+    }
+}
+
+impl Engine for ImageEncoder {
+    type Prepared = PreparedImage;
+
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn prepare(&self, input: ItemInput) -> Result<PreparedImage, ItemError> {
+        let ImageInput { file, question } = match input {
+            ItemInput::Image(input) => *input,
+            other @ (ItemInput::Text(_) | ItemInput::Generation(_) | ItemInput::Recording(_)) => {
+                return Err(ItemError::wrong_kind(self.info.task, "an image", &other));
+            }
+        };
+        let asked = match (&self.network.labels, question) {
+            (Some(labels), Some(question)) => Some(labels.questions.ask(&question)?),
+            (None, None) => None,
+            (Some(_), None) => return Err(no_question("has no labels, and needs some")),
+            (None, Some(_)) => return Err(no_question("has labels, and is to become a vector")),
+        };
+        let seen = self.images.see(&file, &self.limits)?;
+        Ok(PreparedImage { seen, asked, tokens: self.tokens })
+    }
+
+    fn run(&self, items: &[&PreparedImage]) -> Result<Vec<ItemOutput>, EngineError> {
+        let mut outputs = Vec::with_capacity(items.len());
+        for tile in items.chunks(self.tile) {
+            let seen: Vec<&[u8]> = tile.iter().map(|image| image.seen.as_slice()).collect();
+            for (vector, image) in self.vectors(&seen)?.into_iter().zip(tile) {
+                outputs.push(self.output(vector, image)?);
+            }
+        }
+        Ok(outputs)
+    }
+}
+
+fn no_question(what: &str) -> ItemError {
+    ItemError::Invalid { message: format!("the image {what}") }
+}
+
+/// The network sees a square of one size, which has to be what images become.
+fn check_size(
+    options: &ImageOptions,
+    config: &ClipConfig,
+    images: &ImageConfig,
+) -> Result<(), LoadError> {
+    let side = config.vision.side;
+    let Size { width, height } = images.seen;
+    if (width, height) == (side, side) {
+        return Ok(());
+    }
+    let path = options.directory.join(crate::images::FILE_NAME);
+    let what = format!("images become {width} x {height} pixels, but image_size is {side}");
+    Err(LoadError::Unsupported { path, what })
+}
+
+impl Network {
+    /// Memory that all tensors take together.
+    fn bytes(&self) -> usize {
+        self.vision.bytes() + self.labels.as_ref().map_or(0, |labels| labels.text.bytes())
+    }
+
+    fn vectors(&self, seen: &[&[u8]]) -> candle_core::Result<Vec<Vec<f32>>> {
+        if seen.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.vision.vectors(seen, &self.numbers)
+    }
+}
+
+impl LabelReader {
+    /// Shares of one whole, one for each label.
+    fn scores(&self, image: &[f32], asked: &Asked) -> candle_core::Result<Vec<f32>> {
+        let product = |label: &Vec<f32>| -> f32 {
+            self.text.scale() * image.iter().zip(label).map(|(a, b)| a * b).sum::<f32>()
+        };
+        let mut scores: Vec<f32> = asked.vectors(&self.text)?.iter().map(product).collect();
+        softmax(&mut scores);
+        Ok(scores)
+    }
+}
+
+/// Where a network is to run. On a CPU the precision must be f32.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    device: &'a Device,
+    precision: Precision,
+}
+
+/// The parts of a model that are loaded side by side.
+struct Loaded {
+    sha256: String,
+    network: Network,
+    /// A CPU's answer to the canary; none where the engine's own is one.
+    known: Option<Vec<f32>>,
+}
+
+/// Reading and building take turns on this thread; tokenizer, digest and a GPU's known answer have one
+/// each, since they are as slow as the rest.
+fn load_parts(
+    options: &ImageOptions,
+    (config, images): (&ClipConfig, &ImageConfig),
+    target: Target<'_>,
+    load: &mut LoadSeconds,
+) -> Result<Loaded, LoadError> {
+    let LoadSeconds { read, digest, build, tokenizer, .. } = load;
+    thread::scope(|scope| {
+        let words = match options.task {
+            ImageTask::Embedding => None,
+            ImageTask::Classification => {
+                Some(scope.spawn(|| timed(tokenizer, || load_questions(options, config))))
+            }
+        };
+        let file = timed(read, || WeightsFile::read(&options.directory))?;
+        let file = &file;
+        thread::scope(|scope| {
+            let sha256 = scope.spawn(|| file.sha256());
+            let known = (!target.device.is_cpu())
+                .then(|| scope.spawn(|| canary::known_answer(file, config, images)));
+            let (vision, text) =
+                timed(build, || load_networks(file, config, options.task, target))?;
+            let known = known.map(joined).transpose()?;
+            let sha256 = timed(digest, || joined(sha256));
+            if let Some(expected) = &options.digest {
+                file.check_digest(&sha256, expected)?;
+            }
+            let questions = words.map(joined).transpose()?;
+            let labels =
+                text.zip(questions).map(|(text, questions)| LabelReader { text, questions });
+            let network = Network { vision, numbers: images.numbers.clone(), labels };
+            Ok(Loaded { sha256, network, known })
+        })
+    })
+}
+
+/// The network of texts where labels are read.
+fn load_networks(
+    file: &WeightsFile,
+    config: &ClipConfig,
+    task: ImageTask,
+    target: Target<'_>,
+) -> Result<(VisionTower, Option<TextTower>), LoadError> {
+    let Target { device, precision } = target;
+    let weights = file.tensors()?;
+    let top = Source { weights: &weights, prefix: "", device, precision };
+    let text = match task {
+        ImageTask::Embedding => None,
+        ImageTask::Classification => Some(TextTower::load(&top, config)?),
+    };
+    Ok((VisionTower::load(&top, config)?, text))
+}
+
+fn load_questions(options: &ImageOptions, config: &ClipConfig) -> Result<Questions, LoadError> {
+    let reading = Reading {
+        lowercase: false,
+        max_tokens: config.text.positions,
+        vocabulary: config.text.vocabulary,
+    };
+    let tokenizer = TextTokenizer::load(&options.directory, reading)?;
+    Ok(Questions::new(tokenizer, config.text.end))
+}
