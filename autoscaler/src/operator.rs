@@ -95,6 +95,10 @@ pub async fn problems(cloud: &dyn CloudProvider, policy: &Policy) -> Vec<String>
             problems.push(format!("{region}: {error}"));
             continue;
         }
+        match cloud.setup_problems(&region).await {
+            Ok(found) => problems.extend(found),
+            Err(error) => problems.push(format!("{region}: {error}")),
+        }
         let of_region: Vec<_> = policy
             .pools
             .iter()
@@ -216,15 +220,33 @@ mod tests {
         assert!(left.settles && !left.is_nothing(), "{left:?}");
     }
 
-    #[tokio::test]
-    async fn a_type_that_is_not_sold_is_a_problem() {
-        let provider = cloud(Duration::ZERO, Arc::new(SystemClock::new()))
-            .provider(FleetName::new("x").unwrap());
+    /// A fleet that buys one type.
+    fn policy() -> Policy {
         let text = "fleet = 'x'\n[classes.standard]\nmax-wait = '60s'\n[models.echo]\ntask = 'echo'\n[pools.default]\nmodels = ['echo']\n\
             [[pools.default.offerings]]\ninstance-type = 'g5'\nzone = 'us-east-1a'\nprice = 1\n";
         let spec: stoker_core::fleet::FleetSpec =
             stoker_runtime::config::parse_toml(text, "test").unwrap();
-        let found = problems(&provider, &Policy::of(&spec.check().unwrap())).await;
+        Policy::of(&spec.check().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_type_that_is_not_sold_is_a_problem() {
+        let provider = cloud(Duration::ZERO, Arc::new(SystemClock::new()))
+            .provider(FleetName::new("x").unwrap());
+        let found = problems(&provider, &policy()).await;
         assert_eq!(found, ["pool default: us-east-1 has no g5"]);
+    }
+
+    #[tokio::test]
+    async fn what_machines_are_launched_from_is_looked_at_and_has_to_be_readable() {
+        let cloud = cloud(Duration::ZERO, Arc::new(SystemClock::new()));
+        let provider = cloud.provider(FleetName::new("x").unwrap());
+        let no_template = "pool default: the launch template lt-1:3 is not there".to_owned();
+        cloud.set_setup_problems(vec![no_template.clone()]);
+        assert!(problems(&provider, &policy()).await.contains(&no_template));
+        cloud.fail_next(Verb::Setup, Fault::Refused(ErrorClass::Auth));
+        let found = problems(&provider, &policy()).await;
+        let unread = |problem: &&String| problem.contains("read what machines are launched from");
+        assert_eq!(found.iter().filter(unread).count(), 1, "{found:?}");
     }
 }

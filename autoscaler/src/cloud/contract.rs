@@ -90,6 +90,7 @@ macro_rules! cloud_contract {
             an_end_whose_answer_is_lost_can_be_repeated
             spot_prices_are_known
             types_are_known
+            what_works_has_no_problems
         }
     };
     (@tests $harness:expr; $($name:ident)*) => {$(

@@ -14,6 +14,7 @@ mod config;
 mod describe;
 mod failure;
 mod fleet;
+mod setup;
 mod terminate;
 mod wares;
 
@@ -165,5 +166,10 @@ impl CloudProvider for Ec2 {
     ) -> Result<BTreeMap<String, MachineType>, CloudError> {
         let place = self.place(region, Verb::Types)?;
         wares::types(&place.caller, types).await
+    }
+
+    async fn setup_problems(&self, region: &RegionName) -> Result<Vec<String>, CloudError> {
+        let place = self.place(region, Verb::Setup)?;
+        setup::problems(&place.caller, region, &place.setup).await
     }
 }

@@ -18,6 +18,7 @@ pub enum Verb {
     Terminate,
     Prices,
     Types,
+    Setup,
 }
 
 /// A call that a cloud refused, or did not answer. What follows is `stoker_core::cloud::reaction` of its class.
@@ -33,14 +34,14 @@ pub struct CloudError {
 }
 
 impl Verb {
-    pub const ALL: [Self; 5] =
-        [Self::Launch, Self::List, Self::Terminate, Self::Prices, Self::Types];
+    pub const ALL: [Self; 6] =
+        [Self::Launch, Self::List, Self::Terminate, Self::Prices, Self::Types, Self::Setup];
 
     /// Whether a call whose outcome is not known may have changed something.
     pub const fn changes(self) -> bool {
         match self {
             Self::Launch | Self::Terminate => true,
-            Self::List | Self::Prices | Self::Types => false,
+            Self::List | Self::Prices | Self::Types | Self::Setup => false,
         }
     }
 
@@ -57,6 +58,7 @@ impl Verb {
             Self::Terminate => "terminate",
             Self::Prices => "prices",
             Self::Types => "types",
+            Self::Setup => "setup",
         }
     }
 }
@@ -69,6 +71,7 @@ impl fmt::Display for Verb {
             Self::Terminate => "terminate machines",
             Self::Prices => "read spot prices",
             Self::Types => "read machine types",
+            Self::Setup => "read what machines are launched from",
         })
     }
 }

@@ -73,6 +73,11 @@ impl MemoryCloud {
         self.world().config.quotas.insert(capacity, most);
     }
 
+    /// What a fleet is told to be wrong with what its machines are launched from.
+    pub fn set_setup_problems(&self, problems: Vec<String>) {
+        self.world().setup_problems = problems;
+    }
+
     /// Changes the price of spot machines from now on.
     pub fn set_spot_price(&self, instance_type: &str, zone: &str, price: HourlyPrice) {
         let now = self.clock.now();

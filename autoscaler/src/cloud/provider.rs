@@ -95,4 +95,11 @@ pub trait CloudProvider: Send + Sync + std::fmt::Debug {
         region: &RegionName,
         types: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, MachineType>, CloudError>;
+
+    /// What is wrong with what machines of a region are launched from: sentences that say what to do, and none where
+    /// nothing is known to be wrong. Whether a launch would bring a machine is only known once it has.
+    ///
+    /// # Errors
+    /// Never of the class `Unknown`.
+    async fn setup_problems(&self, region: &RegionName) -> Result<Vec<String>, CloudError>;
 }

@@ -31,6 +31,7 @@ pub(crate) struct Stage {
     pub(crate) proxy: Ec2Proxy,
     moto: &'static MotoServer,
     fleet: String,
+    regions: BTreeMap<RegionName, Ec2Region>,
 }
 
 impl Stage {
@@ -49,7 +50,29 @@ impl Stage {
         let endpoint = proxy.url();
         let ours = connect(&name, &regions, &endpoint, limits).await?;
         let theirs = connect("another", &regions, &endpoint, limits).await?;
-        Ok(Self { ours, theirs, proxy, moto, fleet: name })
+        Ok(Self { ours, theirs, proxy, moto, fleet: name, regions })
+    }
+
+    /// The launch template of the fleet's pool.
+    pub(crate) fn template(&self, region: &str) -> String {
+        self.regions[&Self::region(region)].templates.values().next().expect("one pool").id.clone()
+    }
+
+    /// The subnet of one of the zones.
+    pub(crate) fn subnet(&self, zone: &str) -> String {
+        let all = self.regions.values().flat_map(|region| &region.subnets);
+        all.into_iter().find(|(of, _)| *of == zone).expect("one of the zones").1.clone()
+    }
+
+    /// Another launch template in the east, of this image; its id.
+    pub(crate) async fn make_template(&self, image: &'static str) -> anyhow::Result<String> {
+        let (moto, name) = (self.moto, stoker_runtime::ids::event_id().to_string());
+        let make = move || {
+            let image = ("LaunchTemplateData.ImageId", image);
+            moto.ask(EAST, "CreateLaunchTemplate", &[("LaunchTemplateName", &*name), image])
+        };
+        let answer = tokio::task::spawn_blocking(make).await??;
+        between(&answer, "<launchTemplateId>").context("a template's id")
     }
 
     /// Starts a machine that has the fleet's tag, and no pool's.
@@ -188,6 +211,7 @@ pub(crate) const fn action(verb: Verb) -> &'static str {
         Verb::Terminate => "TerminateInstances",
         Verb::Prices => "DescribeSpotPriceHistory",
         Verb::Types => "DescribeInstanceTypes",
+        Verb::Setup => "DescribeLaunchTemplateVersions",
     }
 }
 

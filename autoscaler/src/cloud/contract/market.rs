@@ -39,3 +39,8 @@ pub async fn types_are_known(harness: &dyn Harness) {
         assert!(what.zones.contains(&offering.zone), "{what:?}");
     }
 }
+
+pub async fn what_works_has_no_problems(harness: &dyn Harness) {
+    let problems = harness.cloud().setup_problems(&region(harness)).await;
+    assert_eq!(problems.expect("the setup can be read"), Vec::<String>::new());
+}

@@ -118,4 +118,11 @@ impl CloudProvider for MemoryProvider {
             Ok(known.map(|(name, what)| (name.clone(), what.clone())).collect())
         })
     }
+
+    async fn setup_problems(&self, region: &RegionName) -> Result<Vec<String>, CloudError> {
+        self.call(Verb::Setup, |world, _| {
+            Self::known(world, region, Verb::Setup)?;
+            Ok(world.setup_problems.clone())
+        })
+    }
 }
