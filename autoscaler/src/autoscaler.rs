@@ -318,6 +318,7 @@ impl Autoscaler {
             workers: &workers,
             outcomes: &head.outcomes,
             proposal: proposal.as_ref(),
+            quotas: &self.market.quotas(),
             now,
         };
         let mut fresh = || ids::machine_id(now);

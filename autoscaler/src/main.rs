@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use stoker_autoscaler::config::{Config, Settings};
 use stoker_autoscaler::coordinator::Coordinator;
-use stoker_autoscaler::operator::{self, Left};
+use stoker_autoscaler::operator::{self, Checked, Left};
 use stoker_autoscaler::provider::Opened;
 use stoker_autoscaler::run::run;
 use stoker_core::fleet::{Policy, Provider};
@@ -145,11 +145,9 @@ async fn check(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     } else {
         let tasks = Tasks::new(CancellationToken::new());
         let opened = open(config, &tasks).await?;
-        let found = operator::problems(&*opened.cloud, &policy).await;
-        if found.is_empty() {
-            let regions = opened.cloud.regions();
-            let regions: Vec<String> = regions.iter().map(ToString::to_string).collect();
-            writeln!(out, "cloud: machines can be listed in {}", regions.join(", "))?;
+        let Checked { said, problems: found } = operator::check(&*opened.cloud, &policy).await;
+        for sentence in said {
+            writeln!(out, "cloud: {sentence}")?;
         }
         problems.extend(found);
     }

@@ -1,11 +1,13 @@
-//! What the cloud shows: machines of each region, and spot prices. Read in the background, so that a slow region
+//! What the cloud shows: machines of each region, spot prices, and the account's quotas. Read in the background, so that a slow region
 //! holds up no decision.
+
+mod quotas;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stoker_core::fleet::execute::{EndedBy, Listings, Machine, MachineState};
+use stoker_core::fleet::execute::{EndedBy, Listings, Machine, MachineState, Quota};
 use stoker_core::fleet::{CapacityType, Policy, Reading};
 use stoker_core::ids::{MachineId, RegionName};
 use stoker_core::time::Timestamp;
@@ -13,6 +15,9 @@ use stoker_runtime::clock::Clock;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::cloud::{self, CloudError, CloudProvider, SpotPrice};
+use quotas::Quotas;
+
+pub(crate) use quotas::wanted;
 
 /// Prices change every few minutes at the most.
 const PRICES_EVERY: Duration = Duration::from_mins(5);
@@ -29,6 +34,7 @@ pub(crate) struct Market {
     lists: BTreeMap<RegionName, Shelf>,
     prices: BTreeMap<RegionName, Vec<SpotPrice>>,
     priced: Option<Instant>,
+    quotas: Quotas,
 }
 
 #[derive(Debug)]
@@ -45,6 +51,7 @@ struct Shelf {
 enum Look {
     Machines { region: RegionName, at: Timestamp, found: Result<Vec<cloud::Machine>, CloudError> },
     Prices { region: RegionName, found: Result<Vec<SpotPrice>, CloudError> },
+    Quotas { region: RegionName, found: Result<Vec<Quota>, CloudError> },
 }
 
 impl Market {
@@ -61,6 +68,7 @@ impl Market {
             lists: BTreeMap::new(),
             prices: BTreeMap::new(),
             priced: None,
+            quotas: Quotas::default(),
         }
     }
 
@@ -95,6 +103,9 @@ impl Market {
             self.priced = Some(Instant::now());
             self.ask_prices(policy);
         }
+        if self.quotas.is_due() {
+            self.ask_quotas(policy);
+        }
     }
 
     fn take(&mut self, look: Look) {
@@ -122,6 +133,7 @@ impl Market {
             Look::Prices { region, found: Err(error) } => {
                 tracing::warn!(%region, %error, "spot prices cannot be read; the last ones stay");
             }
+            Look::Quotas { region, found } => self.quotas.take(region, found),
         }
     }
 
@@ -141,6 +153,21 @@ impl Market {
                 Look::Prices { region, found }
             });
         }
+    }
+
+    fn ask_quotas(&mut self, policy: &Policy) {
+        for (region, types) in wanted(&*self.cloud, policy) {
+            let cloud = Arc::clone(&self.cloud);
+            self.looks.spawn(async move {
+                let found = cloud.quotas(&region, &types).await;
+                Look::Quotas { region, found }
+            });
+        }
+    }
+
+    /// How much the account may have, as far as that is known.
+    pub(crate) fn quotas(&self) -> Vec<Quota> {
+        self.quotas.all()
     }
 
     /// What was seen of each region.

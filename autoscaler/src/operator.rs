@@ -1,13 +1,16 @@
 //! What an operator asks of a cloud directly: whether all is set up, and the end of everything.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stoker_core::fleet::Policy;
 use stoker_core::ids::{InstanceName, RegionName};
 use tokio::time::Instant;
 
 use crate::cloud::{CloudError, CloudProvider};
+
+pub use check::{Checked, check};
 
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -85,48 +88,6 @@ async fn look(cloud: &dyn CloudProvider) -> Left {
         }
     }
     left
-}
-
-/// What keeps a fleet's offerings from being bought, in sentences; empty if nothing is known to.
-pub async fn problems(cloud: &dyn CloudProvider, policy: &Policy) -> Vec<String> {
-    let mut problems = Vec::new();
-    for region in cloud.regions() {
-        if let Err(error) = cloud.list(&region).await {
-            problems.push(format!("{region}: {error}"));
-            continue;
-        }
-        match cloud.setup_problems(&region).await {
-            Ok(found) => problems.extend(found),
-            Err(error) => problems.push(format!("{region}: {error}")),
-        }
-        let of_region: Vec<_> = policy
-            .pools
-            .iter()
-            .flat_map(|(pool, of)| of.scaling.offerings.values().map(move |one| (pool, one)))
-            .filter(|(_, offering)| cloud.region_of(&offering.zone).as_ref() == Some(&region))
-            .collect();
-        let types = of_region.iter().map(|(_, offering)| offering.instance_type.clone()).collect();
-        let known = match cloud.types(&region, &types).await {
-            Ok(known) => known,
-            Err(error) => {
-                problems.push(format!("{region}: {error}"));
-                continue;
-            }
-        };
-        for (pool, offering) in of_region {
-            let (name, zone) = (&offering.instance_type, &offering.zone);
-            match known.get(name) {
-                None => problems.push(format!("pool {pool}: {region} has no {name}")),
-                Some(of) if !of.zones.is_empty() && !of.zones.contains(zone) => {
-                    problems.push(format!("pool {pool}: {zone} has no {name}"));
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    problems.sort();
-    problems.dedup();
-    problems
 }
 
 #[cfg(test)]
@@ -218,35 +179,5 @@ mod tests {
             .provider(FleetName::new("x").unwrap());
         let left = panic(&provider, (SETTLED, Duration::from_mins(1)), |_| {}).await;
         assert!(left.settles && !left.is_nothing(), "{left:?}");
-    }
-
-    /// A fleet that buys one type.
-    fn policy() -> Policy {
-        let text = "fleet = 'x'\n[classes.standard]\nmax-wait = '60s'\n[models.echo]\ntask = 'echo'\n[pools.default]\nmodels = ['echo']\n\
-            [[pools.default.offerings]]\ninstance-type = 'g5'\nzone = 'us-east-1a'\nprice = 1\n";
-        let spec: stoker_core::fleet::FleetSpec =
-            stoker_runtime::config::parse_toml(text, "test").unwrap();
-        Policy::of(&spec.check().unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_type_that_is_not_sold_is_a_problem() {
-        let provider = cloud(Duration::ZERO, Arc::new(SystemClock::new()))
-            .provider(FleetName::new("x").unwrap());
-        let found = problems(&provider, &policy()).await;
-        assert_eq!(found, ["pool default: us-east-1 has no g5"]);
-    }
-
-    #[tokio::test]
-    async fn what_machines_are_launched_from_is_looked_at_and_has_to_be_readable() {
-        let cloud = cloud(Duration::ZERO, Arc::new(SystemClock::new()));
-        let provider = cloud.provider(FleetName::new("x").unwrap());
-        let no_template = "pool default: the launch template lt-1:3 is not there".to_owned();
-        cloud.set_setup_problems(vec![no_template.clone()]);
-        assert!(problems(&provider, &policy()).await.contains(&no_template));
-        cloud.fail_next(Verb::Setup, Fault::Refused(ErrorClass::Auth));
-        let found = problems(&provider, &policy()).await;
-        let unread = |problem: &&String| problem.contains("read what machines are launched from");
-        assert_eq!(found.iter().filter(unread).count(), 1, "{found:?}");
     }
 }

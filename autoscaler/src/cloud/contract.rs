@@ -91,6 +91,7 @@ macro_rules! cloud_contract {
             spot_prices_are_known
             types_are_known
             what_works_has_no_problems
+            quotas_are_of_what_was_asked_for
         }
     };
     (@tests $harness:expr; $($name:ident)*) => {$(

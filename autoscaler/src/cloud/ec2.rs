@@ -14,6 +14,7 @@ mod config;
 mod describe;
 mod failure;
 mod fleet;
+mod quotas;
 mod setup;
 mod terminate;
 mod wares;
@@ -27,7 +28,8 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::tls;
-use stoker_core::fleet::Ec2Region;
+use stoker_core::fleet::execute::Quota;
+use stoker_core::fleet::{CapacityType, Ec2Region};
 use stoker_core::ids::{FleetName, InstanceName, RegionName};
 use stoker_core::time::Timestamp;
 use stoker_runtime::clock::Clock;
@@ -56,6 +58,7 @@ pub struct Ec2 {
 #[derive(Debug)]
 struct Place {
     caller: Caller,
+    quotas: aws_sdk_servicequotas::Client,
     setup: Ec2Region,
 }
 
@@ -98,7 +101,11 @@ impl Ec2 {
                 .build();
             let client = Client::from_conf(settings);
             let caller = Caller::new(client, name.clone(), config.limits, Arc::clone(&clock));
-            (name, Place { caller, setup })
+            let settings = aws_sdk_servicequotas::config::Builder::from(&shared)
+                .region(Region::new(name.to_string()))
+                .build();
+            let quotas = aws_sdk_servicequotas::Client::from_conf(settings);
+            (name, Place { caller, quotas, setup })
         };
         let regions = config.regions.into_iter().map(place).collect();
         Self { fleet: config.fleet, regions, names, page: config.limits.page(), clock }
@@ -124,7 +131,7 @@ impl CloudProvider for Ec2 {
 
     async fn launch(&self, launch: &Launch) -> Result<Launched, CloudError> {
         let (capacity, region) = launch.check(|zone| self.region_of(zone))?;
-        let Place { caller, setup } = self.place(&region, Verb::Launch)?;
+        let Place { caller, setup, .. } = self.place(&region, Verb::Launch)?;
         let tags = owner::tags(&self.fleet, &launch.pool, &launch.token, &launch.tags);
         let request = fleet::request(launch, setup, capacity, &tags)?;
         let answer =
@@ -166,6 +173,15 @@ impl CloudProvider for Ec2 {
     ) -> Result<BTreeMap<String, MachineType>, CloudError> {
         let place = self.place(region, Verb::Types)?;
         wares::types(&place.caller, types).await
+    }
+
+    async fn quotas(
+        &self,
+        region: &RegionName,
+        types: &BTreeSet<(String, CapacityType)>,
+    ) -> Result<Vec<Quota>, CloudError> {
+        let Place { caller, quotas, .. } = self.place(region, Verb::Quotas)?;
+        quotas::read((caller, quotas), region, types).await
     }
 
     async fn setup_problems(&self, region: &RegionName) -> Result<Vec<String>, CloudError> {

@@ -19,6 +19,7 @@ pub enum Verb {
     Prices,
     Types,
     Setup,
+    Quotas,
 }
 
 /// A call that a cloud refused, or did not answer. What follows is `stoker_core::cloud::reaction` of its class.
@@ -34,14 +35,21 @@ pub struct CloudError {
 }
 
 impl Verb {
-    pub const ALL: [Self; 6] =
-        [Self::Launch, Self::List, Self::Terminate, Self::Prices, Self::Types, Self::Setup];
+    pub const ALL: [Self; 7] = [
+        Self::Launch,
+        Self::List,
+        Self::Terminate,
+        Self::Prices,
+        Self::Types,
+        Self::Setup,
+        Self::Quotas,
+    ];
 
     /// Whether a call whose outcome is not known may have changed something.
     pub const fn changes(self) -> bool {
         match self {
             Self::Launch | Self::Terminate => true,
-            Self::List | Self::Prices | Self::Types | Self::Setup => false,
+            Self::List | Self::Prices | Self::Types | Self::Setup | Self::Quotas => false,
         }
     }
 
@@ -59,6 +67,7 @@ impl Verb {
             Self::Prices => "prices",
             Self::Types => "types",
             Self::Setup => "setup",
+            Self::Quotas => "quotas",
         }
     }
 }
@@ -72,6 +81,7 @@ impl fmt::Display for Verb {
             Self::Prices => "read spot prices",
             Self::Types => "read machine types",
             Self::Setup => "read what machines are launched from",
+            Self::Quotas => "read quotas",
         })
     }
 }

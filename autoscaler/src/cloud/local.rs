@@ -21,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use stoker_core::fleet::execute::Quota;
 use stoker_core::fleet::{CapacityType, Local as LocalSettings, Offering};
 use stoker_core::ids::{FleetName, InstanceName, OfferingName, RegionName};
 use stoker_core::time::Timestamp;
@@ -259,6 +260,16 @@ impl CloudProvider for Local {
             }
         }
         Ok(found)
+    }
+
+    async fn quotas(
+        &self,
+        region: &RegionName,
+        _types: &BTreeSet<(String, CapacityType)>,
+    ) -> Result<Vec<Quota>, CloudError> {
+        self.known(region, Verb::Quotas)?;
+        // What may run here is the capacity of each offering.
+        Ok(Vec::new())
     }
 
     async fn setup_problems(&self, region: &RegionName) -> Result<Vec<String>, CloudError> {

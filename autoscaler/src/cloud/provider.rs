@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use stoker_core::fleet::CapacityType;
+use stoker_core::fleet::execute::Quota;
 use stoker_core::ids::{InstanceName, RegionName};
 use stoker_core::time::Timestamp;
 
@@ -95,6 +97,17 @@ pub trait CloudProvider: Send + Sync + std::fmt::Debug {
         region: &RegionName,
         types: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, MachineType>, CloudError>;
+
+    /// How much of these types the account may have in a region. One of which nothing is known to bound it is in none of
+    /// them.
+    ///
+    /// # Errors
+    /// Never of the class `Unknown`.
+    async fn quotas(
+        &self,
+        region: &RegionName,
+        types: &BTreeSet<(String, CapacityType)>,
+    ) -> Result<Vec<Quota>, CloudError>;
 
     /// What is wrong with what machines of a region are launched from: sentences that say what to do, and none where
     /// nothing is known to be wrong. Whether a launch would bring a machine is only known once it has.

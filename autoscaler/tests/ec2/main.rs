@@ -1,6 +1,7 @@
 //! EC2 through its real SDK, against a moto server behind a proxy that adds what moto lacks.
 
 mod calls;
+mod quotas;
 mod setup;
 mod stage;
 

@@ -212,6 +212,7 @@ pub(crate) const fn action(verb: Verb) -> &'static str {
         Verb::Prices => "DescribeSpotPriceHistory",
         Verb::Types => "DescribeInstanceTypes",
         Verb::Setup => "DescribeLaunchTemplateVersions",
+        Verb::Quotas => "GetServiceQuota",
     }
 }
 

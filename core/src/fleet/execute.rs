@@ -20,6 +20,7 @@ mod listing;
 mod observe;
 mod outcomes;
 mod pause;
+mod quota;
 mod reaper;
 mod removal;
 mod rules;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 pub use command::{Command, Outcome, Proposal};
 pub use finding::Finding;
 pub use listing::{EndedBy, Listings, Machine, MachineState};
+pub use quota::Quota;
 pub use rules::{Orphans, Rules};
 
 use crate::ids::{Epoch, MachineId, OfferingName, PoolName};
@@ -72,6 +74,8 @@ pub struct Situation<'a> {
     /// What came of the calls of earlier steps, as far as that has not been passed in before.
     pub outcomes: &'a [Outcome],
     pub proposal: Option<&'a Proposal>,
+    /// As far as they are known.
+    pub quotas: &'a [Quota],
     pub now: Timestamp,
 }
 

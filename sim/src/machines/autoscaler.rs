@@ -215,6 +215,7 @@ impl Autoscaler {
             workers: &seen.workers,
             outcomes: &outcomes,
             proposal: Some(&proposal),
+            quotas: &[],
             now,
         };
         let random = &mut self.random;

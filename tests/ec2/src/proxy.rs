@@ -105,11 +105,14 @@ impl Relay {
     async fn serve(&self, request: Request<Incoming>) -> Result<Answer, Broken> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
-        let call = Call::read(&body);
+        let call = Call::read(&head.headers, &body);
         let order = lock(&self.orders).received(&call);
         match order {
             Some(Order::CutBefore) => return Err(Broken),
-            Some(Order::Error { status, code }) => return Ok(answers::error(status, &code)),
+            Some(Order::Error { status, code }) => {
+                return Ok(answers::error(call.protocol, status, &code));
+            }
+            Some(Order::Answer(text)) => return Ok(answers::answer(call.protocol, 200, text)),
             Some(Order::Delay(delay)) => tokio::time::sleep(delay).await,
             None | Some(Order::CutAfter | Order::Leave { .. }) => {}
         }
@@ -121,7 +124,8 @@ impl Relay {
         let (status, text) = match remembered {
             Some(Remembered::Same(answer)) => answer,
             Some(Remembered::Other) => {
-                return Ok(answers::error(400, "IdempotentParameterMismatch"));
+                let code = "IdempotentParameterMismatch";
+                return Ok(answers::error(call.protocol, 400, code));
             }
             None => {
                 let sent = leave.map_or_else(|| body.clone(), |(count, _)| call.for_only(count));
@@ -137,7 +141,7 @@ impl Relay {
         if order == Some(Order::CutAfter) {
             return Err(Broken);
         }
-        Ok(answers::xml(status, text))
+        Ok(answers::answer(call.protocol, status, text))
     }
 
     async fn forward(

@@ -44,3 +44,19 @@ pub async fn what_works_has_no_problems(harness: &dyn Harness) {
     let problems = harness.cloud().setup_problems(&region(harness)).await;
     assert_eq!(problems.expect("the setup can be read"), Vec::<String>::new());
 }
+
+pub async fn quotas_are_of_what_was_asked_for(harness: &dyn Harness) {
+    let offerings = harness.offerings();
+    let types: BTreeSet<_> =
+        offerings.values().map(|one| (one.instance_type.clone(), one.capacity)).collect();
+    let region = region(harness);
+    let quotas = harness.cloud().quotas(&region, &types).await.expect("quotas can be read");
+    for quota in quotas {
+        assert_eq!(quota.region, region.as_str());
+        assert!(!quota.units.is_empty(), "{quota:?}");
+        for (name, units) in &quota.units {
+            assert!(types.contains(&(name.clone(), quota.capacity)), "{quota:?}");
+            assert!(*units > 0, "{quota:?}");
+        }
+    }
+}

@@ -68,17 +68,46 @@ fn price(row: &aws_sdk_ec2::types::SpotPrice) -> Option<SpotPrice> {
     })
 }
 
-/// What these types are. They are asked for by a filter: a list of names is refused as a whole for one that is
-/// not there.
+/// What these types are.
 pub(super) async fn types(
     caller: &Caller,
     types: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, MachineType>, CloudError> {
+    let mut found = described(caller, Verb::Types, types).await?;
+    for filter in filters(types) {
+        zones(caller, &filter, &mut found).await?;
+    }
+    Ok(found)
+}
+
+/// How many vCPUs machines of these types have, asked for the sake of `verb`.
+pub(super) async fn vcpus(
+    caller: &Caller,
+    verb: Verb,
+    types: &BTreeSet<String>,
+) -> Result<BTreeMap<String, u32>, CloudError> {
+    let known = described(caller, verb, types).await?;
+    Ok(known.into_iter().map(|(name, what)| (name, what.vcpus)).collect())
+}
+
+/// They are asked for by a filter: a list of names is refused as a whole for one that is not there.
+fn filters(types: &BTreeSet<String>) -> Vec<Filter> {
     let names: Vec<String> = types.iter().cloned().collect();
-    let mut found = BTreeMap::new();
-    for names in names.chunks(TYPES_AT_ONCE) {
+    let filter = |names: &[String]| {
         let filter = Filter::builder().name("instance-type").set_values(Some(names.to_vec()));
-        let filter = filter.build();
+        filter.build()
+    };
+    names.chunks(TYPES_AT_ONCE).map(filter).collect()
+}
+
+/// What these types are, but not where they are sold.
+async fn described(
+    caller: &Caller,
+    verb: Verb,
+    types: &BTreeSet<String>,
+) -> Result<BTreeMap<String, MachineType>, CloudError> {
+    let mut found = BTreeMap::new();
+    for filter in filters(types) {
         let mut next: Option<String> = None;
         let mut pages = 0;
         loop {
@@ -91,15 +120,14 @@ pub(super) async fn types(
                     .set_next_token(next.clone())
                     .send()
             };
-            let answer = caller.call(Verb::Types, describe).await?;
+            let answer = caller.call(verb, describe).await?;
             let known = answer.instance_types().iter().filter_map(what);
             found.extend(known.filter(|(name, _)| types.contains(name)));
-            next = turn((Verb::Types, answer.next_token()), &mut pages)?;
+            next = turn((verb, answer.next_token()), &mut pages)?;
             if next.is_none() {
                 break;
             }
         }
-        zones(caller, &filter, &mut found).await?;
     }
     Ok(found)
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use stoker_core::fleet::CapacityType;
+use stoker_core::fleet::execute::Quota;
 use stoker_core::ids::{FleetName, InstanceName, RegionName};
 use stoker_core::time::Timestamp;
 
@@ -116,6 +118,28 @@ impl CloudProvider for MemoryProvider {
             Self::known(world, region, Verb::Types)?;
             let known = world.config.types.iter().filter(|(name, _)| types.contains(*name));
             Ok(known.map(|(name, what)| (name.clone(), what.clone())).collect())
+        })
+    }
+
+    async fn quotas(
+        &self,
+        region: &RegionName,
+        types: &BTreeSet<(String, CapacityType)>,
+    ) -> Result<Vec<Quota>, CloudError> {
+        self.call(Verb::Quotas, |world, _| {
+            Self::known(world, region, Verb::Quotas)?;
+            let quota = |(capacity, most): (&CapacityType, &u32)| Quota {
+                name: format!("machines of {}", capacity.as_str()),
+                region: region.to_string(),
+                capacity: *capacity,
+                most: *most,
+                units: types
+                    .iter()
+                    .filter(|(_, of)| of == capacity)
+                    .map(|(name, _)| (name.clone(), 1))
+                    .collect(),
+            };
+            Ok(world.config.quotas.iter().map(quota).filter(|one| !one.units.is_empty()).collect())
         })
     }
 

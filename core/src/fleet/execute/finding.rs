@@ -58,6 +58,14 @@ pub enum Finding {
         pool: PoolName,
         max: u32,
     },
+    /// The account may not have more of the kind.
+    QuotaReached {
+        /// Its name, region and size.
+        quota: String,
+        instance_type: String,
+        wanted: u32,
+        allowed: u32,
+    },
     /// It is not known where this is bought.
     NoSite {
         pool: PoolName,
@@ -169,6 +177,7 @@ impl Finding {
             Self::Switched { .. } => "switched",
             Self::Capped { .. } => "capped",
             Self::PoolFull { .. } => "pool-full",
+            Self::QuotaReached { .. } => "quota-reached",
             Self::NoSite { .. } => "no-site",
             Self::BootLoop { .. } => "boot-loop",
             Self::Paused { .. } => "paused",
@@ -209,6 +218,7 @@ impl Finding {
             | Self::ListingDistrusted { .. }
             | Self::WorkersUnknown { .. }
             | Self::Paused { .. }
+            | Self::QuotaReached { .. }
             | Self::CallFailed { .. }
             | Self::UnknownMachine { .. } => Human::Soon,
             Self::OldPlan
@@ -260,6 +270,10 @@ impl fmt::Display for Finding {
                 write!(f, "{wanted} launches are wanted, {cap} allows {allowed}")
             }
             Self::PoolFull { pool, max } => write!(f, "pool {pool} has its {max} machines"),
+            Self::QuotaReached { quota, instance_type, wanted, allowed } => write!(
+                f,
+                "{wanted} launches of {instance_type} are wanted, the account's quota ({quota}) allows {allowed}"
+            ),
             Self::NoSite { pool, offering } => {
                 write!(f, "it is not configured where {offering} of pool {pool} is bought")
             }

@@ -14,6 +14,7 @@ use super::breaker::{Verdict, verdict};
 use super::finding::Finding;
 use super::outcomes::market;
 use super::pause::{self, Held};
+use super::quota;
 use super::turn::Turn;
 
 /// What the plan wants of one offering.
@@ -143,7 +144,27 @@ fn most(turn: &mut Turn<'_>, wish: &Wish<'_>) -> u32 {
     if let_through < wish.count {
         turn.findings.push(Finding::OneBootAtATime { template: template.clone() });
     }
-    wish.count.min(room).min(let_through).min(tried)
+    let fits = quota_lets(turn, wish);
+    wish.count.min(room).min(let_through).min(tried).min(fits)
+}
+
+/// How many the account may still have.
+fn quota_lets(turn: &mut Turn<'_>, wish: &Wish<'_>) -> u32 {
+    let Offering { instance_type, capacity, .. } = wish.offering;
+    let kind = (wish.site.region.as_str(), *capacity, instance_type.as_str());
+    let Some(room) = quota::room(turn.situation.quotas, kind, &turn.entries) else {
+        return u32::MAX;
+    };
+    if room.machines < wish.count {
+        turn.findings.push(Finding::QuotaReached {
+            quota: room.quota.to_string(),
+            instance_type: instance_type.clone(),
+            wanted: wish.count,
+            allowed: room.machines,
+        });
+        held_back(turn, wish);
+    }
+    room.machines
 }
 
 /// How many a pause of the region or the offering lets through.

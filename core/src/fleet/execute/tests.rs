@@ -5,6 +5,7 @@ mod money;
 mod orders;
 mod pauses;
 mod properties;
+mod quotas;
 mod stage;
 
 use std::time::Duration;

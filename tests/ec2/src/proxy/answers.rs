@@ -1,24 +1,32 @@
-//! Answers in EC2's XML.
+//! Answers in EC2's XML, and in the JSON of other services.
 
 use http_body_util::Full;
 use hyper::Response;
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 
-/// A refusal as EC2 writes it.
-pub(super) fn error(status: u16, code: &str) -> Response<Full<Bytes>> {
-    let text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
-         <Message>on purpose</Message></Error></Errors><RequestID>0</RequestID></Response>"
-    );
-    xml(status, text)
+use super::orders::Protocol;
+
+/// A refusal as AWS writes it.
+pub(super) fn error(protocol: Protocol, status: u16, code: &str) -> Response<Full<Bytes>> {
+    let text = match protocol {
+        Protocol::Query => format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
+             <Message>on purpose</Message></Error></Errors><RequestID>0</RequestID></Response>"
+        ),
+        Protocol::Json => format!(r#"{{"__type":"{code}","message":"on purpose"}}"#),
+    };
+    answer(protocol, status, text)
 }
 
-pub(super) fn xml(status: u16, text: String) -> Response<Full<Bytes>> {
+pub(super) fn answer(protocol: Protocol, status: u16, text: String) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::new(Bytes::from(text)));
     *answer.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
-    answer
-        .headers_mut()
-        .insert("content-type", hyper::header::HeaderValue::from_static("text/xml;charset=UTF-8"));
+    let written = match protocol {
+        Protocol::Query => "text/xml;charset=UTF-8",
+        Protocol::Json => "application/x-amz-json-1.1",
+    };
+    answer.headers_mut().insert("content-type", HeaderValue::from_static(written));
     answer
 }
 

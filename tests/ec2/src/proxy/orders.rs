@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use hyper::body::Bytes;
 
 /// What happens to a call.
@@ -16,15 +17,28 @@ pub enum Order {
     Error { status: u16, code: String },
     /// It is held up.
     Delay(Duration),
+    /// It is answered so, as a success, whatever the server has. For what the server does not know.
+    Answer(String),
     /// Of the machines of a launch only so many are there; the others are missing for this reason.
     Leave { count: u32, code: String },
 }
 
-/// A call as EC2's query protocol writes it.
+/// A call as EC2's query protocol writes it, or one of a service that speaks JSON: of that, only the action is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Call {
     parameters: Vec<(String, String)>,
+    pub(super) protocol: Protocol,
 }
+
+/// How calls and answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Query,
+    Json,
+}
+
+/// Where a call in JSON says what it is, behind the service's name and a period.
+const TARGET: &str = "x-amz-target";
 
 /// What was answered to a launch under the same token.
 #[derive(Debug)]
@@ -42,8 +56,15 @@ pub(super) struct Orders {
 }
 
 impl Call {
-    pub(super) fn read(body: &[u8]) -> Self {
-        Self { parameters: form_urlencoded::parse(body).into_owned().collect() }
+    pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Self {
+        let target = headers.get(TARGET).and_then(|value| value.to_str().ok());
+        let Some((_, action)) = target.and_then(|target| target.rsplit_once('.')) else {
+            let parameters = form_urlencoded::parse(body).into_owned().collect();
+            return Self { parameters, protocol: Protocol::Query };
+        };
+        let body = String::from_utf8_lossy(body).into_owned();
+        let parameters = vec![("Action".to_owned(), action.to_owned()), ("Body".to_owned(), body)];
+        Self { parameters, protocol: Protocol::Json }
     }
 
     fn value(&self, name: &str) -> Option<&str> {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::fleet::check::Budget;
 use crate::fleet::execute::{
-    Command, EndedBy, Executed, Listings, Machine, MachineState, Outcome, Proposal, Rules,
+    Command, EndedBy, Executed, Listings, Machine, MachineState, Outcome, Proposal, Quota, Rules,
     Situation, step,
 };
 use crate::fleet::ledger::{
@@ -16,6 +16,7 @@ use crate::fleet::ledger::{
 use crate::fleet::plan::{Plan, Step};
 use crate::fleet::report::{LaunchReason, RemoveReason};
 use crate::fleet::snapshot::Reading;
+use crate::fleet::spec::CapacityType;
 use crate::ids::{Epoch, InstanceName, MachineId, WorkerId};
 use crate::time::Timestamp;
 
@@ -23,6 +24,18 @@ use super::stage::{instance, offering, policy, pool, sites};
 
 const START: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
 const CAP: u32 = 6;
+/// Machines that the account may have.
+const QUOTA: u32 = 5;
+
+fn quota() -> Quota {
+    Quota {
+        name: "All G Spot Requests".into(),
+        region: "r".into(),
+        capacity: CapacityType::Spot,
+        most: 4 * QUOTA + 3,
+        units: [("g5".to_owned(), 4)].into(),
+    }
+}
 
 /// What a round brings; numbers stand for machines, taken modulo those there are.
 #[derive(Debug, Clone)]
@@ -168,6 +181,7 @@ impl Play {
         let mut policy = policy();
         policy.budget = Budget { max_instances: CAP, ..Budget::default() };
         let (sites, rules) = (sites(), Rules::default());
+        let quotas = [quota()];
         let (listings, workers) = (self.listings(round), self.workers(round));
         let outcomes: Vec<Outcome> = round
             .outcomes
@@ -186,6 +200,7 @@ impl Play {
             workers: &workers,
             outcomes: &outcomes,
             proposal: Some(&proposal),
+            quotas: &quotas,
             now: self.now,
         };
         let mut fresh = || {
@@ -269,6 +284,7 @@ fn check(
     let new = launched.count() - adopted.count();
     if new > 0 {
         prop_assert!(after.open().count() <= CAP as usize, "above the cap");
+        prop_assert!(after.open().count() <= QUOTA as usize, "above the quota");
         prop_assert_eq!(round.mode, Mode::Run);
     }
     for entry in &done.writes.entries {

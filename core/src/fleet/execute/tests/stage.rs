@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::fleet::check::{Offering, Scaling};
 use crate::fleet::execute::{
-    Command, Executed, Listings, Machine, MachineState, Outcome, Proposal, Rules, Site, Sites,
-    Situation, step,
+    Command, Executed, Listings, Machine, MachineState, Outcome, Proposal, Quota, Rules, Site,
+    Sites, Situation, step,
 };
 use crate::fleet::ledger::{Ledger, Mode, Presence, StateKind, WorkerList, WorkerSeen, instances};
 use crate::fleet::plan::{Plan, Step};
@@ -33,6 +33,7 @@ pub(super) struct Stage {
     seen: BTreeMap<MachineId, WorkerSeen>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) plan: Option<Proposal>,
+    pub(super) quotas: Vec<Quota>,
     pub(super) now: Timestamp,
     /// All that were ever commanded.
     pub(super) commands: Vec<Command>,
@@ -97,6 +98,7 @@ impl Stage {
             seen: BTreeMap::new(),
             outcomes: Vec::new(),
             plan: None,
+            quotas: Vec::new(),
             now,
             commands: Vec::new(),
             ids: 0,
@@ -122,6 +124,7 @@ impl Stage {
             workers: &workers,
             outcomes: &outcomes,
             proposal: self.plan.as_ref(),
+            quotas: &self.quotas,
             now: self.now,
         };
         let ids = &mut self.ids;
