@@ -9,6 +9,9 @@ locals {
   account = data.aws_caller_identity.current.account_id
   # What a launch makes: each carries the fleet's tag from its first moment, or is not made.
   made = ["instance", "network-interface", "volume"]
+  # What it is made from, besides what has a variable.
+  images    = [for region, ami in var.ami_ids : "${local.ec2}:${region}::image/${ami}"]
+  snapshots = [for region in var.regions : "${local.ec2}:${region}::snapshot/*"]
 }
 
 data "aws_iam_policy_document" "fleet" {
@@ -17,11 +20,9 @@ data "aws_iam_policy_document" "fleet" {
   statement {
     sid = "Observe"
     actions = [
-      "ec2:DescribeAvailabilityZones", "ec2:DescribeFleetInstances", "ec2:DescribeFleets", "ec2:DescribeImages",
-      "ec2:DescribeInstanceStatus", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes",
-      "ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeLaunchTemplates",
-      "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets", "ec2:DescribeTags",
-      "servicequotas:GetServiceQuota", "servicequotas:ListServiceQuotas",
+      "ec2:DescribeImages", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes", "ec2:DescribeInstances",
+      "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets",
+      "servicequotas:GetServiceQuota",
     ]
     resources = ["*"]
     condition {
@@ -47,22 +48,51 @@ data "aws_iam_policy_document" "fleet" {
     }
   }
 
-  # Snapshots are those of the images. Two of the rest cannot be bound to a tag: the record of a launch (`fleet`), which costs and does nothing, and a
-  # request for spot capacity, which takes no tags from a template that on-demand capacity shares.
+  # Nothing boots but from the fleet's templates. Snapshots are those of the images.
   statement {
-    sid     = "LaunchFromTheFleetsTemplates"
-    actions = ["ec2:CreateFleet", "ec2:RunInstances"]
+    sid       = "LaunchFromTheFleetsTemplates"
+    actions   = ["ec2:RunInstances"]
+    resources = concat(var.launch_template_arns, var.subnet_arns, local.snapshots)
+    condition {
+      test     = "ArnLike"
+      variable = "ec2:LaunchTemplate"
+      values   = var.launch_template_arns
+    }
+  }
+
+  # A launch names a type and a subnet of its own. What boots, and who may connect to it, is the template's to say.
+  statement {
+    sid       = "LaunchWhatTheTemplateSays"
+    actions   = ["ec2:RunInstances"]
+    resources = concat(var.security_group_arns, local.images)
+    condition {
+      test     = "ArnLike"
+      variable = "ec2:LaunchTemplate"
+      values   = var.launch_template_arns
+    }
+    condition {
+      test     = "Bool"
+      variable = "ec2:IsLaunchTemplateResource"
+      values   = ["true"]
+    }
+  }
+
+  # The call that launches asks for the same things by itself, and has no key for the template: that is one of its resources. The record of a
+  # launch (`fleet`) costs and does nothing.
+  statement {
+    sid     = "AskForTheFleetsTemplates"
+    actions = ["ec2:CreateFleet"]
     resources = concat(
-      var.launch_template_arns,
-      var.subnet_arns,
-      var.security_group_arns,
-      [for region, ami in var.ami_ids : "${local.ec2}:${region}::image/${ami}"],
-      flatten([for region in var.regions : [
-        "${local.ec2}:${region}::snapshot/*",
-        "${local.ec2}:${region}:${local.account}:fleet/*",
-        "${local.ec2}:${region}:${local.account}:spot-instances-request/*",
-      ]]),
+      var.launch_template_arns, var.subnet_arns, var.security_group_arns, local.images, local.snapshots,
+      [for region in var.regions : "${local.ec2}:${region}:${local.account}:fleet/*"],
     )
+  }
+
+  # It takes no tags from a template that on-demand capacity shares, so it cannot be bound to one.
+  statement {
+    sid       = "RequestSpotCapacity"
+    actions   = ["ec2:CreateFleet", "ec2:RunInstances"]
+    resources = [for region in var.regions : "${local.ec2}:${region}:${local.account}:spot-instances-request/*"]
   }
 
   statement {

@@ -39,6 +39,46 @@ run "launches_carry_the_fleets_tag" {
   }
 }
 
+run "nothing_boots_but_from_the_fleets_templates" {
+  command = plan
+  assert {
+    condition = alltrue([
+      for statement in data.aws_iam_policy_document.fleet.statement :
+      anytrue([
+        for condition in statement.condition :
+        condition.variable == "ec2:LaunchTemplate" && tolist(condition.values) == tolist(var.launch_template_arns)
+      ])
+      if contains(statement.actions, "ec2:RunInstances") && anytrue([
+        for resource in statement.resources : strcontains(resource, ":image/") || strcontains(resource, ":launch-template/")
+      ])
+    ])
+    error_message = "without a template of the fleet, or with another, nothing must be launched"
+  }
+  assert {
+    condition = alltrue([
+      for statement in data.aws_iam_policy_document.fleet.statement :
+      anytrue([for condition in statement.condition : condition.variable == "ec2:IsLaunchTemplateResource" && tolist(condition.values) == tolist(["true"])])
+      if contains(statement.actions, "ec2:RunInstances") && anytrue([
+        for resource in statement.resources : strcontains(resource, ":image/") || strcontains(resource, ":security-group/")
+      ])
+    ])
+    error_message = "a launch must not put another image or another security group in the template's place"
+  }
+}
+
+run "it_reads_what_it_needs_and_no_more" {
+  command = plan
+  assert {
+    condition = toset(flatten([
+      for statement in data.aws_iam_policy_document.fleet.statement : statement.actions if contains(statement.resources, "*")
+      ])) == toset([
+      "ec2:DescribeImages", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes", "ec2:DescribeInstances",
+      "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets", "servicequotas:GetServiceQuota",
+    ])
+    error_message = "these are the reads that cloud::ec2 makes; a call that is added there is added here"
+  }
+}
+
 run "only_workers_of_this_fleet_are_ended" {
   command = plan
   assert {
