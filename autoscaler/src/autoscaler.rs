@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stoker_core::fleet::execute::{Executed, Outcome, Proposal, Rules, Sites, Situation, step};
+use stoker_core::fleet::drift::{Drift, Wanted, drift};
+use stoker_core::fleet::execute::{
+    Executed, Finding, Outcome, Proposal, Rules, Sites, Situation, step,
+};
 use stoker_core::fleet::journal::{Line, Record};
-use stoker_core::fleet::ledger::{Mode, WorkerList};
+use stoker_core::fleet::ledger::{Ledger, Mode, WorkerList};
 use stoker_core::fleet::{self, Fleet, INTERVAL, Memory, Plan, Planned, Policy, Reading, Snapshot};
 use stoker_core::ids::{Epoch, FleetName, PoolName};
 use stoker_core::time::Timestamp;
@@ -20,7 +23,6 @@ use stoker_runtime::{crash, ids};
 
 use crate::cloud::CloudProvider;
 use crate::coordinator::{Ask, CallError, Coordinator, Read, Reign, Written};
-use crate::drift;
 use crate::hands::Hands;
 use crate::journal::Journal;
 use crate::market::Market;
@@ -56,6 +58,8 @@ pub struct Parts {
     pub term: Duration,
     /// How often the cloud's machines are listed.
     pub list_every: Duration,
+    /// The version that workers are to be of; `None`: whatever their template brings.
+    pub worker_version: Option<String>,
 }
 
 /// An autoscaler between two rounds.
@@ -77,6 +81,8 @@ pub struct Autoscaler {
     demand: Demand,
     watch: Watch,
     term: Duration,
+    /// The version that workers are to be of, and since when.
+    wanted: Option<(String, Timestamp)>,
 }
 
 /// What the leader has in mind.
@@ -118,12 +124,15 @@ struct Look {
     read_at: Timestamp,
     workers: Reading<WorkerList>,
     seen: Seen,
+    /// What was found on the way.
+    findings: Vec<Finding>,
 }
 
 impl Autoscaler {
     pub fn new(parts: Parts) -> Self {
-        let Parts { fleet, sites, rules, coordinator, cloud, clock, journal, term, list_every } =
-            parts;
+        let Parts { fleet, sites, rules, coordinator, cloud, clock, journal, .. } = parts;
+        let Parts { term, list_every, worker_version, .. } = parts;
+        let wanted = worker_version.map(|version| (version, clock.now()));
         let policy = Policy::of(&fleet);
         metrics::budget(&policy.budget);
         Self {
@@ -141,6 +150,7 @@ impl Autoscaler {
             demand: Demand::default(),
             watch: Watch::default(),
             term,
+            wanted,
         }
     }
 
@@ -220,9 +230,10 @@ impl Autoscaler {
         let now = self.clock.now();
         let seen = workers.map_err(|error| error.to_string());
         let seen = seen.and_then(|answer| Ok((convert::workers_seen(&answer, now)?, answer)));
+        let mut findings = Vec::new();
         let (workers, seen) = match seen {
             Ok((mut seen, answer)) => {
-                drift::mark_outdated(&mut seen.list, &read.ledger, &self.sites);
+                findings = self.mark_outdated(&mut seen, &read.ledger);
                 (Reading::Known { at: now, value: seen.list.clone() }, (seen, Some(answer)))
             }
             Err(why) => (Reading::Unknown { why }, (Seen::default(), None)),
@@ -234,7 +245,19 @@ impl Autoscaler {
                 .filter_map(|pool| Some((pool.clone(), convert::mean_slots(&answer, pool)?)))
                 .collect();
         }
-        Ok(Look { read, read_at, workers, seen })
+        Ok(Look { read, read_at, workers, seen, findings })
+    }
+
+    /// Marks the workers of machines that run something else than new ones would, and says what else is to be known.
+    fn mark_outdated(&self, seen: &mut Seen, ledger: &Ledger) -> Vec<Finding> {
+        let wanted = self.wanted.as_ref();
+        let wanted = wanted.map(|(version, since)| Wanted { version, since: *since });
+        let Drift { outdated, findings } = drift(ledger, &self.sites, &seen.versions, wanted);
+        for worker in &mut seen.list.workers {
+            let machine = worker.instance.as_ref();
+            worker.outdated = machine.is_some_and(|machine| outdated.contains(machine));
+        }
+        findings
     }
 
     /// What waits, as often as it costs the coordinator little.
@@ -288,7 +311,7 @@ impl Autoscaler {
     async fn decide(&mut self, reign: Reign, look: Look) -> Result<(), CallError> {
         let Some(head) = &mut self.head else { return Ok(()) };
         let now = self.clock.now();
-        let Look { read, read_at, workers, seen } = look;
+        let Look { read, read_at, workers, seen, findings } = look;
         let policy = self.market.priced(&self.policy);
         head.slots.extend(seen.slots.clone());
         let snapshot = snapshot(&policy, &read.ledger, &workers, &self.demand, head);
@@ -322,7 +345,11 @@ impl Autoscaler {
             now,
         };
         let mut fresh = || ids::machine_id(now);
-        let executed = step(&read.ledger, &situation, &mut fresh);
+        let mut executed = step(&read.ledger, &situation, &mut fresh);
+        if due {
+            // As often as what a plan finds; each round would fill the journal.
+            executed.findings.extend(findings);
+        }
         let mut round = Round { reign, now, executed, lines };
         let committed = self.write(&read, &mut round).await;
         self.journal.write(&round.lines);

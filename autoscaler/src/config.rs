@@ -58,6 +58,11 @@ pub struct Settings {
     #[arg(long, env = "STOKER_TERM", value_name = "TIME")]
     pub term: Option<HumanDuration>,
 
+    /// Replace workers that register with another version, once a machine has come up with this one
+    /// [default: any version; a new launch template replaces them in any case]
+    #[arg(long, env = "STOKER_WORKER_VERSION", value_name = "VERSION")]
+    pub worker_version: Option<String>,
+
     /// Where /metrics, /healthz and /readyz are served [default: 127.0.0.1:0, any free port]
     #[arg(long, env = "STOKER_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
@@ -93,6 +98,7 @@ pub struct Config {
     pub journal_days: u32,
     pub interval: Duration,
     pub term: Duration,
+    pub worker_version: Option<String>,
     pub metrics_listen: SocketAddr,
     pub worker: Option<PathBuf>,
     pub broker: Option<Secret>,
@@ -148,6 +154,7 @@ impl Settings {
             journal_days: self.journal_days.unwrap_or(DEFAULT_JOURNAL_DAYS),
             interval,
             term,
+            worker_version: self.worker_version.filter(|version| !version.is_empty()),
             metrics_listen: self.metrics_listen.unwrap_or(DEFAULT_METRICS),
             worker: self.worker,
             broker: self.broker,

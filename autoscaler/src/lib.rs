@@ -8,7 +8,6 @@ mod autoscaler;
 pub mod cloud;
 pub mod config;
 pub mod coordinator;
-mod drift;
 mod hands;
 mod journal;
 mod market;

@@ -60,6 +60,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
         journal: Journal::new(Some(config.journal), config.journal_days),
         term: config.term,
         list_every: opened.list_every,
+        worker_version: config.worker_version,
     });
     let shutdown = tasks.shutdown_token();
     let mut trouble = Trouble { readiness, said: None, heard: Instant::now() };

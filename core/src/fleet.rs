@@ -14,6 +14,7 @@ mod clock;
 pub mod cost;
 mod demand;
 mod disrupt;
+pub mod drift;
 pub mod execute;
 mod input;
 pub mod journal;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::v1;
 use stoker_core::fleet::Notice;
+use stoker_core::fleet::drift::Versions;
 use stoker_core::fleet::ledger::{Presence, WorkerList, WorkerSeen};
 use stoker_core::ids::{InstanceName, ModelName, PoolName, WorkerId};
 use stoker_core::time::Timestamp;
@@ -17,6 +18,8 @@ pub struct Seen {
     pub slots: BTreeMap<PoolName, f64>,
     /// Every worker of a machine: one for each of its GPUs.
     pub of_machine: BTreeMap<InstanceName, BTreeSet<WorkerId>>,
+    /// The versions of those that are there.
+    pub versions: Versions,
 }
 
 /// Reads an answer that came at `now`, by our clock; its times are the coordinator's,and are moved to ours.
@@ -40,6 +43,10 @@ pub fn workers_seen(answer: &v1::ListWorkersResponse, now: Timestamp) -> Result<
         };
         if worker.presence != Presence::Lost {
             seen.of_machine.entry(instance.clone()).or_default().insert(worker.id);
+            if !wire.version.is_empty() {
+                let versions = seen.versions.entry(instance.clone()).or_default();
+                versions.insert(wire.version.clone());
+            }
         }
         match machines.remove(&instance) {
             Some(other) => machines.insert(instance, both(&other, &worker)),
@@ -211,6 +218,21 @@ mod tests {
         for cause in [v1::DrainCause::Device, v1::DrainCause::Rebalance] {
             assert_eq!(cordoned(cause), Presence::Draining, "{cause:?}");
         }
+    }
+
+    #[test]
+    fn a_machine_has_the_versions_of_its_workers_that_are_there() {
+        let of = |id, version: &str, state| {
+            let version = version.to_owned();
+            v1::Worker { version, ..gpu(id, 0, state) }
+        };
+        let (ready, lost) = (v1::WorkerState::Ready, v1::WorkerState::Lost);
+        let workers = vec![of(1, "2.0", ready), of(2, "1.9", ready), of(3, "1.0", lost)];
+        let seen = workers_seen(&answer(workers, Duration::ZERO), NOW).unwrap();
+        let machine = InstanceName::new("i-1").unwrap();
+        assert_eq!(seen.versions[&machine], ["1.9", "2.0"].map(str::to_owned).into());
+        let says_none = answer(vec![of(1, "", ready)], Duration::ZERO);
+        assert!(workers_seen(&says_none, NOW).unwrap().versions.is_empty());
     }
 
     #[test]

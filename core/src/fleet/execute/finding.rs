@@ -140,6 +140,12 @@ pub enum Finding {
     BudgetSpent {
         cap: Cap,
     },
+    /// A template boots workers of another version than is wanted, so that replacing machines brings nothing.
+    OtherVersion {
+        template: String,
+        wanted: String,
+        found: String,
+    },
     /// Something does not fit the ledger.
     Illegal {
         machine: MachineId,
@@ -193,6 +199,7 @@ impl Finding {
             Self::LaunchFailed { .. } => "launch-failed",
             Self::CallFailed { .. } => "call-failed",
             Self::BudgetSpent { .. } => "budget-spent",
+            Self::OtherVersion { .. } => "other-version",
             Self::Illegal { .. } => "illegal",
             Self::UnknownMachine { .. } => "unknown-machine",
         }
@@ -219,6 +226,7 @@ impl Finding {
             | Self::WorkersUnknown { .. }
             | Self::Paused { .. }
             | Self::QuotaReached { .. }
+            | Self::OtherVersion { .. }
             | Self::CallFailed { .. }
             | Self::UnknownMachine { .. } => Human::Soon,
             Self::OldPlan
@@ -318,6 +326,9 @@ impl fmt::Display for Finding {
             Self::CallFailed { machine, why } => write!(f, "a call for {machine} failed: {why}"),
             Self::BudgetSpent { cap } => {
                 write!(f, "{cap} is nearly used up; all machines are drained")
+            }
+            Self::OtherVersion { template, wanted, found } => {
+                write!(f, "{template} boots workers of version {found}, and {wanted} is wanted")
             }
             Self::Illegal { machine, why } => write!(f, "{machine}: {why}"),
             Self::UnknownMachine { name } => {
