@@ -1,8 +1,8 @@
 //! Machines of Amazon EC2, through its SDK.
 //!
-//! A launch is one `CreateFleet` of the type `instant`: one synchronous try over all offerings, of which EC2 picks by
-//! price and by how likely it is to take them back. What it could not give stands in the errors of an answer that is
-//! a success.
+//! A launch is one `CreateFleet` of the type `instant`: one synchronous try over the offerings of the launch, of which EC2
+//! picks by price and by how likely it is to take them back. The autoscaler names one offering and one machine, so that
+//! the choice is the planner's. What EC2 could not give stands in the errors of an answer that is a success.
 //!
 //! The SDK's own repetitions are turned off. They would try again where capacity is missing, hide that an outcome is
 //! not known, and share one budget among all calls; `caller` repeats by class, each kind of call within its own budget,
