@@ -1,6 +1,7 @@
 mod breaker;
 mod cordon;
 mod leftovers;
+mod masses;
 mod money;
 mod orders;
 mod pauses;

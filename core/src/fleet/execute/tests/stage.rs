@@ -191,9 +191,24 @@ impl Stage {
     }
 
     pub(super) fn terminate(&mut self, machine: MachineId) {
-        let instance = self.ledger.entries[&machine].name();
-        let reason = RemoveReason::Empty { wanted: 0, have: 1.0 };
-        self.propose(vec![Step::Terminate { pool: pool(), instance, reason }]);
+        self.terminate_all(&[machine]);
+    }
+
+    pub(super) fn terminate_all(&mut self, machines: &[MachineId]) {
+        self.remove(machines, RemoveReason::Empty { wanted: 0, have: 1.0 });
+    }
+
+    pub(super) fn take_for_dead(&mut self, machines: &[MachineId]) {
+        self.remove(machines, RemoveReason::Dead { silent: Duration::from_mins(6) });
+    }
+
+    fn remove(&mut self, machines: &[MachineId], reason: RemoveReason) {
+        let step = |machine: &MachineId| {
+            let instance = self.ledger.entries[machine].name();
+            Step::Terminate { pool: pool(), instance, reason }
+        };
+        let steps = machines.iter().map(step).collect();
+        self.propose(steps);
     }
 
     pub(super) fn pass(&mut self, time: Duration) {
