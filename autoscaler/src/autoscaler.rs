@@ -357,16 +357,23 @@ impl Autoscaler {
             tracing::info!("somebody else wrote or spoke meanwhile; looking again");
             return Ok(());
         }
+        let plan = proposal.as_ref().map(|proposal| &proposal.plan);
+        metrics::written(&read.ledger, &round.executed.writes.entries, plan);
         let mut after = read.ledger.clone();
         round.executed.writes.apply_to(&mut after);
         let commands = round.executed.commands;
         self.hands.start(commands, &after.entries, &seen.of_machine, reign.until);
+        self.measure(&read.ledger, (&policy, &seen.list), now);
+        Ok(())
+    }
+
+    /// Reports what the ledger has, and what the time since the last report has cost.
+    fn measure(&mut self, ledger: &Ledger, of: (&Policy, &WorkerList), now: Timestamp) {
         if let Some(head) = &mut self.head {
             let elapsed = now.since(head.charged);
             head.charged = now;
-            metrics::ledger(&read.ledger, (&policy, &seen.list), elapsed, now);
+            metrics::ledger(ledger, of, elapsed, now);
         }
-        Ok(())
     }
 
     /// Writes what was decided, and what was learned now and again. False: somebody else was faster, so nothing of it
@@ -386,7 +393,6 @@ impl Autoscaler {
         if committed {
             // What came of calls stands in the ledger now.
             head.outcomes.clear();
-            metrics::written(&writes.entries);
             if remembers {
                 head.remembered = Instant::now();
             }

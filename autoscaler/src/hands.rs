@@ -17,7 +17,6 @@ use crate::cloud::{
     CloudError, CloudProvider, ErrorClass, Launch, LaunchToken, Launched, Refusal, Terminated, Verb,
 };
 use crate::coordinator::Coordinator;
-use crate::metrics;
 
 /// The same thing is not said to the same machine more often.
 const SAY_AGAIN: Duration = Duration::from_secs(5);
@@ -140,7 +139,6 @@ impl Hands {
     }
 
     fn launch(&mut self, entry: &Entry) -> AbortHandle {
-        metrics::launch_asked(&entry.order);
         let (cloud, machine, order) = (Arc::clone(&self.cloud), entry.id, entry.order.clone());
         self.calls.spawn(async move { vec![launch(&*cloud, machine, &order).await] })
     }

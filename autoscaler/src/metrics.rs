@@ -1,6 +1,8 @@
-//! The autoscaler's metrics: names, and the only places that record them.
+//! The autoscaler's metrics: names, and the only places that record them. What a write changes is counted in `lives`.
 //!
 //! Pools and states are labels; machines and jobs never are.
+
+mod lives;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,13 +10,15 @@ use std::time::Duration;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use stoker_core::cloud::Human;
 use stoker_core::fleet::execute::Finding;
-use stoker_core::fleet::ledger::{Ending, Entry, Ledger, Order, State, StateKind, WorkerList};
+use stoker_core::fleet::ledger::{Entry, Ledger, State, StateKind, WorkerList};
 use stoker_core::fleet::{Budget, CapacityType, Plan, Policy, PoolReport, Report};
 use stoker_core::money::Money;
 use stoker_core::time::Timestamp;
 
 #[cfg(feature = "ec2")]
 use crate::cloud::{ErrorClass, Verb};
+
+pub(crate) use lives::written;
 
 /// Calls to a cloud, by what was asked and how it went; each try counts.
 const CALLS: &str = "stoker_cloud_calls_total";
@@ -23,6 +27,8 @@ const LEADER: &str = "stoker_autoscaler_leader";
 const MACHINES: &str = "stoker_autoscaler_machines";
 const MACHINE_AGE: &str = "stoker_autoscaler_machine_age_seconds";
 const LAUNCHES: &str = "stoker_autoscaler_launches_total";
+const LAUNCH_OUTCOMES: &str = "stoker_autoscaler_launch_outcomes_total";
+const REMOVALS: &str = "stoker_autoscaler_removals_total";
 const INTERRUPTIONS: &str = "stoker_autoscaler_interruptions_total";
 const HOURLY: &str = "stoker_autoscaler_hourly_dollars";
 const DOLLARS: &str = "stoker_autoscaler_dollars_total";
@@ -38,7 +44,9 @@ pub fn describe() {
     describe_gauge!(LEADER, "1 while this autoscaler leads");
     describe_gauge!(MACHINES, "Machines in the ledger, by pool, state and capacity type");
     describe_gauge!(MACHINE_AGE, Unit::Seconds, "Age of the machine longest in its state");
-    describe_counter!(LAUNCHES, "Machines that were asked for, by pool and capacity type");
+    describe_counter!(LAUNCHES, "Machines wanted, by pool, capacity type and the plan's reason");
+    describe_counter!(LAUNCH_OUTCOMES, "What became of launches, by pool and capacity type");
+    describe_counter!(REMOVALS, "Machines that were taken out, by pool and reason");
     describe_counter!(INTERRUPTIONS, "Machines that the cloud took back, by pool");
     describe_gauge!(HOURLY, "What runs now, in dollars an hour, by pool and capacity type");
     // A counter holds whole numbers only; this one grows by less than a cent at a time.
@@ -75,11 +83,6 @@ pub(crate) fn planned(plan: &Plan, report: &Report) {
         "quiet"
     };
     counter!(PLANS, "outcome" => outcome).increment(1);
-}
-
-pub(crate) fn launch_asked(order: &Order) {
-    let (pool, capacity) = (order.pool.to_string(), order.capacity.as_str());
-    counter!(LAUNCHES, "pool" => pool, "capacity" => capacity).increment(1);
 }
 
 /// A step did not do something, or has news.
@@ -200,13 +203,4 @@ fn since(entry: &Entry) -> Timestamp {
         State::Gone { .. } | State::Failed { .. } => times.ended,
     }
     .unwrap_or(times.intended)
-}
-
-/// Writes were committed: counts what ended by the cloud's hand.
-pub(crate) fn written(entries: &[Entry]) {
-    for entry in entries {
-        if let State::Gone { why: Ending::Interrupted, .. } = entry.state {
-            counter!(INTERRUPTIONS, "pool" => entry.order.pool.to_string()).increment(1);
-        }
-    }
 }

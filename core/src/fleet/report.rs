@@ -133,6 +133,36 @@ fn tenths(workers: f64) -> String {
     if said == "-0.0" { "0.0".to_owned() } else { said }
 }
 
+impl LaunchReason {
+    /// Its name for programs: metrics, filters and JSON.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Load { .. } => "load",
+            Self::Backlog { .. } => "backlog",
+            Self::Bridge { .. } => "bridge",
+            Self::Replacement { .. } => "replacement",
+            Self::Bulk { .. } => "bulk",
+        }
+    }
+}
+
+impl RemoveReason {
+    /// Its name for programs: metrics, filters and JSON.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Empty { .. } => "empty",
+            Self::Spare { .. } => "spare",
+            Self::CalledOff { .. } => "called-off",
+            Self::Interrupted { .. } => "interrupted",
+            Self::Dead { .. } => "dead",
+            Self::Cheaper => "cheaper",
+            Self::Outdated => "outdated",
+            Self::Expired { .. } => "expired",
+            Self::DrainOverdue { .. } => "drain-overdue",
+        }
+    }
+}
+
 impl fmt::Display for LaunchReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

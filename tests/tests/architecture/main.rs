@@ -105,3 +105,11 @@ fn dashboards_and_alerts_name_metrics_that_exist() {
         &metrics::unknown_metrics(&Tree::load()),
     );
 }
+
+#[test]
+fn every_metric_of_the_autoscaler_is_explained() {
+    assert_none(
+        "the table in infra/observability/README.md has each metric of autoscaler/src/metrics.rs, and no other",
+        &metrics::unexplained_metrics(&Tree::load()),
+    );
+}

@@ -222,6 +222,22 @@ impl Failure {
 }
 
 impl Leave {
+    /// Its name for programs; of what the planner wants, a plan says more.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Planned { .. } => "planned",
+            Self::Dead { .. } => "dead",
+            Self::Overdue { .. } => "drain-overdue",
+            Self::Interrupted => "interrupted",
+            Self::NeverRegistered => "never-registered",
+            Self::Orphan => "orphan",
+            Self::DrainSwitch => "drain-switch",
+            Self::Panic => "panic",
+            Self::Ordered { .. } => "ordered",
+            Self::OverBudget => "over-budget",
+        }
+    }
+
     /// Whether the machine is ended without knowing that it does nothing. Of such, only a few go at a time.
     pub const fn is_blind(&self) -> bool {
         match self {
