@@ -24,8 +24,10 @@ use crate::programs::{self, Program};
 
 mod autoscaler;
 mod echo;
+mod stand_in;
 
 pub use echo::{LEASE, echo_fleet, echo_job, texts};
+pub use stand_in::StandIn;
 
 /// How long a test waits for anything that should take a moment.
 pub const PATIENCE: Duration = Duration::from_mins(1);

@@ -4,3 +4,5 @@
 mod local;
 #[path = "autoscaler/moto.rs"]
 mod moto;
+#[path = "autoscaler/stage.rs"]
+mod stage;

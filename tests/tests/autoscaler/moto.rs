@@ -1,154 +1,26 @@
 //! To many machines of EC2 and back, while autoscalers die at every point.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-use anyhow::{Context as _, ensure};
-use stoker_core::fleet::ledger::{Entry, State, Times};
+use anyhow::ensure;
+use stoker_core::fleet::ledger::{Ending, Leave, State, Times};
 use stoker_proto::v1::FleetMode;
-use stoker_test_ec2::{Ec2Proxy, MotoServer};
-use stoker_tests::fleet::{Fleet, Options, PATIENCE, echo_fleet};
-use stoker_tests::poll;
-use stoker_tests::programs::Program;
 
-const REGION: &str = "us-east-1";
+use crate::stage::Stage;
+
 const MACHINES: usize = 50;
-/// Calls of a thousand jobs: more than so many machines would do in time.
-const CALLS: usize = 6;
-/// A call that may have been made is asked after, and repeated a minute later.
-const DOUBT: Duration = Duration::from_mins(3);
 
 /// Where autoscalers die on the way up: before anything is bought, and in the midst of it.
 const UP: [&str; 2] = ["ledger.before", "launch.after@10"];
-/// Where they leave launches that stand in the ledger and were not made.
-const IN_DOUBT: [&str; 2] = ["ledger.after", "launch.before@3"];
+/// Where they leave launches that stand in the ledger and were not made, and where the next ones die that look for them.
+const IN_DOUBT: [&str; 4] = ["ledger.after", "launch.before@3", "resolve.before", "resolve.after"];
 /// Where they die on the way down.
-const DOWN: [&str; 4] = ["ledger.before", "ledger.after", "terminate.before", "terminate.after"];
-
-struct Stage {
-    fleet: Fleet,
-    moto: &'static MotoServer,
-    proxy: Ec2Proxy,
-    name: String,
-    most: usize,
-}
-
-impl Stage {
-    /// A fleet of up to `most` machines, and jobs for more.
-    async fn set(most: usize) -> anyhow::Result<Self> {
-        let moto = tokio::task::spawn_blocking(MotoServer::shared).await??;
-        let name = format!("f{}", stoker_runtime::ids::event_id().as_uuid().simple());
-        let template = name.clone();
-        let create = move || {
-            let parameters = [
-                ("LaunchTemplateName", template.as_str()),
-                ("LaunchTemplateData.ImageId", "ami-12c6146b"),
-                ("LaunchTemplateData.InstanceType", "t3.micro"),
-            ];
-            moto.ask(REGION, "CreateLaunchTemplate", &parameters)
-        };
-        tokio::task::spawn_blocking(create).await??;
-        let proxy = Ec2Proxy::start(moto.address()).await?;
-        let text = echo_fleet(&name, "20ms").replace("max-wait = \"60s\"", "max-wait = \"10s\"")
-            + &format!(
-                r#"
-[pools.default.scaling]
-max = {most}
-[[pools.default.offerings]]
-instance-type = "t3.micro"
-zone = "us-east-1a"
-price = 1.0
-[provider.ec2.us-east-1]
-launch-templates.default = {{ id = "{name}", version = "1" }}
-"#
-            );
-        let fleet = Fleet::start(Options { fleet: text, ..Options::echo(&name, "20ms") }).await?;
-        // Nobody runs them: moto's machines have no workers. They wait, and machines are bought for them.
-        for _ in 0..CALLS {
-            fleet.submit_many(1_000, 1).await?;
-        }
-        Ok(Self { fleet, moto, proxy, name, most })
-    }
-
-    fn autoscaler(&self, name: &str, point: Option<&str>) -> anyhow::Result<Program> {
-        let endpoint = self.proxy.url();
-        let mut environment = vec![
-            ("STOKER_EC2_ENDPOINT", endpoint.as_str()),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-        ];
-        environment.extend(point.map(|point| ("STOKER_CRASH_POINT", point)));
-        self.fleet.add_autoscaler(name, &environment)
-    }
-
-    /// The fleet's machines at the server, by the launch that made them: all that ever were, and how many run.
-    async fn real(&self) -> anyhow::Result<(BTreeMap<String, usize>, usize)> {
-        let (moto, name) = (self.moto, self.name.clone());
-        let ask = move || {
-            let ours = [("Filter.1.Name", "tag:stoker:fleet"), ("Filter.1.Value.1", &*name)];
-            let up = [
-                ("Filter.2.Name", "instance-state-name"),
-                ("Filter.2.Value.1", "pending"),
-                ("Filter.2.Value.2", "running"),
-            ];
-            let all = moto.ask(REGION, "DescribeInstances", &ours)?;
-            anyhow::Ok((all, moto.ask(REGION, "DescribeInstances", &[&ours[..], &up].concat())?))
-        };
-        let (all, up) = tokio::task::spawn_blocking(ask).await??;
-        Ok((by_launch(&all)?, by_launch(&up)?.values().sum()))
-    }
-
-    /// The ledger, which has every launch of the server, each of one machine.
-    async fn known_once(&self, launches: &BTreeMap<String, usize>) -> anyhow::Result<Vec<Entry>> {
-        ensure!(launches.values().all(|machines| *machines == 1), "bought twice: {launches:?}");
-        let machines = self.fleet.machines().await?;
-        let known: BTreeSet<String> = machines.iter().map(|entry| entry.id.to_string()).collect();
-        for launch in launches.keys() {
-            ensure!(known.contains(launch), "{launch} stands in no entry");
-        }
-        Ok(machines)
-    }
-
-    /// Waits for so many machines that run; there are never more than the fleet may have.
-    async fn until_running(&self, count: usize) -> anyhow::Result<()> {
-        poll::until("machines", DOUBT, || async {
-            let (_, running) = self.real().await?;
-            ensure!(running <= self.most, "{running} machines run at once");
-            Ok(if running == count { Ok(()) } else { Err(format!("{running} run")) })
-        })
-        .await
-    }
-
-    /// Autoscalers die one after the other, each at its point; then one lives.
-    async fn die_at(&self, points: &[&str], way: &str) -> anyhow::Result<Program> {
-        for (number, point) in points.iter().enumerate() {
-            let mut autoscaler = self.autoscaler(&format!("{way}-{number}"), Some(point))?;
-            poll::until(&format!("the death at {point}"), DOUBT, || {
-                let ended = autoscaler.ended();
-                async move {
-                    let (_, running) = self.real().await?;
-                    ensure!(running <= self.most, "{running} machines run at once");
-                    Ok(ended?.map(drop).ok_or_else(|| format!("it lives; {running} run")))
-                }
-            })
-            .await
-            .with_context(|| autoscaler.log_tail())?;
-        }
-        self.autoscaler(&format!("{way}-last"), None)
-    }
-}
-
-/// How many machines of an answer have which launch.
-fn by_launch(answer: &str) -> anyhow::Result<BTreeMap<String, usize>> {
-    let mut launches = BTreeMap::new();
-    for tag in answer.split("<key>stoker:launch</key>").skip(1) {
-        let value = tag.split("<value>").nth(1).and_then(|rest| rest.split("</value>").next());
-        let launch = value.context("a tag without its value")?;
-        *launches.entry(launch.to_owned()).or_default() += 1;
-    }
-    Ok(launches)
-}
+const DOWN: [&str; 6] = [
+    "ledger.before",
+    "ledger.after",
+    "drain.before",
+    "drain.after",
+    "terminate.before",
+    "terminate.after",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_machine_is_orphaned_or_bought_twice_wherever_an_autoscaler_dies() -> anyhow::Result<()>
@@ -156,20 +28,20 @@ async fn no_machine_is_orphaned_or_bought_twice_wherever_an_autoscaler_dies() ->
     let stage = Stage::set(MACHINES).await?;
     let living = stage.die_at(&UP, "up").await?;
     stage.until_running(MACHINES).await?;
+    // With workers on them, they have to be drained before they end.
+    let _workers = stage.staff(MACHINES).await?;
     drop(living);
 
-    stage.fleet.switch(FleetMode::Panic).await?;
+    stage.fleet.switch(FleetMode::Drain).await?;
     let _living = stage.die_at(&DOWN, "down").await?;
-    stage.until_running(0).await?;
-    poll::until("the ledger to know it", PATIENCE, || async {
-        let open: Vec<_> = stage.fleet.machines().await?;
-        let open = open.iter().filter(|entry| entry.state.counts()).count();
-        Ok(if open == 0 { Ok(()) } else { Err(format!("{open} are open")) })
-    })
-    .await?;
-    let (launches, running) = stage.real().await?;
-    ensure!(running == 0, "{running} run");
+    let launches = stage.until_gone().await?;
     let machines = stage.known_once(&launches).await?;
+    let drained = machines.iter().filter(|entry| {
+        let State::Gone { why, .. } = &entry.state else { return false };
+        entry.times.draining.is_some() && *why == Ending::Terminated(Leave::DrainSwitch)
+    });
+    let drained = drained.count();
+    ensure!(drained == MACHINES, "{drained} of {MACHINES} were drained: {machines:#?}");
     let there = machines.iter().filter(|entry| matches!(entry.state, State::Gone { .. })).count();
     ensure!(there == launches.len(), "{there} of {} machines were known", launches.len());
     Ok(())
@@ -188,5 +60,8 @@ async fn a_launch_in_doubt_is_asked_for_again_and_made_once() -> anyhow::Result<
         asked > requested
     });
     ensure!(again.count() > 0, "nothing was asked for again: {machines:#?}");
+    stage.fleet.switch(FleetMode::Panic).await?;
+    let ended = stage.until_gone().await?;
+    ensure!(ended == launches, "bought since: {ended:?}");
     Ok(())
 }
