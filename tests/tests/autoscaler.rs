@@ -6,3 +6,5 @@ mod local;
 mod moto;
 #[path = "autoscaler/stage.rs"]
 mod stage;
+#[path = "autoscaler/still.rs"]
+mod still;

@@ -74,6 +74,11 @@ launch-templates.default = {{ id = "{name}", version = "1" }}
         self.fleet.add_autoscaler(name, &environment)
     }
 
+    /// Calls for machines so far.
+    pub(crate) fn launches(&self) -> usize {
+        self.proxy.calls("CreateFleet")
+    }
+
     /// The fleet's machines at the server, by the launch that made them: all that ever were, and how many run.
     pub(crate) async fn real(&self) -> anyhow::Result<(BTreeMap<String, usize>, usize)> {
         let (moto, name) = (self.moto, self.name.clone());
