@@ -2,11 +2,10 @@
 
 mod buying;
 mod coordinator;
+mod launches;
 #[cfg(test)]
 mod tests;
 mod work;
-
-use std::time::Duration;
 
 use stoker_core::fleet::Fleet;
 use stoker_core::time::Timestamp;
@@ -108,9 +107,6 @@ impl Evidence {
         }
     }
 }
-
-/// An autoscaler that is at work writes its account far more often.
-const WRITES_WITHIN: Duration = Duration::from_mins(2);
 
 /// Everything that was looked at, in the order of what depends on what.
 pub(crate) fn diagnose(evidence: &Evidence) -> Vec<Finding> {

@@ -1,6 +1,7 @@
 //! The fleet's ledger as the coordinator keeps it, read whole.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use stoker_core::fleet::Budget;
@@ -17,6 +18,9 @@ use crate::render::time::{from_wire, to_wire};
 /// Entries in one answer.
 const PAGE: u32 = 1_000;
 
+/// An autoscaler that is at work writes its account far more often.
+const WRITES_WITHIN: Duration = Duration::from_mins(2);
+
 /// The ledger, as it was at one time.
 #[derive(Debug, Clone)]
 pub(crate) struct LedgerView {
@@ -30,6 +34,13 @@ pub(crate) struct LedgerView {
 }
 
 impl LedgerView {
+    /// How long nothing was written, if that is longer than it takes an autoscaler that is at work. `None` as well if none
+    /// has ever written.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        let silent = self.read_at.since(self.account.spend.charged_until?);
+        (silent > WRITES_WITHIN).then_some(silent)
+    }
+
     /// Machines that may be there.
     pub(crate) fn open(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values().filter(|entry| entry.state.counts())

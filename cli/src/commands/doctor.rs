@@ -23,9 +23,10 @@ const LOOKED_BACK: Duration = Duration::from_hours(1);
 ///
 /// Looks at the fleet file; at the coordinator, its version, store, disk, broker, clock and the
 /// certificates by which machines prove who they are; at workers, queues and models that nobody
-/// serves, dead letters; at the autoscaler's ledger, the switch and the budget. Credentials and
-/// machine types of a cloud can be seen from the autoscaler only: run `stoker-autoscaler check`
-/// there. Ends with code 1 if anything is a problem.
+/// serves, dead letters; at the autoscaler's ledger, the switch, the budget, and
+/// what the cloud said to the launches of the last hour: credentials, quotas, templates. Whether a
+/// cloud would say so before there is a launch can be asked by the autoscaler only: run
+/// `stoker-autoscaler check` where it runs. Ends with code 1 if anything is a problem.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Fleet file [default: fleet.toml, if there is one]

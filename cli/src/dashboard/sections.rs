@@ -48,6 +48,9 @@ fn head(view: &View<'_>) -> Section {
     if !fleet.broker_problem.is_empty() {
         lines.push(("PROBLEM", format!("{}: {}", fleet.broker, fleet.broker_problem)));
     }
+    if let Some(problem) = snapshot.ledger.as_ref().ok().and_then(machine::neglect) {
+        lines.push(("PROBLEM", format!("the autoscaler {problem}")));
+    }
     let open: u64 =
         fleet.jobs.iter().filter(|count| is_open(count.state)).map(|count| count.jobs).sum();
     let letters = fleet.dead_letters;

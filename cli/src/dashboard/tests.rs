@@ -195,6 +195,23 @@ fn the_longest_parts_make_room_for_the_others() {
 }
 
 #[test]
+fn machines_that_nobody_looks_after_are_told_of() {
+    let mut snapshot = snapshot();
+    let Ok(ledger) = &mut snapshot.ledger else { panic!() };
+    ledger.account.spend.charged_until = Some(NOW.before(Duration::from_mins(3)));
+    let told = |snapshot: &Snapshot| {
+        let text = text(&View { snapshot, overdue: None, problem: None }, 110);
+        text.contains(
+            "PROBLEM:   the autoscaler has written nothing for 3m00s, and 1 machine costs",
+        )
+    };
+    assert!(told(&snapshot));
+    let Ok(ledger) = &mut snapshot.ledger else { panic!() };
+    ledger.entries.retain(|_, entry| !entry.state.counts());
+    assert!(!told(&snapshot), "nothing costs anything");
+}
+
+#[test]
 fn what_is_old_says_so() {
     let snapshot = snapshot();
     let view = View { snapshot: &snapshot, overdue: Some(Duration::from_secs(70)), problem: None };

@@ -4,8 +4,9 @@ use stoker_core::fleet::Provider;
 use stoker_core::fleet::ledger::Mode;
 use stoker_core::money::Money;
 
-use super::{Evidence, Finding, Level, WRITES_WITHIN, work};
+use super::{Evidence, Finding, Level, launches, work};
 use crate::client::LedgerView;
+use crate::render::machine::neglect;
 use crate::render::money::{dollars, of_cap};
 use crate::render::time::span;
 
@@ -19,6 +20,7 @@ pub(super) fn findings(evidence: &Evidence) -> Vec<Finding> {
             findings.push(autoscaler(evidence, ledger));
             findings.push(switch(ledger));
             findings.push(budget(ledger));
+            findings.extend(launches::findings(ledger));
         }
         Err(why) => findings.push(work::unread("autoscaler", why)),
     }
@@ -34,29 +36,26 @@ fn buys(evidence: &Evidence) -> bool {
 }
 
 fn autoscaler(evidence: &Evidence, ledger: &LedgerView) -> Finding {
-    let open = ledger.open().count();
-    let silent = ledger.account.spend.charged_until.map(|at| ledger.read_at.since(at));
+    let check = "autoscaler";
     let start = "start `stoker-autoscaler`, or see in its log why it does not get on";
-    match silent {
-        Some(silent) if silent <= WRITES_WITHIN => {
-            Finding::good("autoscaler", format!("wrote its account {} ago", span(silent)))
+    if let Some(problem) = neglect(ledger) {
+        return Finding::problem(check, problem, start);
+    }
+    let wrote = ledger.account.spend.charged_until;
+    match (wrote, ledger.silence()) {
+        (_, Some(silent)) if buys(evidence) => {
+            Finding::problem(check, format!("has written nothing for {}", span(silent)), start)
         }
-        Some(silent) if open > 0 => Finding::problem(
-            "autoscaler",
-            format!("{open} machines cost money, and it has written nothing for {}", span(silent)),
-            start,
-        ),
-        Some(silent) if buys(evidence) => Finding::problem(
-            "autoscaler",
-            format!("has written nothing for {}", span(silent)),
-            start,
-        ),
-        None if buys(evidence) => Finding::problem(
-            "autoscaler",
+        (None, _) if buys(evidence) => Finding::problem(
+            check,
             "pools have offerings, and no autoscaler has ever written the ledger",
             start,
         ),
-        Some(_) | None => Finding::good("autoscaler", "none, and nothing to buy"),
+        (Some(at), None) => {
+            let ago = span(ledger.read_at.since(at));
+            Finding::good(check, format!("wrote its account {ago} ago"))
+        }
+        (_, Some(_)) | (None, None) => Finding::good(check, "none, and nothing to buy"),
     }
 }
 
@@ -117,7 +116,7 @@ fn cloud(evidence: &Evidence) -> Finding {
         Some(Some(Provider::Ec2(_))) => Finding::new(
             "cloud",
             Level::Unchecked,
-            "credentials and machine types can be seen from the autoscaler only; quotas and launch templates show at a launch",
+            "credentials, machine types and quotas can be asked for by the autoscaler only; what launches met stands above",
             "run `stoker-autoscaler check` where the autoscaler runs",
         ),
         Some(Some(Provider::Local(_))) => {

@@ -1,8 +1,12 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use stoker_core::fleet::Budget;
-use stoker_core::fleet::ledger::{Account, Mode, Spend, Switch};
-use stoker_core::money::Money;
+use stoker_core::fleet::ledger::{
+    Account, Breaker, Ending, Entry, Failure, Leave, Mode, Order, Spend, State, Switch,
+};
+use stoker_core::fleet::{Budget, CapacityType};
+use stoker_core::ids::{Epoch, InstanceName, MachineId, OfferingName, PoolName, WorkerId};
+use stoker_core::money::{HourlyPrice, Money};
 
 use super::*;
 use crate::render::time::to_wire;
@@ -155,6 +159,104 @@ fn workers_that_do_not_work_are_named() {
     assert_eq!(worker(|w| w.state = v1::WorkerState::Lost.into()), [("workers", Level::Warning)]);
     assert_eq!(worker(|w| w.version = "0.0.9".into()), [("workers", Level::Warning)]);
     assert_eq!(with(|evidence| evidence.workers = Err("x".into())), [("workers", Level::Problem)]);
+}
+
+/// A machine that was asked for so many minutes ago.
+fn machine(number: u8, minutes: u64, state: State) -> Entry {
+    let order = Order {
+        pool: PoolName::new("default").unwrap(),
+        offering: OfferingName::new("g5.a").unwrap(),
+        provider: "ec2".into(),
+        region: "us-east-1".into(),
+        zone: "us-east-1a".into(),
+        instance_type: "g5".into(),
+        capacity: CapacityType::OnDemand,
+        price: HourlyPrice::new(Money::from_micros(1_000_000)),
+        template: "lt-1:3".into(),
+        reason: "load".into(),
+    };
+    let at = NOW.before(Duration::from_mins(minutes));
+    let id = MachineId::from_bytes([number; 16]);
+    let mut entry = Entry::intended(id, Epoch::new(1), order, at);
+    if state.instance().is_some() {
+        entry.times.launched = Some(at);
+    }
+    if !state.counts() {
+        entry.times.ended = Some(at);
+    }
+    entry.state = state;
+    entry
+}
+
+fn machines(entries: impl IntoIterator<Item = Entry>) -> BTreeMap<MachineId, Entry> {
+    entries.into_iter().map(|entry| (entry.id, entry)).collect()
+}
+
+#[test]
+fn workers_that_went_with_a_machine_that_was_ended_are_as_they_should_be() {
+    let instance = InstanceName::new("i-1").unwrap();
+    let planned = Leave::Planned { why: "empty".into() };
+    let gone = |why: Ending| State::Gone { instance: instance.clone(), why };
+    let lost = |state: State| {
+        with(|evidence| {
+            let worker = &mut evidence.workers.as_mut().unwrap()[0];
+            worker.state = v1::WorkerState::Lost.into();
+            worker.instance = "i-1".into();
+            let ledger = evidence.ledger.as_mut().unwrap();
+            ledger.account.spend.charged_until = Some(NOW);
+            ledger.budget = Some(Budget { per_month: Money::from_micros(1), ..Budget::default() });
+            ledger.entries = machines([machine(1, 9, state)]);
+        })
+    };
+    let warned = [("workers", Level::Warning)];
+    let none: [(&str, Level); 0] = [];
+    let (name, why, deadline) = (instance.clone(), planned.clone(), NOW);
+    let worker = WorkerId::from_bytes([1; 16]);
+    assert_eq!(lost(State::Draining { instance: name, worker, deadline, why }), none);
+    let ends = State::Terminating { instance: instance.clone(), why: planned.clone() };
+    assert_eq!(lost(ends), none);
+    assert_eq!(lost(gone(Ending::Terminated(planned))), none);
+    assert_eq!(lost(gone(Ending::Interrupted)), none);
+    assert_eq!(lost(gone(Ending::Elsewhere)), warned);
+    assert_eq!(lost(gone(Ending::Vanished)), warned);
+    let other = InstanceName::new("i-2").unwrap();
+    assert_eq!(lost(gone_of(&other)), warned, "it is another's machine");
+    assert_eq!(lost(State::Ready { instance, worker }), warned, "its machine is there");
+}
+
+fn gone_of(instance: &InstanceName) -> State {
+    State::Gone { instance: instance.clone(), why: Ending::Interrupted }
+}
+
+#[test]
+fn what_the_cloud_refuses_is_told_until_a_launch_goes_well() {
+    let failed = |class| State::Failed { class, why: "VcpuLimitExceeded".into() };
+    let told = |entries: Vec<Entry>| ledger(|l| l.entries = machines(entries));
+    let none: [(&str, Level); 0] = [];
+    let problem = [("launches", Level::Problem)];
+    assert_eq!(told(vec![machine(1, 9, failed(Failure::Auth))]), problem);
+    assert_eq!(told(vec![machine(1, 9, failed(Failure::Invalid))]), problem);
+    let quota = || machine(1, 9, failed(Failure::Quota));
+    assert_eq!(told(vec![quota()]), [("launches", Level::Warning)]);
+    for copes in [Failure::Capacity, Failure::Throttled, Failure::NeverSeen, Failure::CalledOff] {
+        assert_eq!(told(vec![machine(1, 9, failed(copes))]), none, "{copes:?}");
+    }
+    let had = |minutes| machine(2, minutes, gone_of(&InstanceName::new("i-2").unwrap()));
+    assert_eq!(told(vec![quota(), had(5)]), none, "it was had since");
+    assert_eq!(told(vec![quota(), had(20)]), [("launches", Level::Warning)], "that was before");
+}
+
+#[test]
+fn a_template_that_does_not_boot_is_a_problem_until_it_is_tried_again() {
+    let closed = |minutes: u64| {
+        ledger(|l| {
+            let until = NOW.before(Duration::from_mins(10)).after(Duration::from_mins(minutes));
+            let breaker = Breaker { open_until: Some(until), ..Breaker::default() };
+            l.account.breakers = [("lt-1:3".to_owned(), breaker)].into();
+        })
+    };
+    assert_eq!(closed(15), [("launches", Level::Problem)]);
+    assert_eq!(closed(10), []);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Work and who does it: workers, models and queues without any, dead letters.
 
+use stoker_core::fleet::ledger::{Ending, Entry, State};
 use stoker_proto::v1;
 
 use super::{Evidence, Finding, Level};
+use crate::client::LedgerView;
 use crate::render::text::count;
 
 /// Names in one line; the others are counted.
@@ -11,7 +13,9 @@ const NAMED: usize = 5;
 pub(super) fn findings(evidence: &Evidence, status: &v1::FleetStatusResponse) -> Vec<Finding> {
     let mut findings = Vec::new();
     match &evidence.workers {
-        Ok(workers) => findings.extend(self::workers(workers, status)),
+        Ok(workers) => {
+            findings.extend(self::workers(workers, status, evidence.ledger.as_ref().ok()));
+        }
         Err(why) => findings.push(unread("workers", why)),
     }
     match &evidence.queues {
@@ -34,13 +38,19 @@ pub(super) fn unread(check: &'static str, why: &str) -> Finding {
     Finding::new(check, Level::Problem, why, "ask again; the coordinator's log says more")
 }
 
-fn workers(workers: &[v1::Worker], status: &v1::FleetStatusResponse) -> Vec<Finding> {
+fn workers(
+    workers: &[v1::Worker],
+    status: &v1::FleetStatusResponse,
+    ledger: Option<&LedgerView>,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let in_state =
         |state: v1::WorkerState| workers.iter().filter(move |worker| worker.state == state as i32);
     let ready = in_state(v1::WorkerState::Ready).count() as u64;
     let cordoned = names(in_state(v1::WorkerState::Cordoned).map(|worker| worker.id.as_str()));
-    let lost = names(in_state(v1::WorkerState::Lost).map(|worker| worker.id.as_str()));
+    let (ended, lost): (Vec<_>, Vec<_>) =
+        in_state(v1::WorkerState::Lost).partition(|worker| went_with_its_machine(worker, ledger));
+    let lost = names(lost.iter().map(|worker| worker.id.as_str()));
     if let Some(names) = cordoned {
         findings.push(Finding::warning(
             "workers",
@@ -67,9 +77,32 @@ fn workers(workers: &[v1::Worker], status: &v1::FleetStatusResponse) -> Vec<Find
         ));
     }
     if findings.is_empty() {
-        findings.push(Finding::good("workers", format!("{} ready", count(ready, "worker"))));
+        let gone = match ended.len() {
+            0 => String::new(),
+            some => format!("; {some} went with machines that were ended"),
+        };
+        let what = format!("{} ready{gone}", count(ready, "worker"));
+        findings.push(Finding::good("workers", what));
     }
     findings
+}
+
+/// Whether nothing is heard of a worker since its machine leaves or has left: by the autoscaler's will or the cloud's, as
+/// machines that come and go do. One that ended otherwise is for a person to look at.
+fn went_with_its_machine(worker: &v1::Worker, ledger: Option<&LedgerView>) -> bool {
+    let on_it = |entry: &&Entry| {
+        entry.state.instance().is_some_and(|instance| instance.as_str() == worker.instance)
+    };
+    let machine = ledger.and_then(|ledger| ledger.entries.values().find(on_it));
+    machine.is_some_and(|entry| match &entry.state {
+        State::Draining { .. } | State::Terminating { .. } => true,
+        State::Gone { why, .. } => match why {
+            Ending::Terminated(_) | Ending::Interrupted => true,
+            Ending::Elsewhere | Ending::Vanished => false,
+        },
+        State::Launched { .. } | State::Ready { .. } => entry.times.noticed.is_some(),
+        State::Intended | State::Requested { .. } | State::Failed { .. } => false,
+    })
 }
 
 /// The first ones by name; `None` if there are none.

@@ -10,7 +10,7 @@ use stoker_core::money::Money;
 use stoker_core::time::Timestamp;
 use stoker_proto::v1;
 
-use super::money::of_cap;
+use super::money::of_cap_in;
 use super::table::{Column, left, or_dash, pairs, right, table};
 use super::text::{count, shorten};
 use super::time::{rfc3339, span};
@@ -113,10 +113,23 @@ pub(crate) fn page(page: &Page<'_>) -> String {
     text
 }
 
+/// What an autoscaler does not do that should: nobody looks after machines that cost money.
+pub(crate) fn neglect(ledger: &LedgerView) -> Option<String> {
+    let silent = span(ledger.silence()?);
+    let open = ledger.open().count() as u64;
+    (open > 0).then(|| {
+        let verb = if open == 1 { "costs" } else { "cost" };
+        format!("has written nothing for {silent}, and {} {verb} money", count(open, "machine"))
+    })
+}
+
 fn autoscaler(ledger: &LedgerView) -> String {
     ledger.account.spend.charged_until.map_or_else(
         || "has never written the ledger".to_owned(),
-        |at| format!("wrote its account {} ago", span(ledger.read_at.since(at))),
+        |at| match neglect(ledger) {
+            Some(problem) => format!("PROBLEM: {problem}"),
+            None => format!("wrote its account {} ago", span(ledger.read_at.since(at))),
+        },
     )
 }
 
@@ -144,10 +157,10 @@ fn machines(ledger: &LedgerView) -> String {
 /// What is spent, against the caps.
 pub(crate) fn spending(ledger: &LedgerView) -> String {
     let (spend, budget) = (ledger.spend(), ledger.budget);
-    let hour = of_cap(per_hour(ledger), budget.map(|budget| budget.per_hour));
-    let day = of_cap(spend.day_spent, budget.map(|budget| budget.per_day));
-    let month = of_cap(spend.month_spent, budget.map(|budget| budget.per_month));
-    format!("{hour} an hour; {day} today; {month} this month")
+    let hour = of_cap_in(per_hour(ledger), budget.map(|budget| budget.per_hour), "an hour");
+    let day = of_cap_in(spend.day_spent, budget.map(|budget| budget.per_day), "today");
+    let month = of_cap_in(spend.month_spent, budget.map(|budget| budget.per_month), "this month");
+    format!("{hour}; {day}; {month}")
 }
 
 /// The worker of a machine, if the coordinator knows it.

@@ -20,6 +20,14 @@ pub(crate) fn of_cap(money: Money, cap: Option<Money>) -> String {
     }
 }
 
+/// What is spent in a time, beside its bound: `$1.50 of $10.00 today`, `$1.50 today (no cap)`.
+pub(crate) fn of_cap_in(money: Money, cap: Option<Money>, time: &str) -> String {
+    match cap {
+        Some(Money::MAX) => format!("{} {time} (no cap)", dollars(money)),
+        None | Some(_) => format!("{} {time}", of_cap(money, cap)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +48,8 @@ mod tests {
         assert_eq!(of_cap(dollar, Some(dollar.times(9))), "$1.00 of $9.00");
         assert_eq!(of_cap(dollar, Some(Money::MAX)), "$1.00, no cap");
         assert_eq!(of_cap(dollar, None), "$1.00");
+        assert_eq!(of_cap_in(dollar, Some(dollar.times(9)), "today"), "$1.00 of $9.00 today");
+        assert_eq!(of_cap_in(dollar, Some(Money::MAX), "an hour"), "$1.00 an hour (no cap)");
+        assert_eq!(of_cap_in(dollar, None, "an hour"), "$1.00 an hour");
     }
 }

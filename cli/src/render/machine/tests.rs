@@ -94,9 +94,9 @@ fn the_page_charges_on_to_this_moment_and_shows_each_machine() {
     assert_eq!(
         page(&shown),
         "switch:      drain, by ann 1m30s ago: the day is over\n\
-         autoscaler:  wrote its account 30m00s ago\n\
+         autoscaler:  PROBLEM: has written nothing for 30m00s, and 3 machines cost money\n\
          machines:    3 machines of at most 8: 1 requested, 1 ready, 1 draining; 2 spot, 1 on-demand\n\
-         spending:    $4.50, no cap an hour; $6.25 of $50.00 today; $92.25, no cap this month\n\
+         spending:    $4.50 an hour (no cap); $6.25 of $50.00 today; $92.25 this month (no cap)\n\
          \n\
          MACHINE                               POOL     STATE                  INSTANCE  OFFERING     CAPACITY      PRICE    AGE  BUSY  WHY\n\
          02020202-0202-0202-0202-020202020202  default  requested (3 calls)    -         g5.xlarge.a  spot       $1.500/h  1h00m     -  the backlog needs 2 more\n\
