@@ -92,11 +92,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     let history = Some(duration_to_wire(args.history.get()));
     let client = &context.client;
     let status = client.fleet_status(v1::FleetStatusRequest {}).await?;
-    if status.fleet != fleet.name.as_str() {
-        note(&format!(
-            "the coordinator runs the fleet `{}`, the file is about `{}`",
-            status.fleet, fleet.name
-        ));
+    if let Some(problem) = fleet_file::of_another_fleet("the coordinator", &status.fleet, &fleet) {
+        note(&problem);
     }
     let demand = client.observe_demand(v1::ObserveDemandRequest { history }).await;
     let workers = client.list_workers(v1::ListWorkersRequest {}).await;

@@ -6,6 +6,7 @@ use stoker_core::identity::EXPIRES_SOON;
 use stoker_proto::v1;
 
 use super::{Evidence, Finding};
+use crate::fleet_file::of_another_fleet;
 use crate::render::text::grouped;
 use crate::render::time::{duration_from_wire, from_wire, span};
 
@@ -32,11 +33,11 @@ pub(super) fn findings(evidence: &Evidence, status: &v1::FleetStatusResponse) ->
 fn reachable(evidence: &Evidence, status: &v1::FleetStatusResponse) -> Finding {
     let up = duration_from_wire(status.uptime.as_ref()).map(span).unwrap_or_default();
     let server = &evidence.server;
-    let named = evidence.fleet().map(|fleet| fleet.name.to_string());
-    match named.filter(|name| *name != status.fleet) {
-        Some(name) => Finding::problem(
+    let problem = evidence.fleet().and_then(|fleet| of_another_fleet(server, &status.fleet, fleet));
+    match problem {
+        Some(problem) => Finding::problem(
             "coordinator",
-            format!("{server} runs the fleet `{}`, the file is about `{name}`", status.fleet),
+            problem,
             "name the other coordinator with --server, or the other file with --fleet",
         ),
         None => Finding::good("coordinator", format!("{server} runs `{}`, up {up}", status.fleet)),
