@@ -12,6 +12,7 @@ use stoker_proto::client::{AddressError, endpoint};
 use stoker_runtime::fleet::{FleetFileError, load_fleet};
 use stoker_runtime::secret::Secret;
 use stoker_runtime::telemetry::TelemetrySettings;
+use stoker_runtime::token::{AutoscalerTokenSettings, TokenError};
 
 const DEFAULT_FLEET: &str = "fleet.toml";
 const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7070";
@@ -85,6 +86,9 @@ pub struct Settings {
     pub ec2_endpoint: Option<String>,
 
     #[command(flatten)]
+    pub autoscaler: AutoscalerTokenSettings,
+
+    #[command(flatten)]
     pub telemetry: TelemetrySettings,
 }
 
@@ -92,6 +96,8 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Config {
     pub coordinator: String,
+    /// What the coordinator is shown; `None`: nothing.
+    pub token: Option<Secret>,
     pub fleet_file: PathBuf,
     pub fleet: Fleet,
     pub journal: PathBuf,
@@ -111,6 +117,8 @@ pub struct Config {
 pub enum SettingsError {
     #[error(transparent)]
     Fleet(#[from] FleetFileError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("the coordinator (--coordinator or STOKER_COORDINATOR)")]
     Coordinator(#[source] AddressError),
     #[error(
@@ -148,6 +156,7 @@ impl Settings {
         }
         Ok(Config {
             coordinator,
+            token: self.autoscaler.check()?,
             fleet_file,
             fleet,
             journal: self.journal.unwrap_or_else(|| DEFAULT_JOURNAL.into()),

@@ -11,10 +11,13 @@ use stoker_core::time::Timestamp;
 use stoker_core::units::HumanDuration;
 use stoker_proto::client::{self, AddressError};
 use stoker_proto::status::{Reason, explain};
+use stoker_proto::token::Credentials;
 use stoker_proto::v1::admin_service_client::AdminServiceClient;
 use stoker_proto::v1::fleet_service_client::FleetServiceClient;
 use stoker_proto::{convert, v1};
 use stoker_runtime::ids;
+use stoker_runtime::secret::Secret;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -22,11 +25,14 @@ use tonic::{Code, Status};
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 const PAGE: u32 = 1_000;
 
+/// The connection, and what each call shows.
+type Calls = InterceptedService<Channel, Credentials>;
+
 /// Calls to one coordinator, under the name of one run of the autoscaler.
 #[derive(Debug, Clone)]
 pub struct Coordinator {
-    fleet: FleetServiceClient<Channel>,
-    admin: AdminServiceClient<Channel>,
+    fleet: FleetServiceClient<Calls>,
+    admin: AdminServiceClient<Calls>,
     holder: String,
 }
 
@@ -82,13 +88,15 @@ pub enum Written {
 }
 
 impl Coordinator {
-    /// Does not connect yet.
-    pub fn new(address: &str) -> Result<Self, AddressError> {
+    /// Does not connect yet. `token` is what a coordinator may ask autoscalers for.
+    pub fn new(address: &str, token: Option<&Secret>) -> Result<Self, AddressError> {
         let channel = client::endpoint(address)?.timeout(CALL_LIMIT).connect_lazy();
+        let credentials = Credentials::new(token.map(Secret::expose));
+        let calls = InterceptedService::new(channel, credentials);
         let limit = client::MAX_RESPONSE_BYTES;
         Ok(Self {
-            fleet: FleetServiceClient::new(channel.clone()).max_decoding_message_size(limit),
-            admin: AdminServiceClient::new(channel).max_decoding_message_size(limit),
+            fleet: FleetServiceClient::new(calls.clone()).max_decoding_message_size(limit),
+            admin: AdminServiceClient::new(calls).max_decoding_message_size(limit),
             holder: ids::event_id().as_uuid().to_string(),
         })
     }
@@ -217,6 +225,16 @@ impl Coordinator {
             return Ok(());
         }
         Err(CallError::OtherFleet { ours: fleet.clone(), theirs })
+    }
+
+    /// Whether it is this fleet's, and lets this autoscaler lead.
+    ///
+    /// # Errors
+    /// As [`is_of`](Self::is_of), and when the token is not what it asks for.
+    pub async fn admits(&self, fleet: &FleetName) -> Result<(), CallError> {
+        self.is_of(fleet).await?;
+        // Whoever does not lead gives up nothing.
+        self.resign().await
     }
 
     async fn status(&self) -> Result<v1::FleetStatusResponse, CallError> {

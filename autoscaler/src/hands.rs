@@ -373,7 +373,7 @@ mod tests {
     async fn machines_of_a_region_are_looked_for_in_one_list() {
         let cloud = cloud();
         let provider = Arc::new(cloud.provider(FleetName::new("x").unwrap()));
-        let coordinator = Coordinator::new("http://127.0.0.1:1").unwrap();
+        let coordinator = Coordinator::new("http://127.0.0.1:1", None).unwrap();
         let mut hands = Hands::new(provider, coordinator, Arc::new(SystemClock::new()));
         let entries: BTreeMap<MachineId, Entry> =
             (0..40).map(requested).map(|entry| (entry.id, entry)).collect();
@@ -389,7 +389,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_panics_leaves_its_machine_free_for_the_next() {
         let provider = Arc::new(cloud().provider(FleetName::new("x").unwrap()));
-        let coordinator = Coordinator::new("http://127.0.0.1:1").unwrap();
+        let coordinator = Coordinator::new("http://127.0.0.1:1", None).unwrap();
         let mut hands = Hands::new(provider, coordinator, Arc::new(SystemClock::new()));
         let call = hands.calls.spawn(async { panic!("a bug in a call") });
         hands.busy.insert(machine(), call);

@@ -15,6 +15,7 @@ use stoker_autoscaler::provider::Opened;
 use stoker_autoscaler::run::run;
 use stoker_core::fleet::{Policy, Provider};
 use stoker_core::units::HumanDuration;
+use stoker_proto::client::AddressError;
 use stoker_runtime::clock::{Clock, SystemClock};
 use stoker_runtime::config::layered;
 use stoker_runtime::error::chain;
@@ -126,11 +127,15 @@ async fn open(config: &Config, tasks: &Tasks) -> Result<Opened, Box<dyn Error>> 
     Ok(Opened::open(config, &clock, tasks).await?)
 }
 
+fn coordinator(config: &Config) -> Result<Coordinator, AddressError> {
+    Coordinator::new(&config.coordinator, config.token.as_ref())
+}
+
 async fn check(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let mut out = std::io::stdout();
     let mut problems = Vec::new();
     let fleet = &config.fleet.name;
-    match Coordinator::new(&config.coordinator)?.is_of(fleet).await {
+    match coordinator(config)?.admits(fleet).await {
         Ok(()) => writeln!(out, "coordinator: {}, fleet {fleet}", config.coordinator)?,
         Err(error) => problems.push(error.to_string()),
     }
@@ -168,7 +173,7 @@ async fn panic(config: &Config, args: &PanicArgs) -> Result<ExitCode, Box<dyn Er
         return Err("nothing was done".into());
     }
     let mut out = std::io::stdout();
-    match Coordinator::new(&config.coordinator)?.panic("stoker-autoscaler", "panic").await {
+    match coordinator(config)?.panic("stoker-autoscaler", "panic").await {
         Ok(()) => writeln!(out, "the switch is at panic: nothing is bought")?,
         Err(error) => writeln!(
             out,

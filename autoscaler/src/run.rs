@@ -54,7 +54,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
         fleet: Arc::new(config.fleet),
         sites,
         rules: Rules::default(),
-        coordinator: Coordinator::new(&config.coordinator)?,
+        coordinator: Coordinator::new(&config.coordinator, config.token.as_ref())?,
         cloud: Arc::clone(&opened.cloud),
         clock,
         journal: Journal::new(Some(config.journal), config.journal_days),

@@ -1,8 +1,11 @@
 //! The command line as a value.
 
+use std::path::PathBuf;
+
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 use stoker_core::units::HumanDuration;
+use stoker_runtime::secret::Secret;
 
 use crate::commands::{
     cancel, check, completions, cost, dead_letters, demo, dev, doctor, explain, fleet, get, list,
@@ -57,6 +60,14 @@ pub(crate) struct Global {
     /// Tenant whose jobs they are [default: the fleet's only tenant]
     #[arg(long, global = true, env = "STOKER_TENANT", value_name = "NAME")]
     pub(crate) tenant: Option<String>,
+
+    /// File with the operator token, which changes of the fleet may need
+    #[arg(long, global = true, env = "STOKER_OPERATOR_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) operator_token_file: Option<PathBuf>,
+
+    /// The token itself: from the environment, as others see flags
+    #[arg(long, global = true, env = "STOKER_OPERATOR_TOKEN", hide = true)]
+    pub(crate) operator_token: Option<Secret>,
 
     /// How to write data: `table` for people, `json` for programs
     #[arg(long, short, global = true, value_name = "FORMAT", default_value = "table")]

@@ -15,7 +15,10 @@ use stoker_proto::v1;
 use stoker_proto::v1::admin_service_client::AdminServiceClient;
 use stoker_proto::v1::fleet_service_client::FleetServiceClient;
 use stoker_proto::v1::job_service_client::JobServiceClient;
+use stoker_runtime::error::chain;
 use stoker_runtime::retry::{RetryError, RetryPolicy, Retryable, retry};
+use stoker_runtime::secret::Secret;
+use stoker_runtime::token::{self, Bearer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
@@ -24,7 +27,7 @@ use crate::args::Global;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::terminal::note;
-use connection::Connection;
+use connection::{Connection, Connections};
 
 pub(crate) use ledger::LedgerView;
 pub(crate) use results::{ResultStream, scores, vectors};
@@ -38,16 +41,24 @@ const LONGEST_TIMEOUT: Duration = Duration::from_hours(365 * 24);
 pub(crate) struct Settings {
     pub(crate) server: String,
     pub(crate) tenant: Option<String>,
+    /// Shown with calls of operators only.
+    pub(crate) operator_token: Option<Secret>,
     pub(crate) timeout: Duration,
 }
 
-impl From<&Global> for Settings {
-    fn from(global: &Global) -> Self {
-        Self {
+impl TryFrom<&Global> for Settings {
+    type Error = Failure;
+
+    fn try_from(global: &Global) -> Result<Self, Failure> {
+        let (token, file) = (global.operator_token.clone(), global.operator_token_file.clone());
+        let operator_token = token::read(Bearer::Operator, token, file)
+            .map_err(|error| Failure::usage(chain(&error)))?;
+        Ok(Self {
             server: global.server.clone(),
             tenant: global.tenant.clone(),
+            operator_token,
             timeout: global.timeout.get(),
-        }
+        })
     }
 }
 
@@ -143,14 +154,12 @@ calls! {
 impl Client {
     /// Checks the settings; connects at the first call. Must be called on a tokio runtime.
     pub(crate) fn new(settings: Settings) -> Result<Self, Failure> {
-        let connection = connection::open(&settings)?;
+        let Connections { tenant, operator } = connection::open(&settings)?;
         Ok(Self {
-            jobs: JobServiceClient::new(connection.clone())
+            jobs: JobServiceClient::new(tenant).max_decoding_message_size(MAX_RESPONSE_BYTES),
+            admin: AdminServiceClient::new(operator.clone())
                 .max_decoding_message_size(MAX_RESPONSE_BYTES),
-            admin: AdminServiceClient::new(connection.clone())
-                .max_decoding_message_size(MAX_RESPONSE_BYTES),
-            fleet: FleetServiceClient::new(connection)
-                .max_decoding_message_size(MAX_RESPONSE_BYTES),
+            fleet: FleetServiceClient::new(operator).max_decoding_message_size(MAX_RESPONSE_BYTES),
             server: settings.server,
             timeout: settings.timeout.min(LONGEST_TIMEOUT),
         })

@@ -29,7 +29,7 @@ impl Context {
     pub(crate) fn new(global: &Global, terminal: Terminal) -> Result<Self, Failure> {
         Ok(Self {
             terminal,
-            client: Client::new(global.into())?,
+            client: Client::new(global.try_into()?)?,
             clock: SystemClock::new(),
             tasks: Tasks::new(CancellationToken::new()),
         })

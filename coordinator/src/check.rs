@@ -28,6 +28,7 @@ impl Report {
         let mut lines = vec![
             format!("fleet `{}`, store {}, broker {broker}", config.fleet.name, config.store),
             format!("workers need {token}"),
+            changes(config).to_owned(),
         ];
         let mut good = true;
         match &config.identity {
@@ -62,6 +63,20 @@ pub(crate) fn warn_of_certificates(identity: &Identity, now: Timestamp) {
                 );
             }
         }
+    }
+}
+
+/// Who may change the fleet.
+pub(crate) const fn changes(config: &Config) -> &'static str {
+    match (&config.operator_token, &config.autoscaler_token) {
+        (None, None) => "whoever reaches the port may change the fleet: there is no operator token",
+        (Some(_), None) => {
+            "operators need their token; there is none for autoscalers, so none can lead"
+        }
+        (None, Some(_)) => {
+            "autoscalers need their token; there is none for operators, so none can change anything"
+        }
+        (Some(_), Some(_)) => "operators and autoscalers need their tokens",
     }
 }
 

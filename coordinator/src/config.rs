@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use stoker_broker::{BrokerError, BrokerUri};
 use stoker_core::fleet::Fleet;
 use stoker_runtime::fleet::{FleetFileError, load_fleet};
-use stoker_runtime::join::{JoinError, JoinSettings};
 use stoker_runtime::net::is_loopback;
 use stoker_runtime::secret::Secret;
 use stoker_runtime::telemetry::TelemetrySettings;
+use stoker_runtime::token::{
+    AutoscalerTokenSettings, Bearer, JoinSettings, OperatorTokenSettings, TokenError,
+};
 
 use crate::identity::Identity;
 use crate::store::postgres::{PostgresUrl, PostgresUrlError};
@@ -74,6 +76,12 @@ pub struct Settings {
     pub join: JoinSettings,
 
     #[command(flatten)]
+    pub operator: OperatorTokenSettings,
+
+    #[command(flatten)]
+    pub autoscaler: AutoscalerTokenSettings,
+
+    #[command(flatten)]
     pub identity: IdentitySettings,
 
     #[command(flatten)]
@@ -115,6 +123,9 @@ pub struct Config {
     pub broker: BrokerChoice,
     /// What workers have to show; `None`: nothing.
     pub join_token: Option<Secret>,
+    /// What those have to show who change the fleet; `None`, both: nothing.
+    pub operator_token: Option<Secret>,
+    pub autoscaler_token: Option<Secret>,
     /// What workers that name their machine have to prove; `None`: nothing.
     pub identity: Option<Identity>,
     pub port_file: Option<PathBuf>,
@@ -130,10 +141,21 @@ pub enum SettingsError {
          out"
     )]
     Exposed { listen: SocketAddr },
+    #[error(
+        "refusing to listen on {listen} (--listen or STOKER_LISTEN) without an operator token: it can be reached from \
+         other machines, and anyone there could stop the fleet, end its machines and discard failed jobs; make a \
+         token with `openssl rand -hex 32`, and name its file with --operator-token-file"
+    )]
+    Unguarded { listen: SocketAddr },
+    #[error(
+        "the {first} is also the {second}: whoever has one of them must not have the other; make another token with \
+         `openssl rand -hex 32`"
+    )]
+    SameToken { first: Bearer, second: Bearer },
     #[error(transparent)]
     Fleet(#[from] FleetFileError),
     #[error(transparent)]
-    Join(#[from] JoinError),
+    Token(#[from] TokenError),
     #[error(transparent)]
     Identity(#[from] IdentitySettingsError),
     /// The text never repeats the setting: it may be a URL with a password.
@@ -198,12 +220,25 @@ impl Settings {
         if !is_loopback(listen) && !self.insecure.unwrap_or(false) {
             return Err(SettingsError::Exposed { listen });
         }
+        let join_token = self.join.clone().check()?;
+        let operator_token = self.operator.clone().check()?;
+        let autoscaler_token = self.autoscaler.clone().check()?;
+        if !is_loopback(listen) && operator_token.is_none() {
+            return Err(SettingsError::Unguarded { listen });
+        }
+        distinct([
+            (Bearer::Worker, join_token.as_ref()),
+            (Bearer::Operator, operator_token.as_ref()),
+            (Bearer::Autoscaler, autoscaler_token.as_ref()),
+        ])?;
         Ok(Config {
             listen,
             store: self.store()?,
             broker: broker(self.broker.as_ref())?,
             fleet: load_fleet(&self.fleet.unwrap_or_else(|| DEFAULT_FLEET.into()))?,
-            join_token: self.join.check()?,
+            join_token,
+            operator_token,
+            autoscaler_token,
             identity: self.identity.check()?,
             port_file: self.port_file,
         })
@@ -220,6 +255,18 @@ impl Settings {
     fn listen(&self) -> SocketAddr {
         self.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)))
     }
+}
+
+/// A party that has another's token is that other.
+fn distinct(tokens: [(Bearer, Option<&Secret>); 3]) -> Result<(), SettingsError> {
+    for (index, (second, token)) in tokens.iter().enumerate() {
+        let mut earlier = tokens.iter().take(index);
+        let same = token.and_then(|token| earlier.find(|(_, other)| *other == Some(token)));
+        if let Some((first, _)) = same {
+            return Err(SettingsError::SameToken { first: *first, second: *second });
+        }
+    }
+    Ok(())
 }
 
 fn store(setting: Option<&Secret>, data: Option<PathBuf>) -> Result<StoreChoice, SettingsError> {
@@ -251,6 +298,8 @@ mod tests {
 
     const FLEET: &str = "fleet = 'dev'\n[classes.standard]\nmax-wait = '60s'\n\
         [models.echo]\ntask = 'echo'\n[pools.default]\nmodels = ['echo']\n";
+
+    const TOKEN: &str = "0123456789abcdef";
 
     #[derive(Debug, Parser)]
     struct Command {
@@ -284,10 +333,34 @@ mod tests {
         for address in ["0.0.0.0:7070", "[::]:0", "10.0.0.1:7070"] {
             let error = check(&["--listen", address]).unwrap_err();
             assert!(error.contains("--insecure") && error.contains("no credentials"), "{error}");
-            assert!(check(&["--listen", address, "--insecure"]).is_ok());
+            let error = check(&["--listen", address, "--insecure"]).unwrap_err();
+            assert!(error.contains("--operator-token-file"), "{error}");
+            let guarded = ["--listen", address, "--insecure", "--operator-token", TOKEN];
+            assert!(check(&guarded).is_ok());
             assert!(check(&["--listen", address, "--insecure=0"]).is_err());
         }
         assert!(check(&["--listen", "[::1]:0"]).is_ok());
+    }
+
+    #[test]
+    fn no_two_parties_have_one_token_and_none_is_shown() {
+        let other = "fedcba9876543210";
+        let config = check(&["--operator-token", TOKEN, "--autoscaler-token", other]).unwrap();
+        assert_eq!(config.operator_token.as_ref().map(Secret::expose), Some(TOKEN));
+        assert_eq!(config.autoscaler_token.as_ref().map(Secret::expose), Some(other));
+        assert!(!format!("{config:?}").contains(TOKEN));
+        for (first, second) in [
+            ("--join-token", "--operator-token"),
+            ("--join-token", "--autoscaler-token"),
+            ("--operator-token", "--autoscaler-token"),
+        ] {
+            let error = check(&[first, TOKEN, second, TOKEN]).unwrap_err();
+            assert!(error.contains("is also the") && !error.contains(TOKEN), "{error}");
+        }
+        let shown = flags(&["--operator-token", TOKEN]).with_defaults().shown().unwrap();
+        assert!(shown.contains("[operator]") && !shown.contains(TOKEN), "{shown}");
+        let short = check(&["--operator-token", "short"]).unwrap_err();
+        assert!(short.contains("operator token must have"), "{short}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use stoker_runtime::tasks::Tasks;
 
 use crate::broker::Broker;
 use crate::events::Events;
+use crate::grpc::access::Access;
 use crate::grpc::gate::Gate;
 use crate::grpc::streams::StreamSlots;
 use crate::identity::Identity;
@@ -39,6 +40,8 @@ pub struct Context {
     pub stream_slots: StreamSlots,
     /// Who may call as a worker.
     pub gate: Gate,
+    /// Who may change the fleet.
+    pub access: Access,
     /// What workers have to prove of the machine that they name; `None`: nothing.
     pub identity: Option<Identity>,
     pub started_at: Timestamp,

@@ -1,8 +1,10 @@
 //! The gRPC front: checks what comes in, asks the store, answers with statuses that say what to do.
 
 mod accept;
+pub(crate) mod access;
 mod admin;
 mod calls;
+mod digest;
 mod errors;
 mod fleet;
 pub(crate) mod gate;

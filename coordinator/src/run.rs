@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stoker_broker::BrokerError;
-use stoker_core::fleet::Fleet;
+use stoker_core::fleet::{Fleet, Provider};
 use stoker_runtime::clock::{Clock, SystemClock};
 use stoker_runtime::crash;
 use stoker_runtime::fs::{FsError, write_atomically};
@@ -25,6 +25,7 @@ use crate::config::{BrokerChoice, Config, StoreChoice};
 use crate::context::{Context, lanes};
 use crate::dispatcher::Dispatcher;
 use crate::events::Events;
+use crate::grpc::access::Access;
 use crate::grpc::gate::Gate;
 use crate::grpc::server::{self, ServeError, Served};
 use crate::grpc::streams::StreamSlots;
@@ -84,6 +85,11 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
     if let Some(identity) = &config.identity {
         warn_of_certificates(identity, clock.now());
     }
+    if config.operator_token.is_none() && matches!(config.fleet.provider, Some(Provider::Ec2(_))) {
+        tracing::warn!(
+            "whoever reaches the port may end the fleet's machines: there is no operator token (--operator-token-file)"
+        );
+    }
     let fleet = Arc::new(config.fleet.clone());
     let registry = Registry::new(Arc::clone(&clock), fleet.job_policy.lease.ttl);
     let hub = Hub::new();
@@ -106,6 +112,7 @@ pub async fn run(config: Config, metrics: MetricsHandle, tasks: &Tasks) -> Resul
         events,
         broker,
         gate: Gate::new(config.join_token.as_ref()),
+        access: Access::new(config.operator_token.as_ref(), config.autoscaler_token.as_ref()),
         identity: config.identity.clone(),
         started_at: clock.now(),
         clock,

@@ -71,6 +71,7 @@ fn a_check_tells_which_certificates_are_good_and_which_cannot_be_used() {
     };
     let (code, told) = check(&[]);
     assert!(code == Some(0) && told.contains("need not prove"), "{told}");
+    assert!(told.contains("there is no operator token"), "{told}");
     let (code, told) = check(&["trusted.pem"]);
     assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("123456789012") && told.contains("good until 2195-01-01"), "{told}");

@@ -6,10 +6,10 @@
 pub mod client;
 pub mod codec;
 pub mod convert;
-pub mod join_token;
 mod methods;
 pub mod status;
 mod text;
+pub mod token;
 
 /// Generated from `proto/stoker/v1/*.proto`.
 #[expect(

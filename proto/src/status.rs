@@ -169,6 +169,24 @@ pub fn join_token_wrong(problem: &str) -> Status {
     status(Reason::JoinTokenWrong, &message, ErrorDetails::new())
 }
 
+/// `UNAUTHENTICATED`: the call has not the fleet's operator token; `problem` says what is wrong with what it has.
+pub fn operator_token_wrong(problem: &str) -> Status {
+    let message = format!(
+        "{problem}: give both the command and the coordinator the same operator token \
+         (--operator-token-file or STOKER_OPERATOR_TOKEN)"
+    );
+    status(Reason::OperatorTokenWrong, &message, ErrorDetails::new())
+}
+
+/// `UNAUTHENTICATED`: the call has not the fleet's autoscaler token; `problem` says what is wrong with what it has.
+pub fn autoscaler_token_wrong(problem: &str) -> Status {
+    let message = format!(
+        "{problem}: give both the autoscaler and the coordinator the same autoscaler token \
+         (--autoscaler-token-file or STOKER_AUTOSCALER_TOKEN)"
+    );
+    status(Reason::AutoscalerTokenWrong, &message, ErrorDetails::new())
+}
+
 /// `UNAUTHENTICATED`: a worker has not proved that it runs on the machine that it names; `problem` says what was
 /// wrong and what to do.
 pub fn instance_not_proven(problem: impl fmt::Display) -> Status {
@@ -252,7 +270,10 @@ const fn code(reason: Reason) -> Code {
         | Reason::LedgerConflict
         | Reason::LedgerFull => Code::FailedPrecondition,
         Reason::UnknownTenant | Reason::InstanceNotAllowed => Code::PermissionDenied,
-        Reason::JoinTokenWrong | Reason::InstanceNotProven => Code::Unauthenticated,
+        Reason::JoinTokenWrong
+        | Reason::OperatorTokenWrong
+        | Reason::AutoscalerTokenWrong
+        | Reason::InstanceNotProven => Code::Unauthenticated,
         Reason::DiskFull
         | Reason::FleetQueueFull
         | Reason::TenantQueueFull

@@ -8,3 +8,5 @@ mod moto;
 mod stage;
 #[path = "autoscaler/still.rs"]
 mod still;
+#[path = "autoscaler/tokens.rs"]
+mod tokens;

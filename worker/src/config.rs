@@ -14,9 +14,9 @@ use stoker_core::ids::{ModelName, PoolName};
 use stoker_proto::client::endpoint;
 use stoker_runtime::config::{ByteSize, HumanDuration};
 use stoker_runtime::fleet::FleetFileError;
-use stoker_runtime::join::JoinSettings;
 use stoker_runtime::secret::Secret;
 use stoker_runtime::telemetry::TelemetrySettings;
+use stoker_runtime::token::JoinSettings;
 use tonic::transport::Endpoint;
 
 use crate::error::SettingsError;

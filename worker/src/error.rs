@@ -8,8 +8,8 @@ use stoker_core::fleet::Problem;
 use stoker_core::ids::{FleetName, ModelName, PoolName};
 use stoker_proto::client::AddressError;
 use stoker_runtime::config::ConfigError;
-use stoker_runtime::join::JoinError;
 use stoker_runtime::net::BindError;
+use stoker_runtime::token::TokenError;
 
 use crate::config::ImdsAddress;
 use crate::dead_man::DeadManError;
@@ -36,7 +36,7 @@ pub enum SettingsError {
     #[error(transparent)]
     Coordinator(#[from] AddressError),
     #[error(transparent)]
-    Join(#[from] JoinError),
+    Join(#[from] TokenError),
     #[error("the broker is neither `embedded` nor an amqp:// or amqps:// URI")]
     Broker,
     #[error("`{setting}` is {value}, the limit is {limit}")]

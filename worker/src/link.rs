@@ -1,13 +1,13 @@
 //! The coordinator as a worker sees it: one connection, a deadline on every call, and errors that
 //! say whether to try again.
 
-mod credentials;
 mod session;
 
 use std::future::Future;
 use std::time::Duration;
 
 use stoker_proto::client::MAX_RESPONSE_BYTES;
+use stoker_proto::token::Credentials;
 use stoker_proto::v1;
 use stoker_proto::v1::worker_service_client::WorkerServiceClient;
 use stoker_runtime::crash;
@@ -17,7 +17,6 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Response, Status};
 
-pub use credentials::Credentials;
 pub use session::{Registration, Session, SessionNews};
 
 const CLAIM_LIMIT: Duration = Duration::from_secs(10);
@@ -98,7 +97,8 @@ impl Link {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .connect_lazy();
-        let calls = InterceptedService::new(channel, Credentials::new(join_token));
+        let calls =
+            InterceptedService::new(channel, Credentials::new(join_token.map(Secret::expose)));
         let workers =
             WorkerServiceClient::new(calls.clone()).max_decoding_message_size(MAX_RESPONSE_BYTES);
         Self { workers, calls, address: coordinator.uri().clone() }

@@ -2,6 +2,8 @@
 
 use stoker_core::ids::TenantName;
 use stoker_proto::client;
+use stoker_proto::token::Credentials;
+use stoker_runtime::secret::Secret;
 use stoker_runtime::trace_context::TraceContext;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
@@ -20,14 +22,24 @@ const WINDOW_BYTES: u32 = 4 << 20;
 
 pub(super) type Connection = InterceptedService<Channel, Metadata>;
 
-/// Adds tenant and trace context to each call.
+/// One connection, as tenants use it and as operators do.
+#[derive(Debug)]
+pub(super) struct Connections {
+    pub(super) tenant: Connection,
+    /// Shows the operators' token.
+    pub(super) operator: Connection,
+}
+
+/// Adds tenant, credentials and trace context to each call.
 #[derive(Debug, Clone)]
 pub(super) struct Metadata {
     tenant: Option<MetadataValue<Ascii>>,
+    credentials: Credentials,
 }
 
 impl Interceptor for Metadata {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let mut request = self.credentials.call(request)?;
         if let Some(tenant) = &self.tenant {
             request.metadata_mut().insert(TENANT, tenant.clone());
         }
@@ -39,7 +51,7 @@ impl Interceptor for Metadata {
 }
 
 /// Checks the settings and makes a connection that is established when first used.
-pub(super) fn open(settings: &Settings) -> Result<Connection, Failure> {
+pub(super) fn open(settings: &Settings) -> Result<Connections, Failure> {
     let tenant = settings.tenant.as_deref().map(parse_tenant).transpose()?;
     let endpoint = client::endpoint(&settings.server).map_err(|error| {
         Failure::usage(error.to_string()).hint("name it with --server or STOKER_SERVER")
@@ -48,7 +60,13 @@ pub(super) fn open(settings: &Settings) -> Result<Connection, Failure> {
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .connect_lazy();
-    Ok(InterceptedService::new(channel, Metadata { tenant }))
+    let connection = |token: Option<&Secret>| {
+        let credentials = Credentials::new(token.map(Secret::expose));
+        let metadata = Metadata { tenant: tenant.clone(), credentials };
+        InterceptedService::new(channel.clone(), metadata)
+    };
+    let operator = connection(settings.operator_token.as_ref());
+    Ok(Connections { tenant: connection(None), operator })
 }
 
 fn parse_tenant(text: &str) -> Result<MetadataValue<Ascii>, Failure> {

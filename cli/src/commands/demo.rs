@@ -229,6 +229,7 @@ async fn on_fleet(
     let settings = Settings {
         server: plan.server(),
         tenant: None,
+        operator_token: None,
         timeout: std::time::Duration::from_secs(30),
     };
     let client = Client::new(settings)?;

@@ -21,9 +21,9 @@ const LOOKED_BACK: Duration = Duration::from_hours(1);
 
 /// Check the fleet and say what to do about what is wrong.
 ///
-/// Looks at the fleet file; at the coordinator, its version, store, disk, broker, clock and the
-/// certificates by which machines prove who they are; at workers, queues and models that nobody
-/// serves, dead letters; at the autoscaler's ledger, the switch, the budget, and
+/// Looks at the fleet file; at the coordinator, its version, store, disk, broker, clock, the token of
+/// operators and the certificates by which machines prove who they are; at workers, queues and
+/// models that nobody serves, dead letters; at the autoscaler's ledger, the switch, the budget, and
 /// what the cloud said to the launches of the last hour: credentials, quotas, templates. Whether a
 /// cloud would say so before there is a launch can be asked by the autoscaler only: run
 /// `stoker-autoscaler check` where it runs. Ends with code 1 if anything is a problem.

@@ -33,7 +33,12 @@ pub(crate) async fn wait_until_ready(
     (workers, slow): (usize, Slow),
     mut notice: impl FnMut(&Notice),
 ) -> Result<(), Failure> {
-    let settings = Settings { server: server.to_owned(), tenant: None, timeout: PROBE_LIMIT };
+    let settings = Settings {
+        server: server.to_owned(),
+        tenant: None,
+        operator_token: None,
+        timeout: PROBE_LIMIT,
+    };
     let client = Client::new(settings)?;
     let mut deadline = Instant::now() + LIMIT;
     let mut ready = None;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stoker_core::fleet::Provider;
 use stoker_core::identity::EXPIRES_SOON;
 use stoker_proto::v1;
 
@@ -25,6 +26,7 @@ pub(super) fn findings(evidence: &Evidence, status: &v1::FleetStatusResponse) ->
         disk(status),
         broker(status),
         clock(evidence, status),
+        operators(evidence, status),
     ];
     findings.extend(status.identity_check.as_ref().map(|check| identity(evidence, check)));
     findings
@@ -123,6 +125,28 @@ fn clock(evidence: &Evidence, status: &v1::FleetStatusResponse) -> Finding {
         Finding::warning("clock", what, remedy)
     } else {
         Finding::good("clock", format!("within {} of the coordinator's", span(CLOCKS_DIFFER)))
+    }
+}
+
+/// Machines of a cloud cost money, and so does whoever ends them at the wrong time.
+fn operators(evidence: &Evidence, status: &v1::FleetStatusResponse) -> Finding {
+    let check = "operators";
+    if status.changes_need_token {
+        return Finding::good(check, "calls that change the fleet need a token");
+    }
+    let what = "whoever reaches the coordinator's port may stop the fleet and discard failed jobs";
+    let remedy = "make a token with `openssl rand -hex 32`, and name its file with --operator-token-file at the \
+                  coordinator and to operators; the autoscaler gets one of its own";
+    let provider = evidence.fleet().and_then(|fleet| fleet.provider.as_ref());
+    let bought = evidence.ledger.as_ref().is_ok_and(|ledger| ledger.account.intents > 0);
+    match provider {
+        Some(Provider::Ec2(_)) => {
+            Finding::warning(check, format!("{what}, and end machines"), remedy)
+        }
+        None if bought => Finding::warning(check, format!("{what}, and end machines"), remedy),
+        Some(Provider::Local(_)) | None => {
+            Finding::good(check, "no token is asked for, and no cloud's machine is at stake")
+        }
     }
 }
 

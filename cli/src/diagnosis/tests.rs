@@ -132,6 +132,26 @@ fn each_fault_of_the_coordinator_has_its_finding() {
 }
 
 #[test]
+fn a_fleet_that_buys_machines_and_asks_operators_for_nothing_is_told_of() {
+    const EC2: &str = "[provider.ec2.us-east-1]\nsubnets = { us-east-1a = 'subnet-0a' }\n\
+         launch-templates.default = { id = 'lt-0b', version = '3' }\n";
+    let warned = [("operators", Level::Warning)];
+    let none: [(&str, Level); 0] = [];
+    assert_eq!(ledger(|l| l.account.intents = 1), warned);
+    let bought = |provider: &str, guarded: bool| {
+        let found = with(|evidence| {
+            evidence.file = File::Valid(Box::new(fleet(provider)));
+            evidence.status.as_mut().unwrap().changes_need_token = guarded;
+            evidence.ledger.as_mut().unwrap().account.intents = 1;
+        });
+        found.into_iter().filter(|(check, _)| *check == "operators").collect::<Vec<_>>()
+    };
+    assert_eq!(bought(EC2, false), warned);
+    assert_eq!(bought(EC2, true), none);
+    assert_eq!(bought("[provider.local]\n", false), none);
+}
+
+#[test]
 fn a_clock_is_wrong_only_beyond_the_calls_own_time() {
     let shifted = |millis: i64| {
         status(|s| {

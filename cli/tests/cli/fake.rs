@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, BoxStream, StreamExt as _};
+use stoker_proto::token::token;
 use stoker_proto::v1;
 use stoker_proto::v1::admin_service_server::{AdminService, AdminServiceServer};
 use stoker_proto::v1::fleet_service_server::FleetServiceServer;
@@ -48,6 +49,8 @@ pub(crate) struct State {
     pub(crate) keys: Vec<String>,
     pub(crate) specs: Vec<v1::JobSpec>,
     pub(crate) requests: Vec<String>,
+    /// What each of them showed.
+    pub(crate) tokens: Vec<Option<String>>,
     pub(crate) tenant: Option<String>,
     pub(crate) ledger: Ledger,
     pub(crate) usage: Vec<v1::Usage>,
@@ -106,6 +109,7 @@ impl Handler {
     fn begin(&self, what: String, metadata: &MetadataMap) -> Result<(), Status> {
         let mut state = self.0.lock().unwrap();
         state.requests.push(what);
+        state.tokens.push(token(metadata.as_ref()).map(str::to_owned));
         let tenant = metadata.get("stoker-tenant").map(|name| name.to_str().unwrap().to_owned());
         state.tenant = tenant.or_else(|| state.tenant.take());
         if state.answer_first > 0 {

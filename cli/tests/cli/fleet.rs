@@ -107,6 +107,34 @@ async fn nothing_ends_without_being_told_to_twice() {
 }
 
 #[tokio::test]
+async fn operators_show_their_token_to_calls_of_their_own_only() {
+    const TOKEN: &str = "0123456789abcdef-operator";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    let fake = Fake::start(ledger(Vec::new())).await;
+    let freeze = ["--server", &fake.url, "fleet", "freeze", "--why", "drill", "--by", "ann"];
+    let mut by_variable = command(&freeze);
+    assert!(
+        by_variable.env("STOKER_OPERATOR_TOKEN", TOKEN).output().await.unwrap().status.success()
+    );
+    let mut by_file = command(&freeze);
+    by_file.arg("--operator-token-file").arg(&file);
+    assert!(by_file.output().await.unwrap().status.success());
+    let mut jobs = command(&["--server", &fake.url, "list"]);
+    jobs.env("STOKER_OPERATOR_TOKEN", TOKEN);
+    assert!(jobs.output().await.unwrap().status.success());
+    fake.with(|state| {
+        assert_eq!(state.tokens, [Some(TOKEN.to_owned()), Some(TOKEN.to_owned()), None]);
+    });
+    let mut short = command(&freeze);
+    let run = short.env("STOKER_OPERATOR_TOKEN", "hunter2").output().await.unwrap();
+    let told = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(2), "{told}");
+    assert!(told.contains("operator token must have") && !told.contains("hunter2"), "{told}");
+}
+
+#[tokio::test]
 async fn who_it_was_is_the_user_unless_said() {
     let fake = Fake::start(ledger(Vec::new())).await;
     let mut freeze = command(&["--server", &fake.url, "fleet", "freeze", "--why", "drill"]);

@@ -95,6 +95,7 @@ impl Admin {
             free_disk_bytes: context.store.free_disk(),
             min_free_disk_bytes: context.fleet.limits.min_free_disk_bytes,
             identity_check: context.identity.as_ref().map(view::identity_check),
+            changes_need_token: context.access.is_guarded(),
         })
     }
 }

@@ -19,6 +19,7 @@ use tracing::field::Empty;
 use crate::metrics;
 use crate::room::Room;
 
+use super::access::Access;
 use super::request_body::{Weighed, Weight};
 
 /// Calls that wait for their answer at once; more are refused at once rather than queued.
@@ -43,11 +44,13 @@ static METHODS: LazyLock<Vec<String>> =
 pub(super) struct CallLayer {
     running: Arc<Semaphore>,
     room: Room,
+    access: Access,
 }
 
 impl CallLayer {
-    pub(super) fn new() -> Self {
-        Self { running: Arc::new(Semaphore::new(MAX_CALLS)), room: Room::of(REQUEST_ROOM) }
+    pub(super) fn new(access: Access) -> Self {
+        let (running, room) = (Arc::new(Semaphore::new(MAX_CALLS)), Room::of(REQUEST_ROOM));
+        Self { running, room, access }
     }
 }
 
@@ -55,17 +58,19 @@ impl<S> Layer<S> for CallLayer {
     type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Calls<S> {
-        Calls { inner, running: Arc::clone(&self.running), room: self.room.clone() }
+        let (room, access) = (self.room.clone(), self.access.clone());
+        Calls { inner, running: Arc::clone(&self.running), room, access }
     }
 }
 
-/// The routes, with bounds and observation around calls of our own services. Health, reflection and
+/// The routes, with bounds, permission and observation around calls of our own services. Health, reflection and
 /// the plain HTTP pages pass untouched: they must answer most of all when there is much to do.
 #[derive(Debug, Clone)]
 pub(super) struct Calls<S> {
     inner: S,
     running: Arc<Semaphore>,
     room: Room,
+    access: Access,
 }
 
 impl<S> Service<http::Request<Body>> for Calls<S>
@@ -89,6 +94,7 @@ where
         let Some(method) = method(request.uri().path()) else {
             return Box::pin(inner.call(request));
         };
+        let permitted = self.access.check(method, request.headers());
         let running = Arc::clone(&self.running).try_acquire_owned();
         let span = span(method, request.headers());
         let (weight, room) = (Weight::new(), self.room.clone());
@@ -98,6 +104,11 @@ where
         let answer = async move {
             // The whole of it: a capture of its field alone would be a copy.
             let mut call = call;
+            if let Err(status) = permitted {
+                tracing::info!(problem = status.message(), "a call is refused");
+                call.code = status.code();
+                return Ok(status.into_http());
+            }
             let Ok(_running) = running else {
                 call.code = Code::ResourceExhausted;
                 return Ok(overloaded().into_http());
@@ -224,7 +235,7 @@ mod tests {
         let never = tower::service_fn(|_: http::Request<Body>| {
             std::future::pending::<Result<http::Response<Body>, Infallible>>()
         });
-        let mut calls = CallLayer::new().layer(never);
+        let mut calls = CallLayer::new(Access::default()).layer(never);
         let _running: Vec<_> =
             (0..MAX_CALLS).map(|_| calls.call(request("/stoker.v1.JobService/Get"))).collect();
         let response = calls.call(request("/stoker.v1.JobService/Get")).await.unwrap();
@@ -240,7 +251,7 @@ mod tests {
         let never = tower::service_fn(|_: http::Request<Body>| {
             std::future::pending::<Result<http::Response<Body>, Infallible>>()
         });
-        let mut calls = CallLayer::new().layer(never);
+        let mut calls = CallLayer::new(Access::default()).layer(never);
         let response = calls.call(request("/stoker.v1.JobService/Submit")).await.unwrap();
         let status = Status::from_header_map(response.headers()).unwrap();
         let explained = explain(&status);
@@ -266,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn requests_that_hold_too_much_together_are_refused_and_room_comes_back() {
         let running = Arc::new(Semaphore::new(MAX_CALLS));
-        let layer = CallLayer { running, room: Room::of(300 << 10) };
+        let layer = CallLayer { running, room: Room::of(300 << 10), access: Access::default() };
         let mut calls = layer.layer(tower::service_fn(read));
         let large = || {
             let body = Body::new(Full::new(Bytes::from(vec![0; 200 << 10])));

@@ -1,33 +1,32 @@
 //! Lets in the workers that have the fleet's join token.
 
-use sha2::{Digest as _, Sha256};
-use stoker_proto::join_token::join_token;
 use stoker_proto::status;
+use stoker_proto::token::token;
 use stoker_runtime::secret::Secret;
-use subtle::ConstantTimeEq as _;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use super::digest::TokenDigest;
+
 /// What the calls of workers are compared with.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    /// Digests are of one length, so that the time of a comparison tells nothing of the token.
-    expected: Option<[u8; 32]>,
+    expected: Option<TokenDigest>,
 }
 
 impl Gate {
     /// Without a token everyone is let in.
     pub fn new(token: Option<&Secret>) -> Self {
-        Self { expected: token.map(|token| digest(token.expose())) }
+        Self { expected: token.map(TokenDigest::of) }
     }
 
     fn check(&self, metadata: &MetadataMap) -> Result<(), Status> {
         let Some(expected) = &self.expected else { return Ok(()) };
-        let Some(token) = join_token(metadata) else {
+        let Some(token) = token(metadata.as_ref()) else {
             return Err(status::join_token_wrong("the fleet asks workers for a join token"));
         };
-        if bool::from(digest(token).ct_eq(expected)) {
+        if expected.is(token) {
             return Ok(());
         }
         Err(status::join_token_wrong("the join token is not the fleet's"))
@@ -41,14 +40,10 @@ impl Interceptor for Gate {
     }
 }
 
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
-}
-
 #[cfg(test)]
 mod tests {
-    use stoker_proto::join_token::{JOIN_TOKEN_KEY, join_token_value};
     use stoker_proto::status::{Reason, explain};
+    use stoker_proto::token::{TOKEN_KEY, token_value};
     use tonic::Code;
 
     use super::*;
@@ -58,7 +53,7 @@ mod tests {
     fn ask(gate: &Gate, token: Option<&str>) -> Result<(), Status> {
         let mut metadata = MetadataMap::new();
         if let Some(token) = token {
-            metadata.insert(JOIN_TOKEN_KEY, join_token_value(token).unwrap());
+            metadata.insert(TOKEN_KEY, token_value(token).unwrap());
         }
         gate.check(&metadata)
     }

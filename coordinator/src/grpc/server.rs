@@ -68,6 +68,7 @@ pub async fn serve(
     parts: Served,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    let access = parts.context.access.clone();
     let routes = routes(parts)?;
     let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
@@ -77,7 +78,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .accept_http1(true)
-        .layer(CallLayer::new())
+        .layer(CallLayer::new(access))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
             connections(listener, MAX_CONNECTIONS),

@@ -137,6 +137,8 @@ pub(crate) fn config(folder: &TempDir, more: &str, broker: BrokerChoice) -> Conf
         store: StoreChoice::Sqlite(folder.path().join("data")),
         broker,
         join_token: None,
+        operator_token: None,
+        autoscaler_token: None,
         identity: None,
         port_file: None,
     }

@@ -1,8 +1,8 @@
 //! The join token: who may call as a worker.
 
 use stoker_coordinator::config::{BrokerChoice, Config};
-use stoker_proto::join_token::{JOIN_TOKEN_KEY, join_token_value};
 use stoker_proto::status::Reason;
+use stoker_proto::token::{TOKEN_KEY, token_value};
 use stoker_proto::v1;
 use stoker_runtime::ids;
 use stoker_runtime::secret::Secret;
@@ -14,7 +14,7 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn with<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert(JOIN_TOKEN_KEY, join_token_value(token).unwrap());
+    request.metadata_mut().insert(TOKEN_KEY, token_value(token).unwrap());
     request
 }
 

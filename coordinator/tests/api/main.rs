@@ -1,6 +1,7 @@
 //! The coordinator over its own port: every answer a client, a worker or an operator can get.
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
+mod access;
 mod admin;
 mod attempts;
 mod explain;

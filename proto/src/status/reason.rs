@@ -31,6 +31,10 @@ pub enum Reason {
     UnknownTenant,
     /// The call of a worker has not the fleet's join token.
     JoinTokenWrong,
+    /// The call changes the fleet and has not the operators' token.
+    OperatorTokenWrong,
+    /// The call is one of autoscalers and has not their token.
+    AutoscalerTokenWrong,
     /// The worker does not prove that it runs on the machine that it names.
     InstanceNotProven,
     /// The worker runs on a machine that may not work for the fleet, or on none.
@@ -57,7 +61,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidRequest,
         Self::NotFound,
         Self::IdempotencyKeyReused,
@@ -73,6 +77,8 @@ impl Reason {
         Self::Overloaded,
         Self::UnknownTenant,
         Self::JoinTokenWrong,
+        Self::OperatorTokenWrong,
+        Self::AutoscalerTokenWrong,
         Self::InstanceNotProven,
         Self::InstanceNotAllowed,
         Self::BrokerNotEmbedded,
@@ -106,6 +112,8 @@ impl Reason {
             Self::Overloaded => "OVERLOADED",
             Self::UnknownTenant => "UNKNOWN_TENANT",
             Self::JoinTokenWrong => "JOIN_TOKEN_WRONG",
+            Self::OperatorTokenWrong => "OPERATOR_TOKEN_WRONG",
+            Self::AutoscalerTokenWrong => "AUTOSCALER_TOKEN_WRONG",
             Self::InstanceNotProven => "INSTANCE_NOT_PROVEN",
             Self::InstanceNotAllowed => "INSTANCE_NOT_ALLOWED",
             Self::BrokerNotEmbedded => "BROKER_NOT_EMBEDDED",
