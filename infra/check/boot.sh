@@ -52,17 +52,23 @@ export BOOT_HOME_REGION=us-east-1 BOOT_FLEET=test
 
 check_coordinator_secrets() {
     export BOOT_ROLE=coordinator BOOT_STORE_HOST=db.example BOOT_STORE_SECRET=store BOOT_BROKER_SECRET=broker
-    export BOOT_JOIN_SECRET=join
+    export BOOT_JOIN_SECRET=join BOOT_OPERATOR_SECRET=operator-token BOOT_AUTOSCALER_SECRET=autoscaler-token
     export BOOT_TUNNEL_WORKER_SECRET=worker BOOT_TUNNEL_AUTOSCALER_SECRET=autoscaler BOOT_TUNNEL_OPERATOR_SECRET=operator
     # What RDS puts into a password, and what a shell, a URL or a file of settings would trip over.
     jq -n '{username: "stoker", password: "a b\"$c`d\\e#f%g&h/i@j:k?l\u0027m"}' >"$work/aws/store"
     jq -n '{uri: "amqps://stoker:pw@mq.example:5671/%2f"}' >"$work/aws/broker"
     jq -n '{token: "token-of-the-fleet"}' >"$work/aws/join"
+    local bearer
+    for bearer in operator autoscaler; do
+        jq -n --arg token "token-of-the-$bearer" '{$token}' >"$work/aws/$bearer-token"
+    done
     local party
     for party in worker autoscaler operator; do jq -n --arg key "key-of-$party" '{$key}' >"$work/aws/$party"; done
     "$LIB/credentials" fetch
     equal broker "$(cat "$work/secrets/broker.env")" 'STOKER_BROKER_URI=amqps://stoker:pw@mq.example:5671/%2f'
     equal 'join token' "$(cat "$work/secrets/join.env")" 'STOKER_JOIN_TOKEN=token-of-the-fleet'
+    equal 'operator token' "$(cat "$work/secrets/operator.env")" 'STOKER_OPERATOR_TOKEN=token-of-the-operator'
+    equal 'autoscaler token' "$(cat "$work/secrets/autoscaler.env")" 'STOKER_AUTOSCALER_TOKEN=token-of-the-autoscaler'
     local url password
     url=$(sed 's/^STOKER_STORE=//' "$work/secrets/store.env")
     [[ $url =~ ^postgres://stoker:([A-Za-z0-9%._~-]+)@db\.example:5432/stoker\?sslmode=verify-full ]] || fail "store: $url"
@@ -89,6 +95,21 @@ check_refresh() {
     equal 'number of keys after one was missing' "$(wc -l <"$work/secrets/tunnel.psk")" 3
     equal 'broker after a broken secret' "$(cat "$work/secrets/broker.env")" \
         'STOKER_BROKER_URI=amqps://stoker:pw@mq.example:5671/%2f'
+}
+
+# An autoscaler has what it shows the coordinator, and nothing else.
+check_autoscaler_secrets() {
+    local to=$work/autoscaler-secrets
+    mkdir -p "$to"
+    jq -n '{key: "key-of-autoscaler"}' >"$work/aws/autoscaler"
+    (
+        unset "${!BOOT_TUNNEL_@}"
+        export BOOT_TUNNEL_AUTOSCALER_SECRET=autoscaler BOOT_ROLE=autoscaler STOKER_SECRETS=$to
+        "$LIB/credentials" fetch
+    )
+    equal 'files of an autoscaler' "$(cd "$to" && echo *)" 'autoscaler.env tunnel.psk'
+    equal 'token of an autoscaler' "$(cat "$to/autoscaler.env")" 'STOKER_AUTOSCALER_TOKEN=token-of-the-autoscaler'
+    equal 'keys of an autoscaler' "$(cat "$to/tunnel.psk")" 'autoscaler:key-of-autoscaler'
 }
 
 check_identity() {
@@ -196,6 +217,7 @@ check_certificate() {
 
 check_coordinator_secrets
 check_refresh
+check_autoscaler_secrets
 check_identity
 check_weights
 check_health

@@ -4,6 +4,7 @@
 locals {
   # Who may come in. Keys can be changed and taken away one by one.
   parties     = toset(["worker", "autoscaler", "operator"])
+  bearers     = toset(["autoscaler", "operator"])
   tunnel_port = 7443
   health_port = 7071
   endpoints   = length(var.endpoint_cidrs) > 0 ? { internal = true, public = false } : { internal = true }
@@ -57,6 +58,37 @@ resource "aws_secretsmanager_secret" "join" {
 resource "aws_secretsmanager_secret_version" "join" {
   secret_id     = aws_secretsmanager_secret.join.id
   secret_string = jsonencode({ token = data.aws_secretsmanager_random_password.join.random_password })
+
+  # The source gives another one each time; the first stays.
+  lifecycle {
+    ignore_changes = [secret_string]
+  }
+}
+
+# Who of them may stop the fleet and end its machines, and who leads it. Both ends read a new one within five minutes.
+data "aws_secretsmanager_random_password" "token" {
+  for_each = local.bearers
+
+  password_length     = 64
+  exclude_punctuation = true
+}
+
+resource "aws_secretsmanager_secret" "token" {
+  # checkov:skip=CKV2_AWS_57: people, coordinators and autoscalers read a new token at their own times, so a change keeps them out for some minutes; it is for a person to time
+  for_each = local.bearers
+
+  name_prefix             = "stoker/${var.name}/${each.key}-"
+  description             = "Token with which an ${each.key} may change the fleet"
+  kms_key_id              = var.kms_key_arn
+  recovery_window_in_days = var.deletion_protection ? 30 : 0
+  tags                    = var.tags
+}
+
+resource "aws_secretsmanager_secret_version" "token" {
+  for_each = local.bearers
+
+  secret_id     = aws_secretsmanager_secret.token[each.key].id
+  secret_string = jsonencode({ token = data.aws_secretsmanager_random_password.token[each.key].random_password })
 
   # The source gives another one each time; the first stays.
   lifecycle {
@@ -171,11 +203,19 @@ module "host" {
   role          = "coordinator"
   ami_id        = var.ami_id
   instance_type = var.instance_type
-  settings = merge(var.settings, {
-    for party in local.parties : "BOOT_TUNNEL_${upper(party)}_SECRET" => aws_secretsmanager_secret.tunnel[party].arn
-  }, { BOOT_JOIN_SECRET = aws_secretsmanager_secret.join.arn })
-  security_group_ids    = [aws_security_group.coordinator.id]
-  secret_arns           = concat(var.secret_arns, [for secret in aws_secretsmanager_secret.tunnel : secret.arn], [aws_secretsmanager_secret.join.arn])
+  settings = merge(
+    var.settings,
+    { for party in local.parties : "BOOT_TUNNEL_${upper(party)}_SECRET" => aws_secretsmanager_secret.tunnel[party].arn },
+    { BOOT_JOIN_SECRET = aws_secretsmanager_secret.join.arn },
+    { for bearer in local.bearers : "BOOT_${upper(bearer)}_SECRET" => aws_secretsmanager_secret.token[bearer].arn },
+  )
+  security_group_ids = [aws_security_group.coordinator.id]
+  secret_arns = concat(
+    var.secret_arns,
+    [for secret in aws_secretsmanager_secret.tunnel : secret.arn],
+    [aws_secretsmanager_secret.join.arn],
+    [for secret in aws_secretsmanager_secret.token : secret.arn],
+  )
   bucket_arn            = var.bucket_arn
   decrypt_key_arns      = var.decrypt_key_arns
   metrics_workspace_arn = var.metrics_workspace_arn

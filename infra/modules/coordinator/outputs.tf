@@ -23,6 +23,11 @@ output "join_secret_arn" {
   value       = aws_secretsmanager_secret.join.arn
 }
 
+output "token_secret_arns" {
+  description = "Secrets with the tokens of those who change the fleet: `autoscaler` and `operator`."
+  value       = { for bearer, secret in aws_secretsmanager_secret.token : bearer => secret.arn }
+}
+
 output "security_group_id" {
   description = "ID of the coordinators' security group."
   value       = aws_security_group.coordinator.id

@@ -254,8 +254,12 @@ module "autoscaler" {
     BOOT_COORDINATOR              = module.coordinator.address
     BOOT_FLEET_VERSION            = md5(local.fleet_toml)
     BOOT_TUNNEL_AUTOSCALER_SECRET = module.coordinator.tunnel_secret_arns["autoscaler"]
+    BOOT_AUTOSCALER_SECRET        = module.coordinator.token_secret_arns["autoscaler"]
   })
-  secret_arns           = [module.coordinator.tunnel_secret_arns["autoscaler"]]
+  secret_arns = [
+    module.coordinator.tunnel_secret_arns["autoscaler"],
+    module.coordinator.token_secret_arns["autoscaler"],
+  ]
   bucket_arn            = module.artifacts.bucket_arn
   decrypt_key_arns      = [module.key.arn]
   metrics_workspace_arn = module.observability.workspace_arn

@@ -31,6 +31,7 @@ locals {
     "export STOKER_FLEET_NAME=${var.name}",
     "export STOKER_TUNNEL=${coalesce(module.coordinator.public_address, module.coordinator.address)}",
     "export STOKER_TUNNEL_SECRET=${module.coordinator.tunnel_secret_arns["operator"]}",
+    "export STOKER_OPERATOR_SECRET=${module.coordinator.token_secret_arns["operator"]}",
     "export STOKER_WEIGHTS=s3://${module.artifacts.bucket}/weights/",
     "",
   ])

@@ -75,6 +75,10 @@ run "each_party_has_a_key_of_its_own" {
     condition     = toset(keys(output.tunnel_secret_arns)) == toset(["worker", "autoscaler", "operator"])
     error_message = "a key can be taken from one party without the others"
   }
+  assert {
+    condition     = toset(keys(output.token_secret_arns)) == toset(["autoscaler", "operator"])
+    error_message = "workers have no token that changes the fleet"
+  }
 }
 
 run "a_replacement_is_ready_before_the_old_one_goes" {
