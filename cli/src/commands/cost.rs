@@ -116,5 +116,5 @@ fn month(ledger: &LedgerView) -> Month {
     let recent: Money =
         bill(ledger.entries.values(), &[], lately, now).iter().map(|item| item.money).sum();
     let cap = ledger.budget.map(|budget| budget.per_month);
-    Month { spent, forecast: forecast(spent, recent, over, now), cap }
+    Month { spent, forecast: forecast(spent, recent, over, now), over, cap }
 }

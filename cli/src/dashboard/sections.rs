@@ -209,7 +209,7 @@ fn machines(snapshot: &Snapshot, ledger: &LedgerView) -> Section {
         vec![
             or_dash(instance.unwrap_or_default()),
             entry.order.pool.to_string(),
-            machine::state_and_why(entry, ledger.read_at),
+            machine::state_as_seen(entry, worker, ledger.read_at),
             format!("{} {}", entry.order.offering, entry.order.capacity.as_str()),
             entry.order.price.to_string(),
             taken_back(&ledger.account, entry),

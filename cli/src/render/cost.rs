@@ -1,6 +1,7 @@
 //! The bill: added up by what was asked for, for people and programs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -10,7 +11,10 @@ use stoker_core::time::Timestamp;
 
 use super::money::{dollars, of_cap};
 use super::table::{Column, left, pairs, right, table};
-use super::time::rfc3339;
+use super::time::{rfc3339, span};
+
+/// A forecast from less of the past is a guess.
+const ENOUGH: Duration = Duration::from_hours(24);
 
 /// What to add up by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,6 +35,8 @@ pub(crate) struct Month {
     pub(crate) spent: Money,
     /// What it will have cost at its end.
     pub(crate) forecast: Money,
+    /// The past that it goes by.
+    pub(crate) over: Duration,
     /// `None`: not known.
     pub(crate) cap: Option<Money>,
 }
@@ -127,9 +133,18 @@ pub(crate) fn page(page: &Page<'_>) -> String {
         ("period", format!("{} to {}", until(page.period.from), until(page.period.until))),
         ("spent in it", dollars(total.total())),
         ("this month", of_cap(page.month.spent, page.month.cap)),
-        ("forecast", of_cap(page.month.forecast, page.month.cap)),
+        ("forecast", forecast(&page.month)),
     ]));
     text
+}
+
+/// The month's end, and a warning where it follows from next to nothing.
+fn forecast(month: &Month) -> String {
+    let text = of_cap(month.forecast, month.cap);
+    if month.over.is_zero() || month.over >= ENOUGH {
+        return text;
+    }
+    format!("{text}, if it goes on as in the {} since the first machine", span(month.over))
 }
 
 fn row(mut key: Vec<String>, sums: &Sums, whole: Money) -> Vec<String> {
@@ -218,7 +233,8 @@ mod tests {
         ];
         let day = |day: i64| Timestamp::from_unix_millis(day * 86_400_000);
         let cap = Some(Money::from_micros(100_000_000));
-        let month = Month { spent: items[0].money, forecast: Money::from_micros(30_000_000), cap };
+        let (forecast, over) = (Money::from_micros(30_000_000), ENOUGH);
+        let month = Month { spent: items[0].money, forecast, over, cap };
         let period = Period { from: day(19_782), until: day(19_783) };
         let shown = |by: &'static [By]| Page { items: &items, by, period, month };
         assert_eq!(
@@ -247,8 +263,20 @@ mod tests {
     #[test]
     fn nothing_bought_costs_nothing() {
         let period = Period { from: Timestamp::default(), until: Timestamp::default() };
-        let month = Month { spent: Money::ZERO, forecast: Money::ZERO, cap: Some(Money::MAX) };
+        let (cap, over) = (Some(Money::MAX), ENOUGH);
+        let month = Month { spent: Money::ZERO, forecast: Money::ZERO, over, cap };
         let text = page(&Page { items: &[], by: &[By::Pool], period, month });
         assert!(text.starts_with("period: ") && text.contains("$0.00, no cap"), "{text}");
+    }
+
+    #[test]
+    fn a_forecast_from_little_says_so() {
+        let over = Duration::from_secs(40);
+        let month = Month { spent: Money::ZERO, forecast: Money::ZERO, over, cap: None };
+        let told = forecast(&month);
+        assert_eq!(told, "$0.00, if it goes on as in the 40s since the first machine");
+        for sure in [ENOUGH, Duration::ZERO] {
+            assert_eq!(forecast(&Month { over: sure, ..month }), "$0.00");
+        }
     }
 }

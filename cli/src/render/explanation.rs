@@ -8,6 +8,7 @@ use super::dead_letter::{self, AttemptDocument};
 use super::job::{self, JobDocument};
 use super::state::job_state;
 use super::table::{Column, left, or_dash, pairs, right, table};
+use super::text::count;
 use super::time::{from_wire, rfc3339, rfc3339_from_wire, span};
 use super::worker;
 use crate::explanation::{Facts, Verdict};
@@ -79,7 +80,7 @@ fn facts_of(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         ("finished", when(job.finished_at.as_ref())),
         (timer(facts), when(answer.next_due.as_ref())),
         ("deadline", when(job.deadline_at.as_ref())),
-        ("released", (job.dispatches > 0).then(|| format!("{} times", job.dispatches))),
+        ("released", (job.dispatches > 0).then(|| count(job.dispatches.into(), "time"))),
         ("budgets", Some(budgets(facts))),
         ("retry of", (!job.retry_of.is_empty()).then(|| job.retry_of.clone())),
         ("retried as", (!job.retried_as.is_empty()).then(|| job.retried_as.clone())),

@@ -69,6 +69,13 @@ pub(crate) fn state_and_why(entry: &Entry, now: Timestamp) -> String {
     }
 }
 
+/// The state, with what an operator or the worker itself has done about it.
+pub(crate) fn state_as_seen(entry: &Entry, worker: Option<&v1::Worker>, now: Timestamp) -> String {
+    let state = state_and_why(entry, now);
+    let cordoned = worker.is_some_and(|worker| worker.state == v1::WorkerState::Cordoned as i32);
+    if cordoned { format!("{state} (cordoned)") } else { state }
+}
+
 /// Why it leaves, or else why it was bought.
 pub(crate) fn why(entry: &Entry) -> String {
     match &entry.state {
@@ -176,7 +183,7 @@ fn row(entry: &Entry, page: &Page<'_>, now: Timestamp) -> Vec<String> {
     vec![
         entry.id.to_string(),
         entry.order.pool.to_string(),
-        state_and_why(entry, now),
+        state_as_seen(entry, worker, now),
         or_dash(instance.unwrap_or_default()),
         entry.order.offering.to_string(),
         entry.order.capacity.as_str().to_owned(),

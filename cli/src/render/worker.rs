@@ -97,7 +97,9 @@ fn state_and_why(worker: &v1::Worker, now: Timestamp) -> String {
     let (cause, notice) = (drain_cause(worker.drain_cause), cloud_notice(worker.notice));
     // A cause that is the notice itself is said once.
     let notice = notice.filter(|notice| cause.as_ref() != Some(notice));
+    let is_lost = worker.state == v1::WorkerState::Lost as i32;
     let lost_in = from_wire(worker.lost_at.as_ref())
+        .filter(|_| !is_lost)
         .map(|lost_at| format!("lost in {}", span(lost_at.since(now))));
     let why: Vec<String> = cause.into_iter().chain(notice).chain(lost_in).collect();
     let state = worker_state(worker.state);
@@ -131,6 +133,10 @@ mod tests {
         assert_eq!(
             state(draining, v1::DrainCause::Interruption, interruption, Some(100)),
             "draining (interruption, lost in 1m30s)"
+        );
+        assert_eq!(
+            state(v1::WorkerState::Lost, v1::DrainCause::Interruption, interruption, Some(10)),
+            "lost (interruption)"
         );
         let rebalance = v1::CloudNoticeKind::Rebalance;
         assert_eq!(state(ready, no_cause, rebalance, None), "ready (rebalance)");

@@ -112,6 +112,19 @@ fn the_page_charges_on_to_this_moment_and_shows_each_machine() {
 }
 
 #[test]
+fn a_machine_whose_worker_takes_no_work_says_so() {
+    let worker = WorkerId::from_bytes([7; 16]);
+    let ledger = ledger(vec![entry(1, State::Ready { instance: instance(), worker })]);
+    let cordoned = v1::Worker {
+        id: worker.to_string(),
+        state: v1::WorkerState::Cordoned.into(),
+        ..v1::Worker::default()
+    };
+    let text = page(&Page { ledger: &ledger, workers: &[cordoned] });
+    assert!(text.contains("ready (cordoned)"), "{text}");
+}
+
+#[test]
 fn an_empty_ledger_says_that_nobody_writes_it() {
     let ledger = LedgerView { account: Account::default(), budget: None, ..ledger(Vec::new()) };
     let text = page(&Page { ledger: &ledger, workers: &[] });
