@@ -10,6 +10,7 @@ mod config;
 pub(crate) mod linear;
 mod load;
 mod rope;
+pub(crate) mod seen;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::ops::{rms_norm, silu};

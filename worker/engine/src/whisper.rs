@@ -14,7 +14,6 @@ use candle_nn::ops::layer_norm;
 pub(crate) use config::WhisperConfig;
 pub(crate) use decoder::Writing;
 
-use crate::decoder::linear::Linear;
 use crate::source::{Source, bytes};
 use crate::{LoadError, ops};
 use decoder::Decoder;
@@ -115,44 +114,4 @@ impl Norm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         layer_norm(x, &self.scale, &self.shift, EPSILON)
     }
-}
-
-/// Whether a layer of weights has a bias.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bias {
-    With,
-    Without,
-}
-
-/// A linear layer for few rows: on a CPU what it makes of a row does not depend on the others.
-fn linear(
-    source: &Source<'_>,
-    name: &str,
-    [inputs, outputs]: [usize; 2],
-    bias: Bias,
-) -> std::result::Result<Linear, LoadError> {
-    let bias = match bias {
-        Bias::With => {
-            let numbers = source.floats(&format!("{name}.bias"), &[outputs])?;
-            Some(source.table(numbers, &[outputs])?)
-        }
-        Bias::Without => None,
-    };
-    let numbers = source.floats(&format!("{name}.weight"), &[outputs, inputs])?;
-    over(source, numbers, inputs, bias)
-}
-
-/// A linear layer over weights with one row per output.
-fn over(
-    source: &Source<'_>,
-    numbers: Vec<f32>,
-    inputs: usize,
-    bias: Option<Tensor>,
-) -> std::result::Result<Linear, LoadError> {
-    let outputs = numbers.len() / inputs;
-    Ok(if source.device.is_cpu() {
-        Linear::rows(source.tensor(numbers, &[outputs, inputs])?, bias)
-    } else {
-        Linear::matrix(source.matrix(&numbers, inputs)?, bias)
-    })
 }

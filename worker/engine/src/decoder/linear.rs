@@ -9,7 +9,9 @@ use candle_core::{
 use pulp::Arch;
 
 use super::attention::floats;
+use crate::LoadError;
 use crate::kernels::rows_product;
+use crate::source::Source;
 
 /// A linear layer.
 pub(crate) struct Linear {
@@ -28,7 +30,47 @@ enum Weights {
     },
 }
 
+/// Whether a layer of weights has a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bias {
+    With,
+    Without,
+}
+
 impl Linear {
+    /// A layer for few rows: on a CPU what it makes of a row does not depend on the others.
+    pub(crate) fn for_rows(
+        source: &Source<'_>,
+        name: &str,
+        [inputs, outputs]: [usize; 2],
+        bias: Bias,
+    ) -> std::result::Result<Self, LoadError> {
+        let bias = match bias {
+            Bias::With => {
+                let numbers = source.floats(&format!("{name}.bias"), &[outputs])?;
+                Some(source.table(numbers, &[outputs])?)
+            }
+            Bias::Without => None,
+        };
+        let numbers = source.floats(&format!("{name}.weight"), &[outputs, inputs])?;
+        Self::over(source, numbers, inputs, bias)
+    }
+
+    /// The same over weights with one row per output.
+    pub(crate) fn over(
+        source: &Source<'_>,
+        numbers: Vec<f32>,
+        inputs: usize,
+        bias: Option<Tensor>,
+    ) -> std::result::Result<Self, LoadError> {
+        let outputs = numbers.len() / inputs;
+        Ok(if source.device.is_cpu() {
+            Self::rows(source.tensor(numbers, &[outputs, inputs])?, bias)
+        } else {
+            Self::matrix(source.matrix(&numbers, inputs)?, bias)
+        })
+    }
+
     pub(crate) const fn rows(weights: Tensor, bias: Option<Tensor>) -> Self {
         Self { weights: Weights::Rows(weights), bias }
     }

@@ -1,12 +1,12 @@
 //! The decoder: tokens that see those before them, and everything that was heard.
 
-use candle_core::{D, DType, Device, Result, Tensor, bail};
-use candle_nn::ops::softmax_last_dim;
+use candle_core::{DType, Result, Tensor, bail};
 
-use super::{Bias, Norm, Source, WhisperConfig, bytes, linear, over};
+use super::{Norm, Source, WhisperConfig, bytes};
 use crate::decoder::KvCache;
 use crate::decoder::attention::attend;
-use crate::decoder::linear::Linear;
+use crate::decoder::linear::{Bias, Linear};
+use crate::decoder::seen::Seen;
 use crate::{LoadError, ops};
 
 pub(super) struct Decoder {
@@ -37,15 +37,9 @@ struct Attention {
     out: Linear,
 }
 
-/// Keys and values of what was heard, for one layer.
-struct Heard {
-    keys: Tensor,
-    values: Tensor,
-}
-
 /// A text that is being written: what was heard, and the keys and values of its tokens.
 pub(crate) struct Writing {
-    heard: Vec<Heard>,
+    heard: Vec<Seen>,
     cache: KvCache,
 }
 
@@ -62,7 +56,7 @@ impl Decoder {
         let layers = (0..config.decoder.layers).map(|index| Layer::load(source, config, index));
         Ok(Self {
             words: source.table(numbers.clone(), &words)?,
-            output: over(source, numbers, hidden, None)?,
+            output: Linear::over(source, numbers, hidden, None)?,
             positions: source.table(positions, &places)?,
             layers: layers.collect::<std::result::Result<_, _>>()?,
             norm: Norm::load(source, "model.decoder.layer_norm", hidden)?,
@@ -84,9 +78,9 @@ impl Decoder {
         let layer = |layer: &Layer| {
             let keys = split(layer.heard.key.forward(heard)?)?;
             let values = split(layer.heard.value.forward(heard)?)?;
-            Heard::new(&keys, &values)
+            Seen::new(&keys, &values)
         };
-        let layers: Vec<Heard> = self.layers.iter().map(layer).collect::<Result<_>>()?;
+        let layers: Vec<Seen> = self.layers.iter().map(layer).collect::<Result<_>>()?;
         let hidden = heard.dim(1)?;
         let row = (self.context, self.heads, hidden / self.heads);
         let cache = KvCache::of_rows(layers.len(), row, heard.dtype(), heard.device())?;
@@ -122,7 +116,7 @@ impl Layer {
         let attention = |part: &str| {
             let square = [hidden, hidden];
             let linear = |one: &str, bias| {
-                linear(source, &name(&format!("{part}.{one}_proj")), square, bias)
+                Linear::for_rows(source, &name(&format!("{part}.{one}_proj")), square, bias)
             };
             Ok::<_, LoadError>(Attention {
                 norm: Norm::load(source, &name(&format!("{part}_layer_norm")), hidden)?,
@@ -144,9 +138,9 @@ impl Layer {
             attention: attention("self_attn")?,
             heard,
             mlp_norm: Norm::load(source, &name("final_layer_norm"), hidden)?,
-            up: over(source, up, hidden, None)?,
+            up: Linear::over(source, up, hidden, None)?,
             up_bias: source.bias(&name("fc1"), wide)?,
-            down: linear(source, &name("fc2"), [wide, hidden], Bias::With)?,
+            down: Linear::for_rows(source, &name("fc2"), [wide, hidden], Bias::With)?,
         })
     }
 
@@ -163,7 +157,7 @@ impl Layer {
         &self,
         x: Tensor,
         (index, cache): (usize, &KvCache),
-        heard: &Heard,
+        heard: &Seen,
         heads: usize,
     ) -> Result<Tensor> {
         let (count, hidden) = x.dims2()?;
@@ -186,39 +180,4 @@ impl Layer {
         let wide = ops::bias_gelu(wide, &self.up_bias)?;
         x + self.down.forward(&wide)?
     }
-}
-
-impl Heard {
-    /// Both have the dimensions place, head, number.
-    fn new(keys: &Tensor, values: &Tensor) -> Result<Self> {
-        if is_rows(keys) {
-            return Ok(Self { keys: keys.contiguous()?, values: values.contiguous()? });
-        }
-        // Turned around once here, they need not be for every token.
-        let keys = keys.permute((1, 2, 0))?.contiguous()?;
-        Ok(Self { keys, values: values.transpose(0, 1)?.contiguous()? })
-    }
-
-    /// What each query gets of what was heard, all of which it sees.
-    fn seen_by(&self, queries: &Tensor) -> Result<Tensor> {
-        let (count, _, width) = queries.dims3()?;
-        if is_rows(queries) {
-            // One by one, each is the last and sees everything.
-            let one = |row| attend(&queries.narrow(0, row, 1)?, &self.keys, &self.values, None);
-            let rows: Vec<Tensor> = (0..count).map(one).collect::<Result<_>>()?;
-            return Tensor::cat(&rows, 0);
-        }
-        // Widths are far below 2^24.
-        #[expect(clippy::cast_precision_loss, reason = "see above")]
-        let scale = 1.0 / (width as f64).sqrt();
-        let queries = queries.transpose(0, 1)?.contiguous()?;
-        let shares = softmax_last_dim(&(queries.matmul(&self.keys)? * scale)?)?;
-        debug_assert_eq!(shares.dim(D::Minus1)?, self.values.dim(1)?);
-        shares.matmul(&self.values)?.transpose(0, 1)?.contiguous()
-    }
-}
-
-/// Whether there is a kernel that takes them as they come.
-fn is_rows(x: &Tensor) -> bool {
-    matches!(x.device(), Device::Cpu) && x.dtype() == DType::F32
 }
