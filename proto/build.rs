@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".stoker.v1.Classifications.scores")
         .bytes(".stoker.v1.ImageEmbeddingInput.images")
         .bytes(".stoker.v1.ImageClassificationInput.images")
+        .bytes(".stoker.v1.ImageCaptioningInput.images")
         .bytes(".stoker.v1.SpeechToTextInput.recordings")
         .boxed(".stoker.v1.ClaimOutcome.outcome.granted")
         .btree_map(".stoker.v1")

@@ -43,6 +43,7 @@ impl ValueEnum for Task {
             Task(request::Task::ALL[4]),
             Task(request::Task::ALL[5]),
             Task(request::Task::ALL[6]),
+            Task(request::Task::ALL[7]),
         ];
         &ALL
     }
@@ -54,6 +55,7 @@ impl ValueEnum for Task {
             request::Task::TextGeneration => "An answer to each text",
             request::Task::ImageEmbedding => "A vector for each image",
             request::Task::ImageClassification => "Scores of labels for each image",
+            request::Task::ImageCaptioning => "What is to be seen on each image",
             request::Task::SpeechToText => "What is said in each recording",
             request::Task::Echo => "Each text as it came",
         };
@@ -72,6 +74,8 @@ pub(crate) struct Template {
     pub(crate) generation: Generation,
     /// What images are compared with.
     pub(crate) question: Question,
+    /// How images are captioned.
+    pub(crate) caption: Caption,
     /// How recordings are written down.
     pub(crate) transcription: v1::TranscriptionOptions,
     pub(crate) class: Option<String>,
@@ -90,6 +94,15 @@ pub(crate) struct Question {
     pub(crate) labels: Vec<String>,
     /// Empty: the model's own.
     pub(crate) template: String,
+}
+
+/// How images are captioned.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caption {
+    /// Empty: the model begins by itself.
+    pub(crate) prompt: String,
+    /// 0: the usual number.
+    pub(crate) max_tokens: u32,
 }
 
 /// How a model is to generate.
@@ -169,6 +182,10 @@ fn job(
         Some(WireTask::ImageClassification(input)) => {
             input.labels.clone_from(&template.question.labels);
             input.template.clone_from(&template.question.template);
+        }
+        Some(WireTask::ImageCaptioning(input)) => {
+            input.prompt.clone_from(&template.caption.prompt);
+            input.max_tokens = template.caption.max_tokens;
         }
         Some(WireTask::SpeechToText(input)) => {
             input.options = Some(template.transcription.clone());
@@ -253,6 +270,7 @@ mod tests {
             prompt: String::new(),
             generation: Generation::default(),
             question: Question::default(),
+            caption: Caption::default(),
             transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("a".to_owned(), "1".to_owned())].into(),
@@ -362,5 +380,19 @@ mod tests {
             ([Bytes::from("c")].as_slice(), 1)
         );
         assert_eq!(input.template, "a {}");
+    }
+
+    #[test]
+    fn captions_begin_as_asked() {
+        let caption = Caption { prompt: "a picture of".into(), max_tokens: 9 };
+        let task = Task(request::Task::ImageCaptioning);
+        let template = Template { task, caption, ..template(None) };
+        let loose = vec![Bytes::from_static(b"a")];
+        let jobs = jobs(&template, Content::Files(Input { loose, ..Input::default() }));
+        let Some(WireTask::ImageCaptioning(input)) = &jobs[0].input.as_ref().unwrap().task else {
+            panic!("another task")
+        };
+        let found = (input.prompt.as_str(), input.max_tokens, input.images.len());
+        assert_eq!(found, ("a picture of", 9, 1));
     }
 }

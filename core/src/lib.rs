@@ -7,6 +7,7 @@
 
 pub mod admission;
 pub mod batch;
+pub mod caption;
 pub mod cloud;
 pub mod departure;
 pub mod dispatch;

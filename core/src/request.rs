@@ -24,17 +24,20 @@ pub enum Task {
     ImageEmbedding = 5,
     /// A score of each of the job's labels for each image.
     ImageClassification = 6,
+    /// What is to be seen on each image.
+    ImageCaptioning = 7,
     /// What is said in each recording.
     SpeechToText = 10,
 }
 
 impl Task {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TextEmbedding,
         Self::TextClassification,
         Self::TextGeneration,
         Self::ImageEmbedding,
         Self::ImageClassification,
+        Self::ImageCaptioning,
         Self::SpeechToText,
         Self::Echo,
     ];
@@ -56,6 +59,7 @@ impl Task {
             Self::TextGeneration => "text-generation",
             Self::ImageEmbedding => "image-embedding",
             Self::ImageClassification => "image-classification",
+            Self::ImageCaptioning => "image-captioning",
             Self::SpeechToText => "speech-to-text",
         }
     }
@@ -69,6 +73,7 @@ impl Task {
             | Self::TextGeneration
             | Self::ImageEmbedding
             | Self::ImageClassification
+            | Self::ImageCaptioning
             | Self::SpeechToText => false,
         }
     }
@@ -76,7 +81,7 @@ impl Task {
     /// Whether its items are images.
     pub const fn takes_images(self) -> bool {
         match self {
-            Self::ImageEmbedding | Self::ImageClassification => true,
+            Self::ImageEmbedding | Self::ImageClassification | Self::ImageCaptioning => true,
             Self::TextEmbedding
             | Self::TextClassification
             | Self::TextGeneration

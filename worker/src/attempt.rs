@@ -96,6 +96,10 @@ impl Work {
                 let inputs = images::asking(input);
                 Self { task: TaskKind::ImageClassification, prompt, inputs }
             }
+            InputParts::ImageCaptioning(input) => {
+                let inputs = images::to_caption(input);
+                Self { task: TaskKind::ImageCaptioning, prompt, inputs }
+            }
             InputParts::Generation(input) => {
                 let inputs = generation::inputs(job, input)?;
                 Self { task: TaskKind::TextGeneration, prompt, inputs }
@@ -116,6 +120,7 @@ pub const fn task_kind(task: Task) -> TaskKind {
         Task::TextGeneration => TaskKind::TextGeneration,
         Task::ImageEmbedding => TaskKind::ImageEmbedding,
         Task::ImageClassification => TaskKind::ImageClassification,
+        Task::ImageCaptioning => TaskKind::ImageCaptioning,
         Task::SpeechToText => TaskKind::SpeechToText,
         Task::Echo => TaskKind::Echo,
     }

@@ -125,6 +125,7 @@ impl Capacity {
                 | TaskKind::TextClassification
                 | TaskKind::ImageEmbedding
                 | TaskKind::ImageClassification
+                | TaskKind::ImageCaptioning
                 | TaskKind::Echo => Self::MAX_ITEMS,
             },
         }

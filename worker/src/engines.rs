@@ -152,6 +152,7 @@ fn common(
             | Task::TextGeneration
             | Task::ImageEmbedding
             | Task::ImageClassification
+            | Task::ImageCaptioning
             | Task::SpeechToText,
             _,
         ) => {

@@ -75,7 +75,10 @@ mod tests {
             let inputs = inputs(JobId::from_bytes([job; 16]), input.clone()).unwrap().into_iter();
             let seed = |input| match input {
                 ItemInput::Generation(input) => input.settings.seed,
-                other @ (ItemInput::Text(_) | ItemInput::Image(_) | ItemInput::Recording(_)) => {
+                other @ (ItemInput::Text(_)
+                | ItemInput::Image(_)
+                | ItemInput::Caption(_)
+                | ItemInput::Recording(_)) => {
                     panic!("{other:?}")
                 }
             };

@@ -1,10 +1,12 @@
-//! Images of the wire as an engine takes them, and what the fleet file adds to their questions.
+//! Images of the wire as an engine takes them, what the fleet file adds to their questions, and how they are
+//! captioned.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use stoker_core::caption;
 use stoker_core::zero_shot::ZeroShot;
-use stoker_engine_api::{ImageInput, ItemInput, Question};
+use stoker_engine_api::{CaptionInput, ImageInput, ItemInput, Question};
 use stoker_proto::v1;
 
 /// The items of a job that wants a vector of each image.
@@ -17,6 +19,17 @@ pub(crate) fn asking(input: v1::ImageClassificationInput) -> Vec<ItemInput> {
     let v1::ImageClassificationInput { images, labels, template } = input;
     let question = Arc::new(Question { labels, template });
     images.iter().map(|file| self::input(file, Some(&question))).collect()
+}
+
+/// The items of a job that wants to know what is to be seen on its images.
+pub(crate) fn to_caption(input: v1::ImageCaptioningInput) -> Vec<ItemInput> {
+    let v1::ImageCaptioningInput { images, prompt, max_tokens } = input;
+    let max_tokens = caption::max_tokens(max_tokens);
+    let item = |file: Bytes| {
+        let (file, prompt) = (file.to_vec(), prompt.clone());
+        ItemInput::Caption(Box::new(CaptionInput { file, prompt, max_tokens }))
+    };
+    images.into_iter().map(item).collect()
 }
 
 fn input(file: &Bytes, question: Option<&Arc<Question>>) -> ItemInput {
@@ -54,6 +67,22 @@ mod tests {
         match input {
             ItemInput::Image(image) => image.question.as_ref().unwrap(),
             other => panic!("not an image but {}", other.kind()),
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_caption_has_a_meaning() {
+        let images = vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        for (prompt, asked, max_tokens) in [("", 0, caption::DEFAULT_MAX_TOKENS), ("a", 7, 7)] {
+            let prompt = prompt.to_owned();
+            let (images, max) = (images.clone(), asked);
+            let input =
+                v1::ImageCaptioningInput { images, prompt: prompt.clone(), max_tokens: max };
+            let item = |file: &[u8]| {
+                let (file, prompt) = (file.to_vec(), prompt.clone());
+                ItemInput::Caption(Box::new(CaptionInput { file, prompt, max_tokens }))
+            };
+            assert_eq!(to_caption(input), [item(b"a"), item(b"b")]);
         }
     }
 

@@ -31,7 +31,7 @@ pub enum Layout {
     SentenceTransformers,
     /// As transformers saves it, with what images become before the network sees them.
     Images,
-    /// The same, with a tokenizer for labels.
+    /// The same, with a tokenizer for labels or captions.
     ImagesAndTexts,
 }
 
@@ -43,7 +43,7 @@ impl Layout {
             Task::TextClassification | Task::SpeechToText | Task::Echo => Self::Transformers,
             Task::TextGeneration => Self::Generation,
             Task::ImageEmbedding => Self::Images,
-            Task::ImageClassification => Self::ImagesAndTexts,
+            Task::ImageClassification | Task::ImageCaptioning => Self::ImagesAndTexts,
         }
     }
 

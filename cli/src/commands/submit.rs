@@ -1,5 +1,6 @@
 //! `stoker submit`: hands texts, images or recordings to the fleet, waits, and says how it went.
 
+mod caption;
 mod generation;
 mod question;
 mod speech;
@@ -14,6 +15,7 @@ use stoker_proto::v1;
 use stoker_runtime::clock::Clock as _;
 use stoker_runtime::ids;
 
+use caption::CaptionArgs;
 use generation::GenerationArgs;
 use question::QuestionArgs;
 use speech::SpeechArgs;
@@ -36,12 +38,14 @@ use crate::waiting::{self, Shown, ended_early};
 /// The texts come from arguments, from a file or from standard input; for a model that looks at
 /// images they are names of files. All of them make one job, unless --split or the input says
 /// otherwise. A job that was accepted runs to its end whatever happens to this command. Up to 16
-/// texts that one job generates are shown as they come, as many transcripts when they are all there.
+/// texts that one job generates are shown as they come, as many captions or transcripts when they
+/// are all there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   stoker submit --model all-minilm-l6-v2 \"first text\" \"second text\"
   stoker submit --model all-minilm-l6-v2 --file corpus.txt --split 500 --no-wait
   stoker submit --model clip --candidate cat --candidate dog --results photos/*.jpg
+  stoker submit --model blip --begin-with \"a picture of\" photo.jpg
   cat corpus.txt | stoker submit --model all-minilm-l6-v2 - --results > vectors.jsonl
   stoker submit --model whisper-tiny --audio call.mp3 --audio memo.wav")]
 pub(crate) struct Args {
@@ -110,6 +114,9 @@ pub(crate) struct Args {
     question: QuestionArgs,
 
     #[command(flatten)]
+    caption: CaptionArgs,
+
+    #[command(flatten)]
     speech: SpeechArgs,
 }
 
@@ -128,14 +135,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         let problem = format!("`--prompt` is for embeddings, not for {}", task.0.name());
         return Err(Failure::usage(problem).hint("leave it out, or name another model"));
     }
-    if !args.generation.is_empty() && task.0 != request::Task::TextGeneration {
-        let problem = format!("options of generating text are not for {}", task.0.name());
-        return Err(Failure::usage(problem).hint("leave them out, or name another model"));
-    }
-    if !args.question.is_empty() && task.0 != request::Task::ImageClassification {
-        let problem = format!("labels to compare with are not for {}", task.0.name());
-        return Err(Failure::usage(problem).hint("leave them out, or name another model"));
-    }
+    check_options(&args, task.0)?;
     check_speech(&args, task)?;
     let jobs = spec::jobs(&template(&args, task), content(task, input)?);
     let key = jobs.first().map(|job| job.idempotency_key.clone()).unwrap_or_default();
@@ -158,6 +158,26 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         return print_ids(&accepted, context);
     }
     wait(&args, task, &accepted, context).await
+}
+
+/// Options that the task has no use for are mistakes.
+fn check_options(args: &Args, task: request::Task) -> Result<(), Failure> {
+    let captions = task == request::Task::ImageCaptioning;
+    let generates = task == request::Task::TextGeneration
+        || args.generation.is_empty()
+        || (captions && args.generation.is_length_only());
+    let compares = task == request::Task::ImageClassification || args.question.is_empty();
+    let problem = if !generates {
+        "options of generating text"
+    } else if !compares {
+        "labels to compare with"
+    } else if !captions && !args.caption.is_empty() {
+        "options of captioning images"
+    } else {
+        return Ok(());
+    };
+    let problem = format!("{problem} are not for {}", task.name());
+    Err(Failure::usage(problem).hint("leave them out, or name another model"))
 }
 
 fn check_speech(args: &Args, task: Task) -> Result<(), Failure> {
@@ -242,6 +262,7 @@ fn template(args: &Args, task: Task) -> Template {
         prompt: args.prompt.clone().unwrap_or_default(),
         generation: args.generation.to_generation(),
         question: args.question.to_question(),
+        caption: args.caption.to_caption(args.generation.max_tokens()),
         transcription: args.speech.options(),
         class: args.class.clone(),
         labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -307,7 +328,12 @@ async fn wait(
 
 /// Whether what comes is one job's texts, for a person.
 fn reads_along(args: &Args, task: Task, accepted: &[Accepted], context: &Context) -> bool {
-    let tells = matches!(task.0, request::Task::TextGeneration | request::Task::SpeechToText);
+    let tells = matches!(
+        task.0,
+        request::Task::TextGeneration
+            | request::Task::ImageCaptioning
+            | request::Task::SpeechToText
+    );
     tells && accepted.len() == 1 && !args.results && !context.terminal.is_json()
 }
 

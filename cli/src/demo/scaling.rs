@@ -116,6 +116,7 @@ impl Scaling {
             prompt: String::new(),
             generation: spec::Generation::default(),
             question: spec::Question::default(),
+            caption: spec::Caption::default(),
             transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("demo".to_owned(), "scaling".to_owned())].into(),

@@ -88,6 +88,7 @@ impl Story {
             prompt: String::new(),
             generation: spec::Generation::default(),
             question: spec::Question::default(),
+            caption: spec::Caption::default(),
             transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("demo".to_owned(), part.to_owned())].into(),

@@ -146,6 +146,37 @@ async fn recordings_are_files_and_only_for_models_that_listen() {
 }
 
 #[tokio::test]
+async fn captions_have_options_that_are_for_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("photo.png");
+    std::fs::write(&path, b"\x89PNG\xff").unwrap();
+    let file = path.to_str().unwrap();
+    let fake = Fake::start(State::default()).await;
+    let submit = ["submit", "-m", "echo", "--no-wait", "--task", "image-captioning", file];
+    let options = ["--begin-with", "a picture of", "--max-tokens", "9"];
+    stoker_at(&fake.url, &[&submit[..], &options].concat()).await.expect(0);
+    fake.with(|state| {
+        let input = state.specs[0].input.clone().unwrap();
+        let convert::InputParts::ImageCaptioning(input) = convert::into_parts(input).unwrap()
+        else {
+            panic!("another task")
+        };
+        assert_eq!((input.prompt.as_str(), input.max_tokens), ("a picture of", 9));
+        assert_eq!(input.images, [&b"\x89PNG\xff"[..]]);
+    });
+    for (option, part) in [
+        (["--temperature", "1"], "options of generating text are not for image-captioning"),
+        (["--candidate", "cat"], "labels to compare with are not for image-captioning"),
+    ] {
+        let run = stoker_at(&fake.url, &[&submit[..], &option].concat()).await.expect(2);
+        assert!(run.err.contains(part), "{}", run.err);
+    }
+    let other = ["submit", "-m", "mini", "--begin-with", "a", "b"];
+    let run = stoker_at(&fake.url, &other).await.expect(2);
+    assert!(run.err.contains("options of captioning images are not for"), "{}", run.err);
+}
+
+#[tokio::test]
 async fn the_fleet_says_what_a_model_does_and_an_argument_overrides_it() {
     use v1::job_input::Task;
     let fake = Fake::start(State::default()).await;

@@ -11,7 +11,8 @@ const FLEET: &str = "[models.see]\ntask = 'image-embedding'\nsource = 'file:/mod
     [models.compare]\ntask = 'image-classification'\nsource = 'file:/models/clip'\n\
     [models.pets]\ntask = 'image-classification'\nsource = 'file:/models/clip'\n\
     labels = ['cat', 'dog']\n\
-    [pools.eyes]\nmodels = ['see', 'compare', 'pets']\n\
+    [models.tell]\ntask = 'image-captioning'\nsource = 'file:/models/blip'\n\
+    [pools.eyes]\nmodels = ['see', 'compare', 'pets', 'tell']\n\
     [limits]\nmax-image = '1KiB'\nmax-image-pixels = 1000000\n";
 
 /// The beginning of a PNG that claims this size, filled up with zeros.
@@ -82,5 +83,27 @@ async fn images_are_compared_with_labels_of_the_job_or_of_the_model() {
     // A model of texts gets no images, and the other way round.
     let other = submit(&coordinator, job("echo", Task::ImageEmbedding, vec![png(9, 9, 0)])).await;
     assert_eq!(other, Err(vec!["job.input".to_owned()]));
+    coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_asked_of_a_caption_is_bounded_as_its_images_are() {
+    let coordinator = Coordinator::start(FLEET).await;
+    let captioning = |images: Vec<Bytes>, prompt: &str, max_tokens| {
+        let prompt = prompt.to_owned();
+        let input = v1::ImageCaptioningInput { images, prompt, max_tokens };
+        let input = Some(v1::JobInput { task: Some(v1::job_input::Task::ImageCaptioning(input)) });
+        v1::JobSpec { model: "tell".to_owned(), input, ..v1::JobSpec::default() }
+    };
+    let field = |name: &str| format!("job.input.image_captioning.{name}");
+    let images = vec![png(9, 9, 0), png(50_000, 50_000, 0)];
+    let bad = submit(&coordinator, captioning(images, "two\nlines", 1_025)).await;
+    assert_eq!(bad, Err(vec![field("images[1]"), field("prompt"), field("max_tokens")]));
+    let listed = coordinator.jobs().await.list(v1::ListRequest::default()).await.unwrap();
+    assert!(listed.into_inner().jobs.is_empty(), "a refused job is stored");
+    for (prompt, max_tokens) in [("", 0), ("a picture of", 1_024)] {
+        let good = captioning(vec![png(9, 9, 0)], prompt, max_tokens);
+        assert_eq!(submit(&coordinator, good).await, Ok(()));
+    }
     coordinator.stop().await;
 }

@@ -27,6 +27,7 @@ pub const fn task(task: Task) -> v1::Task {
         Task::TextGeneration => v1::Task::TextGeneration,
         Task::ImageEmbedding => v1::Task::ImageEmbedding,
         Task::ImageClassification => v1::Task::ImageClassification,
+        Task::ImageCaptioning => v1::Task::ImageCaptioning,
         Task::SpeechToText => v1::Task::SpeechToText,
         Task::Echo => v1::Task::Echo,
     }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use imagesize::ImageType;
 use stoker_core::image::ImageLimits;
-use stoker_core::zero_shot;
+use stoker_core::{caption, zero_shot};
 
 use crate::status::FieldViolation;
 use crate::v1;
@@ -46,6 +46,20 @@ pub(super) fn check_question(
         && let Some(problem) = zero_shot::template_problem(&input.template)
     {
         violations.add(FieldViolation::new(format!("{field}.template"), problem));
+    }
+}
+
+/// Notes what is wrong with how images are to be captioned.
+pub(super) fn check_caption(
+    input: &v1::ImageCaptioningInput,
+    field: &str,
+    violations: &mut Violations,
+) {
+    if let Some(problem) = caption::prompt_problem(&input.prompt) {
+        violations.add(FieldViolation::new(format!("{field}.prompt"), problem));
+    }
+    if let Some(problem) = caption::max_tokens_problem(input.max_tokens) {
+        violations.add(FieldViolation::new(format!("{field}.max_tokens"), problem));
     }
 }
 
@@ -128,6 +142,20 @@ mod tests {
             assert!(found[place].replace('`', "").starts_with(part), "{part}: {}", found[place]);
         }
         assert_eq!(found.len(), 7);
+    }
+
+    #[test]
+    fn captions_are_bounded() {
+        let fields = |prompt: &str, max_tokens| {
+            let prompt = prompt.to_owned();
+            let input = v1::ImageCaptioningInput { images: Vec::new(), prompt, max_tokens };
+            let mut violations = Violations::default();
+            check_caption(&input, "c", &mut violations);
+            violations.into_vec().into_iter().map(|one| one.field).collect::<Vec<_>>()
+        };
+        assert_eq!(fields("", 0), [""; 0]);
+        assert_eq!(fields("a picture of", 20), [""; 0]);
+        assert_eq!(fields("two\nlines", 1_025), ["c.prompt", "c.max_tokens"]);
     }
 
     #[test]

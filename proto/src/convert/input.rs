@@ -14,6 +14,7 @@ pub const fn input_field(task: Task) -> &'static str {
         Task::TextGeneration => "text_generation",
         Task::ImageEmbedding => "image_embedding",
         Task::ImageClassification => "image_classification",
+        Task::ImageCaptioning => "image_captioning",
         Task::SpeechToText => "speech_to_text",
         Task::Echo => "echo",
     }
@@ -24,7 +25,7 @@ pub const fn items_field(task: Task) -> &'static str {
     match task {
         Task::TextEmbedding | Task::TextClassification | Task::Echo => "texts",
         Task::TextGeneration => "prompts",
-        Task::ImageEmbedding | Task::ImageClassification => "images",
+        Task::ImageEmbedding | Task::ImageClassification | Task::ImageCaptioning => "images",
         Task::SpeechToText => "recordings",
     }
 }
@@ -43,7 +44,10 @@ pub fn input_of(task: Task, texts: Vec<String>) -> v1::JobInput {
             let prompts = texts.into_iter().map(text_prompt).collect();
             WireTask::TextGeneration(v1::TextGenerationInput { prompts, options: None })
         }
-        Task::ImageEmbedding | Task::ImageClassification | Task::SpeechToText => {
+        Task::ImageEmbedding
+        | Task::ImageClassification
+        | Task::ImageCaptioning
+        | Task::SpeechToText => {
             return input_of_files(task, texts.into_iter().map(Bytes::from).collect());
         }
         Task::Echo => WireTask::Echo(v1::EchoInput { texts }),
@@ -60,6 +64,11 @@ pub fn input_of_files(task: Task, files: Vec<Bytes>) -> v1::JobInput {
             let (labels, template) = (Vec::new(), String::new());
             let input = v1::ImageClassificationInput { images: files, labels, template };
             WireTask::ImageClassification(input)
+        }
+        Task::ImageCaptioning => {
+            let (prompt, max_tokens) = (String::new(), 0);
+            let input = v1::ImageCaptioningInput { images: files, prompt, max_tokens };
+            WireTask::ImageCaptioning(input)
         }
         Task::SpeechToText => {
             let input = v1::SpeechToTextInput { recordings: files, options: None };
@@ -144,6 +153,7 @@ pub fn input_items(input: &v1::JobInput) -> Option<(Task, Items<'_>)> {
         WireTask::ImageClassification(input) => {
             (Task::ImageClassification, Items::Images(&input.images))
         }
+        WireTask::ImageCaptioning(input) => (Task::ImageCaptioning, Items::Images(&input.images)),
         WireTask::SpeechToText(input) => (Task::SpeechToText, Items::Recordings(&input.recordings)),
         WireTask::Echo(input) => (Task::Echo, Items::Texts(&input.texts)),
     })
@@ -158,6 +168,7 @@ pub fn input_prompt(input: &v1::JobInput) -> &str {
             | WireTask::TextGeneration(_)
             | WireTask::ImageEmbedding(_)
             | WireTask::ImageClassification(_)
+            | WireTask::ImageCaptioning(_)
             | WireTask::SpeechToText(_)
             | WireTask::Echo(_),
         )
@@ -172,6 +183,7 @@ pub enum InputParts {
     Generation(v1::TextGenerationInput),
     Images(Vec<Bytes>),
     ImageClassification(v1::ImageClassificationInput),
+    ImageCaptioning(v1::ImageCaptioningInput),
     Speech(v1::SpeechToTextInput),
 }
 
@@ -185,6 +197,7 @@ pub fn into_parts(input: v1::JobInput) -> Option<InputParts> {
         WireTask::TextGeneration(input) => InputParts::Generation(input),
         WireTask::ImageEmbedding(input) => InputParts::Images(input.images),
         WireTask::ImageClassification(input) => InputParts::ImageClassification(input),
+        WireTask::ImageCaptioning(input) => InputParts::ImageCaptioning(input),
         WireTask::SpeechToText(input) => InputParts::Speech(input),
         WireTask::Echo(input) => InputParts::Texts(Task::Echo, input.texts),
     })
@@ -211,6 +224,7 @@ mod tests {
                 InputParts::Generation(input) => assert_eq!(input.prompts.len(), 2),
                 InputParts::Images(images) => assert_eq!(images, ["a", "b"]),
                 InputParts::ImageClassification(input) => assert_eq!(input.images, ["a", "b"]),
+                InputParts::ImageCaptioning(input) => assert_eq!(input.images, ["a", "b"]),
                 InputParts::Speech(input) => assert_eq!(input.recordings, ["a", "b"]),
             }
         }

@@ -15,7 +15,7 @@ use crate::v1;
 use crate::well_known;
 
 use super::generation::check_generation;
-use super::images::{check_images, check_question};
+use super::images::{check_caption, check_images, check_question};
 use super::input::{Items, input_field, input_items, items_field};
 use super::speech::check_speech;
 use super::time::duration;
@@ -217,6 +217,9 @@ fn check_input(
             if let Some(v1::job_input::Task::ImageClassification(input)) = &input.task {
                 check_question(input, &task_field, violations);
             }
+            if let Some(v1::job_input::Task::ImageCaptioning(input)) = &input.task {
+                check_caption(input, &task_field, violations);
+            }
         }
         Items::Recordings(_) => {
             if let Some(v1::job_input::Task::SpeechToText(input)) = &input.task {
@@ -264,6 +267,7 @@ fn check_blank(task: Task, texts: &[String], field: &str, violations: &mut Viola
         Task::TextGeneration
         | Task::ImageEmbedding
         | Task::ImageClassification
+        | Task::ImageCaptioning
         | Task::SpeechToText
         | Task::Echo => return,
     }

@@ -24,6 +24,7 @@ fn texts(task: TaskKind) -> [String; 5] {
         | TaskKind::TextClassification
         | TaskKind::ImageEmbedding
         | TaskKind::ImageClassification
+        | TaskKind::ImageCaptioning
         | TaskKind::Echo => ("", 2_000),
     };
     [short, "a", "some words", "wörter, 言葉", &"many words ".repeat(long)].map(str::to_owned)
@@ -48,6 +49,7 @@ fn input(task: TaskKind, text: String) -> ItemInput {
         | TaskKind::TextClassification
         | TaskKind::ImageEmbedding
         | TaskKind::ImageClassification
+        | TaskKind::ImageCaptioning
         | TaskKind::Echo => ItemInput::Text(text),
     }
 }
@@ -205,6 +207,7 @@ fn says_what_it_is(info: &EngineInfo) {
         TaskKind::TextEmbedding
         | TaskKind::TextGeneration
         | TaskKind::ImageEmbedding
+        | TaskKind::ImageCaptioning
         | TaskKind::SpeechToText
         | TaskKind::Echo => None,
     };
@@ -235,7 +238,10 @@ fn fits(info: &EngineInfo, output: &ItemOutput) {
             let sum: f32 = scores.iter().sum();
             assert!(!labels.exclusive || (sum - 1.0).abs() < 1e-4, "the scores sum to {sum}");
         }
-        (TaskKind::TextGeneration, ItemOutput::Generation(generation)) => {
+        (
+            TaskKind::TextGeneration | TaskKind::ImageCaptioning,
+            ItemOutput::Generation(generation),
+        ) => {
             let ended = generation.finish == Finish::Stop;
             assert!(ended || generation.generated_tokens > 0, "{generation:?}");
         }

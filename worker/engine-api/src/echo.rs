@@ -45,7 +45,10 @@ impl Engine for EchoEngine {
     fn prepare(&self, input: ItemInput) -> Result<EchoItem, ItemError> {
         match input {
             ItemInput::Text(text) => Ok(EchoItem { text }),
-            other @ (ItemInput::Generation(_) | ItemInput::Image(_) | ItemInput::Recording(_)) => {
+            other @ (ItemInput::Generation(_)
+            | ItemInput::Image(_)
+            | ItemInput::Caption(_)
+            | ItemInput::Recording(_)) => {
                 Err(ItemError::wrong_kind(TaskKind::Echo, "text", &other))
             }
         }

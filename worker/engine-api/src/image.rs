@@ -22,6 +22,25 @@ impl ImageInput {
     }
 }
 
+/// An image, and how what is to be seen on it is to be said. The bounds are those of `stoker-core`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptionInput {
+    /// The whole file, a PNG, JPEG, WebP or GIF; not decoded.
+    #[serde(with = "serde_bytes")]
+    pub file: Vec<u8>,
+    /// What the caption begins with. Empty: the model begins by itself.
+    pub prompt: String,
+    /// Tokens that may follow.
+    pub max_tokens: u32,
+}
+
+impl CaptionInput {
+    /// How much memory it takes, in bytes.
+    pub const fn bytes(&self) -> usize {
+        self.file.len() + self.prompt.len()
+    }
+}
+
 /// Which of some labels fits an image. The bounds are those of `stoker-core`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Question {

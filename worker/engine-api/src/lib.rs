@@ -31,7 +31,7 @@ pub use generation::{
     ChatMessage, Deaf, Finish, Generation, GenerationInput, GenerationSettings, Listener, Piece,
     Prompt, Wanted,
 };
-pub use image::{ImageInput, Question};
+pub use image::{CaptionInput, ImageInput, Question};
 pub use info::{EngineInfo, LoadSeconds};
 pub use protocol::{FromEngine, ItemKey, MAX_PREPARE_THREADS, PROTOCOL_VERSION, ToEngine};
 pub use serve::{ServeError, serve};

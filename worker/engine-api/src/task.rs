@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Generation, GenerationInput, ImageInput, Recording, Transcript};
+use crate::{CaptionInput, Generation, GenerationInput, ImageInput, Recording, Transcript};
 
 /// What a model does with an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub enum TaskKind {
     ImageEmbedding,
     /// An image and labels in, a score of each of the labels out.
     ImageClassification,
+    /// An image in, what is to be seen on it out.
+    ImageCaptioning,
     /// A recording in, what is said in it out.
     SpeechToText,
     /// Text in, the same text out: the engine that does nothing, for tests and benchmarks.
@@ -29,12 +31,13 @@ pub enum TaskKind {
 
 impl TaskKind {
     /// Every task, in the order of declaration.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TextEmbedding,
         Self::TextClassification,
         Self::TextGeneration,
         Self::ImageEmbedding,
         Self::ImageClassification,
+        Self::ImageCaptioning,
         Self::SpeechToText,
         Self::Echo,
     ];
@@ -47,6 +50,7 @@ impl TaskKind {
             Self::TextGeneration => "text-generation",
             Self::ImageEmbedding => "image-embedding",
             Self::ImageClassification => "image-classification",
+            Self::ImageCaptioning => "image-captioning",
             Self::SpeechToText => "speech-to-text",
             Self::Echo => "echo",
         }
@@ -63,7 +67,7 @@ impl fmt::Display for TaskKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown task `{name}`: use text-embedding, text-classification, text-generation, image-embedding, \
-     image-classification, speech-to-text or echo"
+     image-classification, image-captioning, speech-to-text or echo"
 )]
 pub struct UnknownTask {
     pub name: String,
@@ -86,6 +90,7 @@ pub enum ItemInput {
     Text(String),
     Generation(Box<GenerationInput>),
     Image(Box<ImageInput>),
+    Caption(Box<CaptionInput>),
     Recording(Box<Recording>),
 }
 
@@ -96,6 +101,7 @@ impl ItemInput {
             Self::Text(_) => "text",
             Self::Generation(_) => "a prompt",
             Self::Image(_) => "an image",
+            Self::Caption(_) => "an image to be captioned",
             Self::Recording(_) => "a recording",
         }
     }
@@ -103,7 +109,7 @@ impl ItemInput {
     /// Whether an earlier engine has generated some of its output.
     pub fn is_begun(&self) -> bool {
         match self {
-            Self::Text(_) | Self::Image(_) | Self::Recording(_) => false,
+            Self::Text(_) | Self::Image(_) | Self::Caption(_) | Self::Recording(_) => false,
             Self::Generation(input) => !input.generated.is_empty(),
         }
     }
@@ -117,7 +123,10 @@ impl ItemInput {
                 Self::Text(text)
             }
             // Have their own forms.
-            other @ (Self::Generation(_) | Self::Image(_) | Self::Recording(_)) => other,
+            other @ (Self::Generation(_)
+            | Self::Image(_)
+            | Self::Caption(_)
+            | Self::Recording(_)) => other,
         }
     }
 
@@ -129,6 +138,7 @@ impl ItemInput {
                 input.prompt.bytes() + input.generated.len() * size_of::<u32>()
             }
             Self::Image(input) => input.bytes(),
+            Self::Caption(input) => input.bytes(),
             Self::Recording(recording) => recording.file.len(),
         }
     }

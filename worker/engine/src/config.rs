@@ -36,6 +36,7 @@ impl EncoderTask {
             TaskKind::TextGeneration
             | TaskKind::ImageEmbedding
             | TaskKind::ImageClassification
+            | TaskKind::ImageCaptioning
             | TaskKind::SpeechToText
             | TaskKind::Echo => None,
         }

@@ -78,7 +78,10 @@ impl Engine for Generator {
     fn prepare(&self, input: ItemInput) -> Result<PreparedPrompt, ItemError> {
         let input = match input {
             ItemInput::Generation(input) => *input,
-            other @ (ItemInput::Text(_) | ItemInput::Image(_) | ItemInput::Recording(_)) => {
+            other @ (ItemInput::Text(_)
+            | ItemInput::Image(_)
+            | ItemInput::Caption(_)
+            | ItemInput::Recording(_)) => {
                 return Err(ItemError::wrong_kind(TaskKind::TextGeneration, "a prompt", &other));
             }
         };

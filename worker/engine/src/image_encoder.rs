@@ -45,6 +45,7 @@ impl ImageTask {
             TaskKind::TextEmbedding
             | TaskKind::TextClassification
             | TaskKind::TextGeneration
+            | TaskKind::ImageCaptioning
             | TaskKind::SpeechToText
             | TaskKind::Echo => None,
         }
@@ -207,7 +208,10 @@ impl Engine for ImageEncoder {
     fn prepare(&self, input: ItemInput) -> Result<PreparedImage, ItemError> {
         let ImageInput { file, question } = match input {
             ItemInput::Image(input) => *input,
-            other @ (ItemInput::Text(_) | ItemInput::Generation(_) | ItemInput::Recording(_)) => {
+            other @ (ItemInput::Text(_)
+            | ItemInput::Generation(_)
+            | ItemInput::Caption(_)
+            | ItemInput::Recording(_)) => {
                 return Err(ItemError::wrong_kind(self.info.task, "an image", &other));
             }
         };

@@ -124,7 +124,10 @@ impl Engine for TextEncoder {
     fn prepare(&self, input: ItemInput) -> Result<Tokens, ItemError> {
         match input {
             ItemInput::Text(text) => self.tokenizer.encode(&text),
-            other @ (ItemInput::Generation(_) | ItemInput::Image(_) | ItemInput::Recording(_)) => {
+            other @ (ItemInput::Generation(_)
+            | ItemInput::Image(_)
+            | ItemInput::Caption(_)
+            | ItemInput::Recording(_)) => {
                 Err(ItemError::wrong_kind(self.info.task, "text", &other))
             }
         }

@@ -113,7 +113,10 @@ impl Engine for Transcriber {
     fn prepare(&self, input: ItemInput) -> Result<PreparedRecording, ItemError> {
         let recording = match input {
             ItemInput::Recording(recording) => *recording,
-            other @ (ItemInput::Text(_) | ItemInput::Generation(_) | ItemInput::Image(_)) => {
+            other @ (ItemInput::Text(_)
+            | ItemInput::Generation(_)
+            | ItemInput::Image(_)
+            | ItemInput::Caption(_)) => {
                 return Err(ItemError::wrong_kind(TaskKind::SpeechToText, "a recording", &other));
             }
         };

@@ -175,6 +175,7 @@ const fn binary_flag(task: TaskKind) -> &'static str {
         | TaskKind::TextGeneration
         | TaskKind::ImageEmbedding
         | TaskKind::ImageClassification
+        | TaskKind::ImageCaptioning
         | TaskKind::SpeechToText => "--engine",
         TaskKind::Echo => "--echo-engine",
     }

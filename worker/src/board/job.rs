@@ -148,9 +148,13 @@ impl Job {
     pub(super) fn prepares_long(&self) -> bool {
         match self.inputs.first() {
             Some(ItemInput::Recording(_)) => true,
-            Some(ItemInput::Text(_) | ItemInput::Generation(_) | ItemInput::Image(_)) | None => {
-                false
-            }
+            Some(
+                ItemInput::Text(_)
+                | ItemInput::Generation(_)
+                | ItemInput::Image(_)
+                | ItemInput::Caption(_),
+            )
+            | None => false,
         }
     }
 
@@ -237,10 +241,15 @@ impl Job {
                 ItemInput::Generation(input) => input.prompt = Prompt::Text(String::new()),
                 ItemInput::Text(text) => *text = String::new(),
                 ItemInput::Image(image) => image.file = Vec::new(),
+                ItemInput::Caption(image) => image.file = Vec::new(),
                 ItemInput::Recording(recording) => recording.file = Vec::new(),
             }
         }
-        if let ItemOutput::Generation(generation) = &output.output {
+        // Captions are told by the results only: they are there at once.
+        let tells = matches!(self.inputs.first(), Some(ItemInput::Generation(_)));
+        if let ItemOutput::Generation(generation) = &output.output
+            && tells
+        {
             self.texts.done(index, &generation.text);
         }
         self.results.put(index, output)
@@ -270,6 +279,7 @@ impl Job {
             ItemInput::Generation(_)
             | ItemInput::Text(_)
             | ItemInput::Image(_)
+            | ItemInput::Caption(_)
             | ItemInput::Recording(_) => None,
         });
         let texts: Vec<BegunText> = texts.collect();
@@ -314,6 +324,9 @@ impl Job {
 fn question(input: &ItemInput) -> Option<Arc<Question>> {
     match input {
         ItemInput::Image(image) => image.question.clone(),
-        ItemInput::Text(_) | ItemInput::Generation(_) | ItemInput::Recording(_) => None,
+        ItemInput::Text(_)
+        | ItemInput::Generation(_)
+        | ItemInput::Caption(_)
+        | ItemInput::Recording(_) => None,
     }
 }

@@ -37,7 +37,10 @@ impl Engine for Faulty {
     fn prepare(&self, input: ItemInput) -> Result<Item, ItemError> {
         let text = match input {
             ItemInput::Text(text) => text,
-            other @ (ItemInput::Generation(_) | ItemInput::Image(_) | ItemInput::Recording(_)) => {
+            other @ (ItemInput::Generation(_)
+            | ItemInput::Image(_)
+            | ItemInput::Caption(_)
+            | ItemInput::Recording(_)) => {
                 return Err(ItemError::wrong_kind(TaskKind::Echo, "text", &other));
             }
         };

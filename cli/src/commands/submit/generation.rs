@@ -16,7 +16,8 @@ pub(super) struct GenerationArgs {
     #[arg(long)]
     raw: bool,
 
-    /// Most tokens to generate for each text [default: 256]
+    /// Most tokens to generate for each text, or for each image's caption [default: 256; of a
+    /// caption 50]
     #[arg(long, value_name = "N")]
     max_tokens: Option<u32>,
 
@@ -55,6 +56,16 @@ impl GenerationArgs {
         numbers && counts && system.is_none() && !raw && stop.is_empty()
     }
 
+    /// Whether nothing was said but how long a text may be.
+    pub(super) fn is_length_only(&self) -> bool {
+        Self { max_tokens: None, ..self.clone() }.is_empty()
+    }
+
+    /// 0 where nothing was said.
+    pub(super) fn max_tokens(&self) -> u32 {
+        self.max_tokens.unwrap_or_default()
+    }
+
     pub(super) fn to_generation(&self) -> Generation {
         let form = match (&self.system, self.raw) {
             (Some(system), _) => PromptForm::MessageAfter(system.clone()),
@@ -62,7 +73,7 @@ impl GenerationArgs {
             (None, false) => PromptForm::Message,
         };
         let options = v1::GenerationOptions {
-            max_tokens: self.max_tokens.unwrap_or_default(),
+            max_tokens: self.max_tokens(),
             temperature: self.temperature.unwrap_or_default(),
             top_p: self.top_p,
             top_k: self.top_k.unwrap_or_default(),

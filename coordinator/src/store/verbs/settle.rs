@@ -185,6 +185,7 @@ const fn may_be_begun(stored: &StoredJob) -> bool {
         | Task::TextClassification
         | Task::ImageEmbedding
         | Task::ImageClassification
+        | Task::ImageCaptioning
         | Task::SpeechToText
         | Task::Echo => false,
     }

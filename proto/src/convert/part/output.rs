@@ -18,7 +18,7 @@ const fn field_of(task: Task) -> &'static str {
     match task {
         Task::TextEmbedding | Task::ImageEmbedding => "embeddings",
         Task::TextClassification | Task::ImageClassification => "classifications",
-        Task::TextGeneration => "generations",
+        Task::TextGeneration | Task::ImageCaptioning => "generations",
         Task::SpeechToText => "transcripts",
         Task::Echo => "texts",
     }
