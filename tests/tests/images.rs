@@ -16,6 +16,11 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/engine/golden/tiny-clip")
 }
 
+/// A small BLIP model with random weights.
+fn golden_captions() -> PathBuf {
+    golden().join("../tiny-blip/untied")
+}
+
 fn image(name: &str) -> anyhow::Result<Vec<u8>> {
     Ok(std::fs::read(golden().join("images").join(name))?)
 }
@@ -36,9 +41,14 @@ fn fleet_file() -> String {
     };
     let see = model("see", "image-embedding", "");
     let compare = model("compare", "image-classification", "labels = [\"cat\", \"dog\"]");
+    let captions = golden_captions();
+    let tell = format!(
+        "[models.tell]\ntask = \"image-captioning\"\nsource = \"file:{}\"\n",
+        captions.display()
+    );
     format!(
-        "fleet = \"images\"\n[classes.standard]\nmax-wait = \"60s\"\n{see}{compare}\
-         [pools.default]\nmodels = [\"see\", \"compare\"]\n"
+        "fleet = \"images\"\n[classes.standard]\nmax-wait = \"60s\"\n{see}{compare}{tell}\
+         [pools.default]\nmodels = [\"see\", \"compare\", \"tell\"]\n"
     )
 }
 
@@ -99,6 +109,49 @@ async fn images_are_seen_as_the_reference_sees_them_and_a_damaged_one_fails_alon
     for (name, found) in names.iter().zip(numbers.chunks(2)) {
         // The first question of the reference is the model's own.
         check(found, &expected(name)?["answers"][0]["scores"])?;
+    }
+
+    let job: v1::Job = fleet.wait_for(&damaged, &[JobState::Failed]).await?;
+    let failure = job.failure.context("a failed job says why")?;
+    ensure!(failure.code == "INVALID_INPUT", "{failure:?}");
+    ensure!(failure.message.starts_with("item 1: "), "{failure:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_captioned_as_the_reference_captions_them_and_a_damaged_one_fails_alone()
+-> anyhow::Result<()> {
+    let options = Options { fleet: fleet_file(), ..Options::echo("captions", "0ms") };
+    let mut fleet = Fleet::start(options).await?;
+    fleet.add_worker()?;
+    fleet.ready(1).await?;
+    let captioning = |images: Vec<Vec<u8>>| {
+        let images = images.into_iter().map(Into::into).collect();
+        let input =
+            v1::ImageCaptioningInput { images, prompt: "a picture of".to_owned(), max_tokens: 12 };
+        let input = Some(v1::JobInput { task: Some(v1::job_input::Task::ImageCaptioning(input)) });
+        JobSpec { model: "tell".to_owned(), input, ..JobSpec::default() }
+    };
+    let names = ["wide.png", "moving.gif", "lossless.webp"];
+    let images = names.iter().map(|name| image(name)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut cut = image("wide.png")?;
+    cut.truncate(cut.len() / 2);
+    let damaged = submit(&fleet, captioning(vec![image("gray.png")?, cut])).await?;
+    let told = submit(&fleet, captioning(images)).await?;
+
+    let Some(Output::Generations(captions)) = result(&fleet, &told).await?.output else {
+        bail!("a job of images makes captions")
+    };
+    let document = std::fs::read(golden_captions().join("expected.json"))?;
+    let document: Value = serde_json::from_slice(&document)?;
+    let pictures = document["pictures"].as_array().context("there are no pictures")?;
+    for (name, found) in names.iter().zip(&captions.generations) {
+        let picture = pictures.iter().find(|picture| picture["file"] == *name);
+        // The second prompt of the reference.
+        let expected = &picture.context("no such picture")?["captions"][1];
+        ensure!(found.text == expected["text"], "{name}: {found:?}");
+        let tokens = expected["tokens"].as_array().map(Vec::len);
+        ensure!(Some(usize::try_from(found.generated_tokens)?) == tokens, "{name}: {found:?}");
     }
 
     let job: v1::Job = fleet.wait_for(&damaged, &[JobState::Failed]).await?;

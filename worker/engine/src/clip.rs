@@ -1,10 +1,11 @@
 //! CLIP: a network of images and one of texts, whose vectors lie close to each other where they fit.
 
 mod config;
+pub(crate) mod patches;
 mod text;
-mod tower;
+pub(crate) mod tower;
 mod vision;
 
-pub(crate) use config::{ClipConfig, End};
+pub(crate) use config::{Activation, ClipConfig, End, TowerConfig, VisionConfig, known};
 pub(crate) use text::TextTower;
 pub(crate) use vision::VisionTower;

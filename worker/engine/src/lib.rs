@@ -4,6 +4,8 @@
 //! files; the worker starts it and talks to it through `stoker-engine-api`.
 
 mod audio;
+mod blip;
+mod captioner;
 mod chat;
 mod clip;
 mod compare;
@@ -36,6 +38,7 @@ mod weights;
 mod whisper;
 
 pub use audio::{LogMel, MelBank, RecordingError, Sound};
+pub use captioner::{Captioner, CaptionerOptions, PreparedCaption};
 pub use config::{
     DefaultPrompt, EncoderTask, HeadConfig, ModelConfig, Pooling, UnknownDefaultPrompt,
 };

@@ -7,8 +7,9 @@ use std::{env, io, thread};
 
 use stoker_core::image::ImageLimits;
 use stoker_engine::{
-    DefaultPrompt, EncoderTask, EngineDevice, Generator, GeneratorOptions, ImageEncoder,
-    ImageOptions, ImageTask, LoadOptions, TextEncoder, Transcriber, TranscriberOptions,
+    Captioner, CaptionerOptions, DefaultPrompt, EncoderTask, EngineDevice, Generator,
+    GeneratorOptions, ImageEncoder, ImageOptions, ImageTask, LoadOptions, TextEncoder, Transcriber,
+    TranscriberOptions,
 };
 use stoker_engine_api::arguments::Arguments;
 use stoker_engine_api::serve::ServeOptions;
@@ -18,7 +19,7 @@ const USAGE: &str = "\
 stoker-engine: runs one model for stoker-worker, which starts it.
 
   --task TASK              text-embedding, text-classification, text-generation, image-embedding,
-                           image-classification or speech-to-text
+                           image-classification, image-captioning or speech-to-text
   --model NAME             name of the model in the registry
   --dir DIRECTORY          the model's files
   --digest sha256:HEX      digest that the weights must have (default: not checked)
@@ -72,6 +73,13 @@ fn main() -> ExitCode {
             warn_of_threads(replaced);
             Ok(Transcriber::load(&transcriber_options(arguments)?)?)
         }),
+        Ok((TaskKind::ImageCaptioning, arguments)) => {
+            let serving = ServeOptions { prepare_threads: decode_threads() };
+            process::run(USAGE, serving, || {
+                warn_of_threads(replaced);
+                Ok(Captioner::load(&captioner_options(arguments)?)?)
+            })
+        }
         arguments => encoder(arguments, serving, replaced),
     }
 }
@@ -128,7 +136,6 @@ fn generator_options(mut arguments: Arguments) -> Result<GeneratorOptions, Start
 }
 
 fn image_options(task: ImageTask, mut arguments: Arguments) -> Result<ImageOptions, StartError> {
-    let usual = ImageLimits::default();
     Ok(ImageOptions {
         task,
         model: arguments.required("model")?,
@@ -138,10 +145,28 @@ fn image_options(task: ImageTask, mut arguments: Arguments) -> Result<ImageOptio
         precision: arguments.optional("precision")?.unwrap_or_default(),
         lanes: arguments.optional("lanes")?,
         max_batch_tokens: arguments.optional("max-batch-tokens")?,
-        limits: ImageLimits {
-            max_bytes: arguments.optional("max-image-bytes")?.unwrap_or(usual.max_bytes),
-            max_pixels: arguments.optional("max-image-pixels")?.unwrap_or(usual.max_pixels),
-        },
+        limits: image_limits(&mut arguments)?,
+    })
+}
+
+fn captioner_options(mut arguments: Arguments) -> Result<CaptionerOptions, StartError> {
+    Ok(CaptionerOptions {
+        model: arguments.required("model")?,
+        directory: arguments.required("dir")?,
+        digest: arguments.optional("digest")?,
+        device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
+        precision: arguments.optional("precision")?.unwrap_or_default(),
+        lanes: arguments.optional("lanes")?,
+        max_batch_tokens: arguments.optional("max-batch-tokens")?,
+        limits: image_limits(&mut arguments)?,
+    })
+}
+
+fn image_limits(arguments: &mut Arguments) -> Result<ImageLimits, StartError> {
+    let usual = ImageLimits::default();
+    Ok(ImageLimits {
+        max_bytes: arguments.optional("max-image-bytes")?.unwrap_or(usual.max_bytes),
+        max_pixels: arguments.optional("max-image-pixels")?.unwrap_or(usual.max_pixels),
     })
 }
 

@@ -35,6 +35,11 @@ impl Source<'_> {
         Err(LoadError::Range { name, precision: self.precision })
     }
 
+    /// Whether there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.weights.has(&format!("{}{name}", self.prefix))
+    }
+
     /// Numbers of the type that activations have.
     pub(crate) fn table(&self, numbers: Vec<f32>, shape: &[usize]) -> Result<Tensor, LoadError> {
         Tensor::from_vec(numbers, shape, &Device::Cpu)

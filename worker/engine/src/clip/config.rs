@@ -203,7 +203,8 @@ impl NetworkFile {
     }
 }
 
-fn known(name: &str, size: usize, most: usize) -> Result<usize, String> {
+/// A size that a network may have.
+pub(crate) fn known(name: &str, size: usize, most: usize) -> Result<usize, String> {
     if (1..=most).contains(&size) {
         Ok(size)
     } else {

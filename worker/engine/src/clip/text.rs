@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::config::{ClipConfig, End, TextConfig};
-use super::tower::{Norm, Sight, Tower};
+use super::tower::{Names, Norm, Sight, Tower};
 use crate::LoadError;
 use crate::pooling::normalize;
 use crate::source::{Source, bytes};
@@ -45,7 +45,7 @@ impl TextTower {
             words: table("token_embedding", *vocabulary)?,
             positions: table("position_embedding", *positions)?,
             end: *end,
-            tower: Tower::load(&source, tower)?,
+            tower: Tower::load(&source, tower, Names::Clip)?,
             last_norm: Norm::load(&source.exact(), "final_layer_norm", (hidden, tower.epsilon))?,
             projection: top.exact().linear("text_projection", hidden, *width)?,
             scale: scale.iter().sum::<f32>().exp(),

@@ -1,4 +1,4 @@
-//! The layers of both networks: each normalizes what it reads and adds what it makes.
+//! The layers of both networks, and of BLIP's network of images: each normalizes what it reads and adds what it makes.
 
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops::{layer_norm, softmax_last_dim};
@@ -16,14 +16,22 @@ pub(crate) enum Sight<'a> {
     Back(usize, usize),
 }
 
-pub(super) struct Tower {
+/// What the parts of a layer are called in a model's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    Clip,
+    /// Queries, keys and values are joined there already.
+    Blip,
+}
+
+pub(crate) struct Tower {
     layers: Vec<Layer>,
     heads: usize,
     activation: Activation,
 }
 
 /// A layer norm's parameters, of the type of activations.
-pub(super) struct Norm {
+pub(crate) struct Norm {
     scale: Tensor,
     shift: Tensor,
     epsilon: f32,
@@ -48,7 +56,7 @@ struct Linear {
 }
 
 impl Norm {
-    pub(super) fn load(
+    pub(crate) fn load(
         source: &Source<'_>,
         name: &str,
         (width, epsilon): (usize, f32),
@@ -59,11 +67,11 @@ impl Norm {
         Ok(Self { scale: part("weight")?, shift: part("bias")?, epsilon })
     }
 
-    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         layer_norm(x, &self.scale, &self.shift, self.epsilon)
     }
 
-    pub(super) fn tensors(&self) -> [&Tensor; 2] {
+    pub(crate) fn tensors(&self) -> [&Tensor; 2] {
         [&self.scale, &self.shift]
     }
 }
@@ -87,24 +95,25 @@ impl Linear {
 impl Tower {
     /// # Errors
     /// When a tensor is missing or has another shape, or the device has no memory or no kernels for it.
-    pub(super) fn load(
+    pub(crate) fn load(
         source: &Source<'_>,
         config: &TowerConfig,
+        names: Names,
     ) -> std::result::Result<Self, LoadError> {
         let TowerConfig { hidden, layers, heads, wide, activation, epsilon: _ } = *config;
         ops::check_sizes(hidden, wide, heads, source.device)?;
-        let layers = (0..layers).map(|index| Layer::load(source, config, index));
+        let layers = (0..layers).map(|index| Layer::load(source, config, (index, names)));
         let layers = layers.collect::<std::result::Result<_, _>>()?;
         Ok(Self { layers, heads, activation })
     }
 
     /// Memory that all tensors take together.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.layers.iter().flat_map(Layer::tensors).map(bytes).sum()
     }
 
     /// One row per token in, one out.
-    pub(super) fn forward(&self, mut x: Tensor, sight: &Sight<'_>) -> Result<Tensor> {
+    pub(crate) fn forward(&self, mut x: Tensor, sight: &Sight<'_>) -> Result<Tensor> {
         for layer in &self.layers {
             let qkv = layer.first_norm.apply(&x)?.matmul(&layer.qkv)?;
             let mixed = match *sight {
@@ -132,23 +141,28 @@ impl Layer {
     fn load(
         source: &Source<'_>,
         config: &TowerConfig,
-        index: usize,
+        (index, names): (usize, Names),
     ) -> std::result::Result<Self, LoadError> {
         let TowerConfig { hidden, wide, epsilon, .. } = *config;
         let name = |part: &str| format!("encoder.layers.{index}.{part}");
         let norm = |part: &str| Norm::load(source, &name(part), (hidden, epsilon));
         let mut qkv = Vec::with_capacity(3 * hidden * hidden);
         let mut qkv_bias = Vec::with_capacity(3 * hidden);
-        for part in ["q_proj", "k_proj", "v_proj"] {
+        let (parts, mixed): (&[&str], _) = match names {
+            Names::Clip => (&["q_proj", "k_proj", "v_proj"], "out_proj"),
+            Names::Blip => (&["qkv"], "projection"),
+        };
+        for part in parts {
+            let rows = 3 * hidden / parts.len();
             let part = name(&format!("self_attn.{part}"));
-            qkv.extend(source.floats(&format!("{part}.weight"), &[hidden, hidden])?);
-            qkv_bias.extend(source.floats(&format!("{part}.bias"), &[hidden])?);
+            qkv.extend(source.floats(&format!("{part}.weight"), &[rows, hidden])?);
+            qkv_bias.extend(source.floats(&format!("{part}.bias"), &[rows])?);
         }
         Ok(Self {
             first_norm: norm("layer_norm1")?,
             qkv: source.matrix(&qkv, hidden)?,
             qkv_bias: source.tensor(qkv_bias, &[3 * hidden])?,
-            mixed: Linear::load(source, &name("self_attn.out_proj"), (hidden, hidden))?,
+            mixed: Linear::load(source, &name(&format!("self_attn.{mixed}")), (hidden, hidden))?,
             second_norm: norm("layer_norm2")?,
             up: source.linear(&name("mlp.fc1"), hidden, wide)?,
             up_bias: source.bias(&name("mlp.fc1"), wide)?,

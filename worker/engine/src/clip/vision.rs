@@ -3,14 +3,12 @@
 use candle_core::{Result, Tensor};
 
 use super::config::{ClipConfig, VisionConfig};
-use super::tower::{Norm, Sight, Tower};
+use super::patches::{COLORS, cut};
+use super::tower::{Names, Norm, Sight, Tower};
 use crate::LoadError;
 use crate::pooling::{first_rows, normalize};
 use crate::source::{Source, bytes};
 use crate::texts::Texts;
-
-/// Colors of a pixel.
-const COLORS: usize = 3;
 
 /// A loaded network. Immutable; any number of threads may use it at the same time.
 pub(crate) struct VisionTower {
@@ -54,7 +52,7 @@ impl VisionTower {
                 &positions,
             )?,
             first_norm: Norm::load(&source, "pre_layrnorm", norm)?,
-            tower: Tower::load(&source, tower)?,
+            tower: Tower::load(&source, tower, Names::Clip)?,
             last_norm: Norm::load(&source.exact(), "post_layernorm", norm)?,
             projection: top.exact().linear("visual_projection", hidden, *width)?,
         })
@@ -78,7 +76,8 @@ impl VisionTower {
         let (count, hidden) = (images.len(), self.config.tower.hidden);
         let device = self.patches.device();
         let width = self.patches.dim(0)?;
-        let pixels: Vec<f32> = images.iter().flat_map(|image| self.cut(image, numbers)).collect();
+        let pixels: Vec<f32> =
+            images.iter().flat_map(|image| cut(image, &self.config, numbers)).collect();
         let pixels = Tensor::from_vec(pixels, (count * patches, width), device)?;
         let parts = pixels.to_dtype(self.patches.dtype())?.matmul(&self.patches)?;
         let parts = parts.reshape((count, patches, hidden))?;
@@ -93,25 +92,5 @@ impl VisionTower {
             normalize(vector);
         }
         Ok(vectors)
-    }
-
-    /// The numbers of an image's patches, in rows and columns of patches; of each patch color by color.
-    fn cut<'a>(
-        &self,
-        image: &'a [u8],
-        numbers: &'a [Vec<f32>; 3],
-    ) -> impl Iterator<Item = f32> + 'a {
-        let VisionConfig { side, patch, .. } = self.config;
-        let starts = move || (0..side).step_by(patch);
-        let patches = starts().flat_map(move |top| starts().map(move |left| (top, left)));
-        patches.flat_map(move |(top, left)| {
-            numbers.iter().enumerate().flat_map(move |(color, numbers)| {
-                (top..top + patch).flat_map(move |row| {
-                    let row = &image[(row * side + left) * COLORS..][..patch * COLORS];
-                    let values = row.iter().skip(color).step_by(COLORS);
-                    values.map(|value| numbers[usize::from(*value)])
-                })
-            })
-        })
     }
 }

@@ -13,7 +13,7 @@ use crate::{LoadError, json};
 /// Its name in a model's folder.
 pub(crate) const FILE_NAME: &str = "preprocessor_config.json";
 
-const MISSING: &str = "the model's `source` in the fleet file must name a CLIP model: config.json, \
+const MISSING: &str = "the model's `source` in the fleet file must name a CLIP or BLIP model: config.json, \
                        preprocessor_config.json, tokenizer.json and model.safetensors in one folder";
 
 /// More than any network sees.
@@ -45,6 +45,13 @@ enum Resize {
     /// The shorter side gets this length, and the image keeps its form.
     Shortest(usize),
     Exact(Size),
+}
+
+/// Whether the middle is cut out of the resized image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    ToSize,
+    Not,
 }
 
 impl ImageConfig {
@@ -84,7 +91,6 @@ impl ImageConfig {
 }
 
 #[derive(Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "they are the file's")]
 struct File {
     #[serde(alias = "feature_extractor_type")]
     image_processor_type: Option<String>,
@@ -93,8 +99,8 @@ struct File {
     size: SizeFile,
     #[serde(default = "bicubic")]
     resample: u32,
-    #[serde(default = "yes")]
-    do_center_crop: bool,
+    /// Left out: CLIP's are cut, BLIP's are not.
+    do_center_crop: Option<bool>,
     crop_size: Option<SizeFile>,
     #[serde(default = "yes")]
     do_rescale: bool,
@@ -131,9 +137,16 @@ const fn full_scale() -> f64 {
 
 impl File {
     fn config(self) -> Result<ImageConfig, String> {
-        if let Some(kind) = self.image_processor_type.as_deref().filter(|kind| !is_clip(kind)) {
-            return Err(format!("image_processor_type is `{kind}`, only CLIP's is supported"));
-        }
+        let usual = match self.image_processor_type.as_deref().map(cut_by) {
+            None => Cut::ToSize,
+            Some(Some(usual)) => usual,
+            Some(None) => {
+                let kind = self.image_processor_type.unwrap_or_default();
+                return Err(format!(
+                    "image_processor_type is `{kind}`, only CLIP's and BLIP's are supported"
+                ));
+            }
+        };
         if !self.do_resize || self.do_pad == Some(true) {
             return Err("do_resize must be true and do_pad false".to_owned());
         }
@@ -152,23 +165,28 @@ impl File {
             }
             SizeFile::Exact { height, width } => Resize::Exact(Size { width, height }),
         };
-        let seen = self.seen(resize)?;
+        let cut = match self.do_center_crop {
+            Some(true) => Cut::ToSize,
+            Some(false) => Cut::Not,
+            None => usual,
+        };
+        let seen = self.seen(resize, cut)?;
         Ok(ImageConfig { resize, filter, seen, numbers: self.numbers()? })
     }
 
-    fn seen(&self, resize: Resize) -> Result<Size, String> {
+    fn seen(&self, resize: Resize, cut: Cut) -> Result<Size, String> {
         let least = match resize {
             Resize::Shortest(length) => Size { width: length, height: length },
             Resize::Exact(size) => size,
         };
-        let seen = match (self.do_center_crop, self.crop_size, resize) {
-            (true, Some(SizeFile::Number(side)), _) => Size { width: side, height: side },
-            (true, Some(SizeFile::Exact { height, width }), _) => Size { width, height },
-            (true, Some(SizeFile::Shortest { .. }) | None, _) => {
+        let seen = match (cut, self.crop_size, resize) {
+            (Cut::ToSize, Some(SizeFile::Number(side)), _) => Size { width: side, height: side },
+            (Cut::ToSize, Some(SizeFile::Exact { height, width }), _) => Size { width, height },
+            (Cut::ToSize, Some(SizeFile::Shortest { .. }) | None, _) => {
                 return Err("crop_size has no height and width".to_owned());
             }
-            (false, _, Resize::Exact(size)) => size,
-            (false, _, Resize::Shortest(_)) => {
+            (Cut::Not, _, Resize::Exact(size)) => size,
+            (Cut::Not, _, Resize::Shortest(_)) => {
                 return Err("do_center_crop is false, and size has no height and width".to_owned());
             }
         };
@@ -206,8 +224,15 @@ impl File {
     }
 }
 
-fn is_clip(kind: &str) -> bool {
-    matches!(kind, "CLIPImageProcessor" | "CLIPImageProcessorFast" | "CLIPFeatureExtractor")
+/// What a kind of processor does where its file does not say it; `None` for a kind that is not known.
+fn cut_by(kind: &str) -> Option<Cut> {
+    match kind {
+        "CLIPImageProcessor" | "CLIPImageProcessorFast" | "CLIPFeatureExtractor" => {
+            Some(Cut::ToSize)
+        }
+        "BlipImageProcessor" | "BlipImageProcessorFast" => Some(Cut::Not),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +270,18 @@ mod tests {
             config(|file| file["feature_extractor_type"] = json!("CLIPFeatureExtractor")),
             new
         );
+    }
+
+    #[test]
+    fn images_for_blip_are_squeezed_and_not_cut() {
+        let config = config(|file| {
+            file["image_processor_type"] = json!("BlipImageProcessor");
+            file["size"] = json!({"height": 384, "width": 384});
+            file["crop_size"] = json!(null);
+        })
+        .unwrap();
+        let square = Size { width: 384, height: 384 };
+        assert_eq!((config.seen, config.resized(Size { width: 640, height: 7 })), (square, square));
     }
 
     #[test]

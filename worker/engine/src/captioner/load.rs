@@ -1,0 +1,114 @@
+//! A captioner from a model's files.
+
+use std::thread;
+use std::time::Instant;
+
+use candle_core::Device;
+use stoker_engine_api::{EngineInfo, LoadSeconds, TaskKind};
+
+use super::canary::{self, Known};
+use super::words::Words;
+use super::{Captioner, CaptionerOptions};
+use crate::blip::{Blip, BlipConfig};
+use crate::images::{self, ImageConfig, Size};
+use crate::loading::{joined, timed};
+use crate::source::Source;
+use crate::text_encoder::{CPU_TILE_TOKENS, default_budget, default_lanes};
+use crate::weights::WeightsFile;
+use crate::{LoadError, Precision, device};
+
+impl Captioner {
+    /// Loads, verifies, warms up and tries a model.
+    ///
+    /// # Errors
+    /// See [`LoadError`]; nothing is left behind.
+    pub fn load(options: &CaptionerOptions) -> Result<Self, LoadError> {
+        let start = Instant::now();
+        let mut load = LoadSeconds::default();
+        let config = BlipConfig::read(&options.directory)?;
+        let images = ImageConfig::read(&options.directory)?;
+        check_size(options, &config, &images)?;
+        let words = timed(&mut load.tokenizer, || Words::read(&options.directory, &config.words))?;
+        let device = options.device.open()?;
+        let precision = device::apply(options.precision, &device);
+        let (network, sha256, known) =
+            load_network(options, (&config, &images), (&device, precision), &mut load)?;
+        let tokens = config.vision.tokens();
+        let most = u32::try_from(tokens + config.words.positions).unwrap_or(u32::MAX);
+        let budget = options.max_batch_tokens.map_or_else(|| default_budget(&device), u32::from);
+        let info = EngineInfo {
+            model: options.model.clone(),
+            task: TaskKind::ImageCaptioning,
+            output_dimensions: None,
+            labels: None,
+            max_tokens: most,
+            max_batch_tokens: budget.max(most),
+            weights_bytes: u64::try_from(network.bytes()).unwrap_or(u64::MAX),
+            weights_sha256: Some(sha256),
+            lanes: options.lanes.map_or_else(|| default_lanes(&device), u32::from),
+            device: options.device.to_string(),
+            load: LoadSeconds::default(),
+        };
+        let tile = if device.is_cpu() { CPU_TILE_TOKENS / tokens } else { usize::MAX };
+        let (limits, tile) = (options.limits, tile.max(1));
+        let mut engine = Self { info, images, limits, network, words, tokens, tile };
+        timed(&mut load.warm_up, || {
+            canary::try_engine(&engine, known.as_ref(), precision)?;
+            canary::fit_budget(&mut engine)
+        })?;
+        load.elapsed = start.elapsed().as_secs_f64();
+        engine.info.load = load;
+        Ok(engine)
+    }
+}
+
+/// The network sees a square of one size, which has to be what images become.
+fn check_size(
+    options: &CaptionerOptions,
+    config: &BlipConfig,
+    images: &ImageConfig,
+) -> Result<(), LoadError> {
+    let side = config.vision.side;
+    let Size { width, height } = images.seen;
+    if (width, height) == (side, side) {
+        return Ok(());
+    }
+    let path = options.directory.join(images::FILE_NAME);
+    let what = format!("images become {width} x {height} pixels, but image_size is {side}");
+    Err(LoadError::Unsupported { path, what })
+}
+
+/// The network, the digest of its file, and on a GPU what a CPU makes of the canary.
+fn load_network(
+    options: &CaptionerOptions,
+    (config, images): (&BlipConfig, &ImageConfig),
+    (device, precision): (&Device, Precision),
+    load: &mut LoadSeconds,
+) -> Result<(Blip, String, Option<Known>), LoadError> {
+    let LoadSeconds { read, digest, build, .. } = load;
+    let file = timed(read, || WeightsFile::read(&options.directory))?;
+    let file = &file;
+    thread::scope(|scope| {
+        let sha256 = scope.spawn(|| file.sha256());
+        let known = (!device.is_cpu()).then(|| {
+            scope.spawn(|| {
+                canary::known_answer(&network_on_cpu(file, config)?, images, &config.words)
+            })
+        });
+        let weights = file.tensors()?;
+        let source = Source { weights: &weights, prefix: "", device, precision };
+        let network = timed(build, || Blip::load(&source, config))?;
+        let known = known.map(joined).transpose()?;
+        let sha256 = timed(digest, || joined(sha256));
+        if let Some(expected) = &options.digest {
+            file.check_digest(&sha256, expected)?;
+        }
+        Ok((network, sha256, known))
+    })
+}
+
+fn network_on_cpu(file: &WeightsFile, config: &BlipConfig) -> Result<Blip, LoadError> {
+    let weights = file.tensors()?;
+    let (device, precision) = (&Device::Cpu, Precision::F32);
+    Blip::load(&Source { weights: &weights, prefix: "", device, precision }, config)
+}
