@@ -22,6 +22,7 @@ pub mod money;
 pub mod outbox;
 pub mod policy;
 pub mod request;
+pub mod residency;
 pub mod retry;
 pub mod speech;
 pub mod time;
