@@ -23,7 +23,7 @@ SEEDS ?= 20000
 # Virtual hours of its autoscalers.
 HOURS ?= 10000
 
-.PHONY: help build build-ec2 demo test sim lint fmt deny each-alone engine-cuda check-cuda test-gpu bench bench-autoscaler traces-check \
+.PHONY: help build build-ec2 demo test sim lint fmt deny each-alone engine-cuda check-cuda test-gpu bench bench-autoscaler bench-residency traces-check \
 	chaos soak model test-tokenizer test-whisper deps clean check-infra check-dashboards infra-tools
 
 help: ## list the targets
@@ -96,6 +96,9 @@ soak: deps ## steady load with faults, and check that memory, files and store st
 
 bench-autoscaler: ## every scaling policy on every recorded trace, into docs/autoscaling (TRACES=folder)
 	$(CARGO) run --release $(LOCKED) -p stoker-sim -- fleet bench '$(TRACES)' docs/autoscaling
+
+bench-residency: ## 50 models on a device for a dozen: the rule against plain LRU, simulated
+	@$(CARGO) run --release $(LOCKED) -q -p stoker-sim -- residency
 
 traces-check: ## whether the recorded traces are there, and the simulator agrees with another one
 	$(CARGO) run --release $(LOCKED) -p stoker-sim -- fleet traces '$(TRACES)'

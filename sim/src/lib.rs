@@ -6,4 +6,5 @@
 pub mod fleet;
 pub mod machines;
 pub mod protocol;
+pub mod residency;
 pub mod verdict;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use stoker_sim::fleet::cli::FleetArgs;
 use stoker_sim::machines::cli::MachinesArgs;
 use stoker_sim::protocol::cli::{ProtocolArgs, SabotageArgs};
+use stoker_sim::residency::cli::ResidencyArgs;
 
 /// Simulations of Stoker's rules.
 #[derive(Debug, Parser)]
@@ -21,6 +22,7 @@ enum Command {
     Fleet(FleetArgs),
     Machines(MachinesArgs),
     Protocol(ProtocolArgs),
+    Residency(ResidencyArgs),
     Sabotage(SabotageArgs),
 }
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Command::Fleet(arguments) => arguments.run(),
         Command::Machines(arguments) => arguments.run(),
         Command::Protocol(arguments) => arguments.run(),
+        Command::Residency(arguments) => arguments.run(),
         Command::Sabotage(arguments) => arguments.run(),
     };
     // Whoever closed the pipe wants no more.
