@@ -12,6 +12,7 @@ mod caps;
 mod check;
 mod clock;
 pub mod cost;
+mod counters;
 mod demand;
 mod disrupt;
 pub mod drift;

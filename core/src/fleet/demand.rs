@@ -22,7 +22,7 @@ use history::{History, SLOT};
 use margin::Margin;
 use service::Service;
 
-use super::memory::{Counters, ModelCounters};
+use super::counters::{Counters, ModelCounters};
 use super::number::real;
 
 /// What a pool's demand has taught so far.
@@ -104,20 +104,18 @@ impl Demand {
             if totals.finished > 0 {
                 let like = self.service.first();
                 let service = self.models.entry(model.clone()).or_insert(like);
-                let ModelCounters { finished, service_seconds, service_squares, .. } = *totals;
+                let ModelCounters { finished, service_seconds, service_squares } = *totals;
                 service.observe(real(finished), service_seconds, service_squares);
             }
         }
         self.service.observe(real(since.finished), since.service_seconds, since.service_squares);
     }
 
-    /// The jobs that arrived, each counted as so many that take the mean time of all.
-    pub(crate) fn alike(&self, since: &Counters) -> f64 {
+    /// The jobs of each model that arrived, each counted as so many that take the mean time of all.
+    pub(crate) fn alike(&self, arrived: &BTreeMap<ModelName, u64>) -> f64 {
         let mean = self.service.mean();
-        let alike = |(model, totals): (&ModelName, &ModelCounters)| {
-            real(totals.arrived) * (self.mean_of(model) / mean)
-        };
-        since.models.iter().map(alike).sum()
+        let alike = |(model, jobs): (&ModelName, &u64)| real(*jobs) * (self.mean_of(model) / mean);
+        arrived.iter().map(alike).sum()
     }
 
     /// Takes in what happened until `now`, at the service times known by then.

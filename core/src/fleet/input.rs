@@ -11,8 +11,8 @@ use crate::time::Timestamp;
 use crate::units::HumanDuration;
 
 use super::check::Class;
+use super::counters::Counters;
 use super::demand::Demand;
-use super::memory::Counters;
 use super::policy::PoolPolicy;
 use super::snapshot::{Instance, PoolSnapshot, Queue, Reading};
 
@@ -90,8 +90,9 @@ impl fmt::Display for Hold {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Input<'a> {
     pub(crate) instances: &'a [Instance],
-    /// Of classes that are staffed for.
+    /// Of all classes.
     pub(crate) counters: Counters,
+    /// Of classes that are staffed for.
     pub(crate) waiting: u64,
     /// The same by model.
     pub(crate) waiting_of: BTreeMap<&'a ModelName, u64>,
@@ -126,7 +127,7 @@ pub(crate) fn read<'a>(
         let bulk = policy.classes.get(&queue.class).filter(|c| PoolPolicy::is_bulk(c, boot));
         input.add(queue, bulk);
     }
-    if input.waiting > MOST_JOBS || input.counters.arrived == u64::MAX {
+    if input.waiting > MOST_JOBS || input.counters.is_full() {
         return Err(Hold::Absurd { part: Part::Queues, what: "too many jobs".to_owned() });
     }
     Ok(input)
@@ -139,14 +140,7 @@ impl<'a> Input<'a> {
     }
 
     fn add(&mut self, queue: &'a Queue, bulk: Option<&Class>) {
-        let counters = &mut self.counters;
-        let of_model = counters.models.entry(queue.model.clone()).or_default();
-        of_model.finished = of_model.finished.saturating_add(queue.finished);
-        of_model.service_seconds += queue.service_seconds;
-        of_model.service_squares += queue.service_squares;
-        counters.finished = counters.finished.saturating_add(queue.finished);
-        counters.service_seconds += queue.service_seconds;
-        counters.service_squares += queue.service_squares;
+        self.counters.add(queue);
         self.running = self.running.saturating_add(queue.running);
         if let Some(class) = bulk {
             self.bulk_running = self.bulk_running.saturating_add(queue.running);
@@ -154,10 +148,6 @@ impl<'a> Input<'a> {
             self.bulk.extend(queue.waiting.iter().map(|w| (due(w.age), &queue.model, w.jobs)));
             return;
         }
-        of_model.arrived = of_model.arrived.saturating_add(queue.arrived);
-        counters.arrived = counters.arrived.saturating_add(queue.arrived);
-        counters.started = counters.started.saturating_add(queue.started);
-        counters.started_late = counters.started_late.saturating_add(queue.started_late);
         let jobs = queue.waiting.iter().map(|w| w.jobs).fold(0, u64::saturating_add);
         self.waiting = self.waiting.saturating_add(jobs);
         let of_model = self.waiting_of.entry(&queue.model).or_default();

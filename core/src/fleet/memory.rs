@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ModelName, OfferingName, PoolName};
+use crate::ids::{OfferingName, PoolName};
 use crate::time::Timestamp;
 
 use super::caps::Ledger;
+use super::counters::Counters;
 use super::demand::Demand;
 use super::spot::Risk;
 use super::ties::Ties;
@@ -36,6 +37,7 @@ impl Memory {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct PoolMemory {
     pub(crate) demand: Demand,
+    /// Totals at the last look.
     pub(crate) counters: Option<Counters>,
     pub(crate) boot: BootTimes,
     pub(crate) wants: Wants,
@@ -46,61 +48,6 @@ pub(crate) struct PoolMemory {
     #[serde(default)]
     pub(crate) surplus_since: Option<Timestamp>,
     pub(crate) planned_at: Option<Timestamp>,
-}
-
-/// Totals at the last look.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct Counters {
-    pub(crate) arrived: u64,
-    pub(crate) started: u64,
-    pub(crate) started_late: u64,
-    pub(crate) finished: u64,
-    pub(crate) service_seconds: f64,
-    pub(crate) service_squares: f64,
-    #[serde(default)]
-    pub(crate) models: BTreeMap<ModelName, ModelCounters>,
-}
-
-impl Counters {
-    /// What happened since `before`; `None` when a total shrank or was not kept, so that nobody knows.
-    pub(crate) fn since(&self, before: &Self) -> Option<Self> {
-        if before.models.is_empty() && (before.arrived, before.finished) != (0, 0) {
-            return None;
-        }
-        let models = self.models.iter().map(|(model, now)| {
-            let before = before.models.get(model).copied().unwrap_or_default();
-            Some((model.clone(), now.since(before)?))
-        });
-        Some(Self {
-            arrived: self.arrived.checked_sub(before.arrived)?,
-            started: self.started.checked_sub(before.started)?,
-            started_late: self.started_late.checked_sub(before.started_late)?,
-            finished: self.finished.checked_sub(before.finished)?,
-            service_seconds: self.service_seconds - before.service_seconds,
-            service_squares: self.service_squares - before.service_squares,
-            models: models.collect::<Option<_>>()?,
-        })
-    }
-}
-
-impl ModelCounters {
-    fn since(self, before: Self) -> Option<Self> {
-        Some(Self {
-            arrived: self.arrived.checked_sub(before.arrived)?,
-            finished: self.finished.checked_sub(before.finished)?,
-            service_seconds: self.service_seconds - before.service_seconds,
-            service_squares: self.service_squares - before.service_squares,
-        })
-    }
-}
-
-/// Totals of one model's jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct ModelCounters {
-    pub(crate) arrived: u64,
-    pub(crate) finished: u64,
-    pub(crate) service_seconds: f64,
-    pub(crate) service_squares: f64,
 }
 
 /// How long launches took to become workers.
@@ -167,25 +114,6 @@ mod tests {
             .map(|(second, want)| wants.held(at(second), want, hold))
             .collect();
         assert_eq!(seen, [3, 3, 3, 2, 1]);
-    }
-
-    #[test]
-    fn totals_that_were_not_kept_by_model_tell_no_news() {
-        let model = ModelName::new("m").unwrap();
-        let of_model = ModelCounters { arrived: 9, finished: 9, ..ModelCounters::default() };
-        let now = Counters {
-            arrived: 9,
-            finished: 9,
-            models: BTreeMap::from([(model, of_model)]),
-            ..Counters::default()
-        };
-        let old = Counters { models: BTreeMap::new(), ..now.clone() };
-        assert_eq!(now.since(&old), None);
-        let full = Counters { arrived: u64::MAX, finished: u64::MAX, ..Counters::default() };
-        assert_eq!(now.since(&full), None);
-        assert_eq!(now.since(&Counters::default()), Some(now.clone()));
-        assert_eq!(now.since(&now).map(|since| since.arrived), Some(0));
-        assert_eq!(Counters::default().since(&now), None);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::ids::PoolName;
+use crate::ids::{ClassName, PoolName};
 use crate::time::Timestamp;
 
 use super::caps::Allowance;
+use super::counters::ClassCounters;
 use super::demand::{News, Terms};
 use super::disrupt::emptiness::Balance;
 use super::disrupt::{self, Marks, Scene};
@@ -161,14 +162,20 @@ fn observe(
     let before = memory.counters.replace(input.counters.clone());
     let since = before.as_ref().map(|before| input.counters.since(before));
     notes.extend(matches!(since, Some(None)).then_some(Note::CounterReset));
-    let news = match since.flatten() {
-        Some(since) => {
-            memory.demand.finished(&since);
-            let arrived = memory.demand.alike(&since);
-            News { arrived, started: since.started, started_late: since.started_late, cold }
+    let mut news = News { cold, ..News::default() };
+    if let Some(mut since) = since.flatten() {
+        notes.extend(since.believed(&input.counters, elapsed));
+        memory.demand.finished(&since);
+        let prompt = |(name, _): &(&ClassName, &ClassCounters)| {
+            let class = context.policy.classes.get(*name);
+            !class.is_some_and(|class| PoolPolicy::is_bulk(class, terms.boot))
+        };
+        for (_, class) in since.classes.iter().filter(prompt) {
+            news.arrived += memory.demand.alike(&class.arrived);
+            news.started = news.started.saturating_add(class.started);
+            news.started_late = news.started_late.saturating_add(class.started_late);
         }
-        None => News { cold, ..News::default() },
-    };
+    }
     memory.demand.observe(news, terms, now);
     for member in roster.members.iter().filter(|member| member.offering.is_none()) {
         notes.push(Note::UnknownOffering { instance: member.instance.name.clone() });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InstanceName, OfferingName, PoolName};
+use crate::ids::{ClassName, InstanceName, ModelName, OfferingName, PoolName};
 use crate::time::Timestamp;
 use crate::units::HumanDuration;
 
@@ -117,6 +117,10 @@ pub enum Note {
     Waits { instance: InstanceName, behind: u32 },
     /// A counter shrank, so that what happened since is not known.
     CounterReset,
+    /// A count of a class's jobs grew by more than can be. It is left out.
+    ManyJobs { class: ClassName, jobs: u64 },
+    /// A model's jobs are said to have run for longer than can be. Their run times are left out.
+    LongRuns { model: ModelName },
     /// An instance of an offering that the fleet file does not name.
     UnknownOffering { instance: InstanceName },
     /// More dead than may be removed at a time without an operator.
@@ -252,6 +256,12 @@ impl fmt::Display for Note {
                 write!(f, "{instance} is to be replaced, behind {behind} others")
             }
             Self::CounterReset => f.write_str("a counter was reset; the time since is not known"),
+            Self::ManyJobs { class, jobs } => {
+                write!(f, "{jobs} new jobs of class {class} at a look cannot be; they are left out")
+            }
+            Self::LongRuns { model } => {
+                write!(f, "the run times of {model} cannot be right; they are left out")
+            }
             Self::UnknownOffering { instance } => {
                 write!(f, "{instance} is of an offering that the fleet file does not name")
             }

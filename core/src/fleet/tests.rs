@@ -1,3 +1,4 @@
+mod absurd;
 mod rolling;
 
 use std::collections::BTreeMap;

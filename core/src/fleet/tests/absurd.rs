@@ -1,0 +1,94 @@
+//! Totals that jump by what cannot have happened: they are said to be left out, and leave nothing behind.
+
+use super::*;
+
+/// A quarter of an hour of looks, of which one finds totals that jumped.
+const LOOKS: u32 = 60;
+
+/// What the totals jump by at a look, and never give back.
+#[derive(Debug, Clone, Copy, Default)]
+struct Jump {
+    look: u32,
+    arrived: u64,
+    finished: u64,
+    seconds: f64,
+    squares: f64,
+}
+
+/// A report of the jump itself, and the numbers at the end.
+fn lived(jump: Jump) -> (Vec<Note>, Findings, u32) {
+    let (policy, mut memory) = (policy(), Memory::default());
+    let (mut notes, mut last, mut most) = (Vec::new(), None, 0);
+    for look in 0..LOOKS {
+        let jobs = u64::from(look) * 2;
+        let mut standard = queue("standard", vec![], jobs);
+        (standard.started, standard.finished) = (jobs, jobs);
+        standard.service_seconds = 5.0 * f64::from(look * 2);
+        standard.service_squares = 50.0 * f64::from(look * 2);
+        if look >= jump.look {
+            standard.arrived = standard.arrived.saturating_add(jump.arrived);
+            standard.started = standard.started.saturating_add(jump.arrived);
+            standard.finished = standard.finished.saturating_add(jump.finished);
+            standard.service_seconds += jump.seconds;
+            standard.service_squares += jump.squares;
+        }
+        let now = at(i64::from(look) * 15);
+        let worker = Instance { seen_at: now, ..instance(1, CapacityType::Spot, ready(1)) };
+        let planned = plan(&policy, &snapshot(now, vec![standard], vec![worker]), memory, now);
+        memory = planned.memory;
+        most = most.max(launches(&planned.plan).values().sum());
+        let PoolReport::Planned(findings) = &planned.report.pools[&pool_name()] else {
+            panic!("{:?}", planned.report)
+        };
+        if look == jump.look {
+            notes.clone_from(&findings.notes);
+        }
+        last = Some(findings.as_ref().clone());
+    }
+    (notes, last.unwrap(), most)
+}
+
+fn numbers(findings: &Findings) -> [f64; 5] {
+    let Findings { load, deviation, margin, late_share, service, .. } = findings;
+    [*load, *deviation, *margin, *late_share, service.as_secs_f64()]
+}
+
+#[test]
+fn a_billion_jobs_in_a_moment_and_endless_run_times_are_left_out_and_leave_nothing_behind() {
+    let usual = lived(Jump { look: LOOKS, ..Jump::default() });
+    let far = Jump { look: 30, ..Jump::default() };
+    for jump in [
+        Jump { arrived: 1_000_000_000, ..far },
+        Jump { finished: 1, seconds: 1e300, squares: f64::MAX, ..far },
+        Jump { finished: 1_000_000_000, seconds: 1e9, squares: 1e9, ..far },
+        Jump { seconds: 1e12, ..far },
+    ] {
+        let (notes, findings, most) = lived(jump);
+        let said = |note: &Note| matches!(note, Note::ManyJobs { .. } | Note::LongRuns { .. });
+        assert!(notes.iter().any(said), "{jump:?}: {notes:?}");
+        assert_eq!(most, usual.2, "{jump:?}: more was launched than without");
+        for (with, without) in numbers(&findings).iter().zip(numbers(&usual.1)) {
+            assert!((with - without).abs() <= 0.05 * without.abs(), "{jump:?}: {with} {without}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_totals_jump_by_the_numbers_stay_finite_and_launches_within_their_bounds(
+        look in 0..LOOKS,
+        (arrived, finished) in (any::<u64>(), any::<u64>()),
+        (seconds, squares) in (0.0..f64::MAX, 0.0..f64::MAX),
+        scale in 0..60_i32,
+    ) {
+        let small = |of: u64| of >> scale;
+        let small_sum = |of: f64| of / 10_f64.powi(scale * 5);
+        let (arrived, finished) = (small(arrived), small(finished));
+        prop_assume!(arrived < u64::MAX - 1000);
+        let (seconds, squares) = (small_sum(seconds), small_sum(squares));
+        let (_, findings, most) = lived(Jump { look, arrived, finished, seconds, squares });
+        prop_assert!(most <= 8, "launches above the budget: {most}");
+        prop_assert!(numbers(&findings).iter().all(|x| x.is_finite()), "{findings:?}");
+        prop_assert!(findings.prediction.kept.is_finite() && findings.wanted <= 20, "{findings:?}");
+    }
+}
