@@ -8,6 +8,7 @@
 //! [`Plan`] of what should happen and a [`Report`] that says why. It runs in production, in simulation and in `stoker
 //! plan` alike.
 
+mod backlog;
 mod caps;
 mod check;
 mod clock;
@@ -17,6 +18,7 @@ mod demand;
 mod disrupt;
 pub mod drift;
 pub mod execute;
+mod expectation;
 mod input;
 pub mod journal;
 mod launch;
@@ -35,11 +37,13 @@ mod roster;
 mod snapshot;
 mod spec;
 mod spot;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod ties;
 mod wait;
 mod want;
+mod warm;
 
 pub use caps::Cap;
 pub use check::{
@@ -54,7 +58,7 @@ pub use plan::{INTERVAL, Plan, Planned, Step, plan};
 pub use policy::{Policy, PoolPolicy};
 pub use precision::Precision;
 pub use recall::{PastSlot, recall};
-pub use report::{Findings, LaunchReason, Note, PoolReport, RemoveReason, Report};
+pub use report::{ClassFindings, Findings, LaunchReason, Note, PoolReport, RemoveReason, Report};
 pub use snapshot::{
     Instance, InstanceState, Market, Notice, PoolSnapshot, Queue, Reading, Snapshot, Waiting,
 };

@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stoker_core::fleet::{Findings, Plan, PoolReport, Report, Step};
+use stoker_core::fleet::{ClassFindings, Findings, Plan, PoolReport, Prediction, Report, Step};
 use stoker_core::ids::PoolName;
 use stoker_core::time::Timestamp;
 
-use super::table::{Column, left, pairs, table};
+use super::table::{Column, left, pairs, right, table};
 use super::text::{count, grouped};
 use super::time::{rfc3339, span};
 use crate::planning::Outcome;
@@ -39,6 +39,16 @@ pub(crate) struct Basis<'a> {
     pub(crate) history: Duration,
     pub(crate) outcome: &'a Outcome,
 }
+
+const CLASS_COLUMNS: [Column; 7] = [
+    left("CLASS"),
+    left("PROMISE"),
+    right("FOR ITS LOAD"),
+    right("LATE LATELY"),
+    right("IN TIME NOW"),
+    right("WITH THIS PLAN"),
+    left("HALF AND 99 % WAIT"),
+];
 
 const COLUMNS: [Column; 3] = [left("ACTION"), left("WHAT"), left("WHY")];
 
@@ -81,6 +91,10 @@ fn pool(text: &mut String, page: &Page<'_>, (name, findings): (&PoolName, &Findi
     for line in facts(page, name, findings).lines() {
         let _ = writeln!(text, "  {line}");
     }
+    text.push('\n');
+    for line in table(&CLASS_COLUMNS, findings.classes.iter().map(class)).lines() {
+        let _ = writeln!(text, "  {line}");
+    }
     let steps: Vec<&Step> = steps(page, name).collect();
     text.push('\n');
     if steps.is_empty() {
@@ -97,7 +111,6 @@ fn pool(text: &mut String, page: &Page<'_>, (name, findings): (&PoolName, &Findi
 }
 
 fn facts(page: &Page<'_>, name: &PoolName, findings: &Findings) -> String {
-    let prediction = &findings.prediction;
     pairs([
         (
             "load",
@@ -119,25 +132,36 @@ fn facts(page: &Page<'_>, name: &PoolName, findings: &Findings) -> String {
             ),
         ),
         ("waiting", count(findings.waiting, "job")),
-        (
-            "if nothing is done",
-            format!(
-                "{:.1} % start in time; half wait {} or less, 99 % {} or less",
-                prediction.kept * 100.0,
-                wait(prediction.median),
-                wait(prediction.p99)
-            ),
-        ),
         ("late lately", format!("{:.2} % of jobs", findings.late_share * 100.0)),
         ("run time", format!("{} on average", span(findings.service))),
         ("boot", format!("{} expected", span(findings.boot))),
     ])
 }
 
-/// The prediction looks no further than a day.
+/// What is promised to a class, what it takes, and what becomes of its jobs.
+fn class(class: &ClassFindings) -> Vec<String> {
+    let share = |share: f64| format!("{:.1} %", share * 100.0);
+    vec![
+        class.class.to_string(),
+        format!("{} in {}", percent(class.objective), span(class.max_wait)),
+        grouped(u64::from(class.wanted)),
+        format!("{:.2} %", class.late_share * 100.0),
+        share(class.prediction.kept),
+        share(class.planned.kept),
+        format!("{}, {}", wait(class.planned.median), wait(class.planned.p99)),
+    ]
+}
+
+/// A share that somebody wrote, without what rounding adds.
+fn percent(share: f64) -> String {
+    let digits = format!("{:.3}", share * 100.0);
+    format!("{} %", digits.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// Predictions look no further than a day.
 fn wait(time: Duration) -> String {
     const DAY: Duration = Duration::from_hours(24);
-    if time >= DAY { "a day (it looks no further)".to_owned() } else { span(time) }
+    if time >= DAY { "a day or more".to_owned() } else { span(time) }
 }
 
 fn learned(page: &Page<'_>, name: &PoolName) -> String {
@@ -225,12 +249,30 @@ fn planned(findings: &Findings, now: Timestamp) -> Value {
         "waiting": findings.waiting,
         "service_seconds": findings.service.as_secs_f64(),
         "boot_seconds": findings.boot.as_secs_f64(),
-        "predicted": {
-            "in_time": findings.prediction.kept,
-            "median_wait_seconds": findings.prediction.median.as_secs_f64(),
-            "p99_wait_seconds": findings.prediction.p99.as_secs_f64(),
-        },
+        "predicted": predicted(&findings.prediction),
+        "classes": findings.classes.iter().map(class_document).collect::<Vec<_>>(),
         "notes": findings.notes.iter().map(note).collect::<Vec<_>>(),
+    })
+}
+
+fn predicted(prediction: &Prediction) -> Value {
+    json!({
+        "in_time": prediction.kept,
+        "median_wait_seconds": prediction.median.as_secs_f64(),
+        "p99_wait_seconds": prediction.p99.as_secs_f64(),
+    })
+}
+
+fn class_document(class: &ClassFindings) -> Value {
+    json!({
+        "class": class.class.as_str(),
+        "max_wait_seconds": class.max_wait.as_secs_f64(),
+        "objective": class.objective,
+        "margin": class.margin,
+        "late_share": class.late_share,
+        "wanted": class.wanted,
+        "predicted": predicted(&class.prediction),
+        "planned": predicted(&class.planned),
     })
 }
 

@@ -97,6 +97,12 @@ impl Counters {
         })
     }
 
+    /// Classes of which jobs arrived.
+    pub(crate) fn arrived(&self) -> impl Iterator<Item = &ClassName> {
+        let has = |class: &ClassCounters| class.arrived.values().any(|jobs| *jobs > 0);
+        self.classes.iter().filter(move |(_, class)| has(class)).map(|(name, _)| name)
+    }
+
     /// Leaves out what cannot have happened within `elapsed`, given the totals `now`, and says so.
     pub(crate) fn believed(&mut self, now: &Self, elapsed: Duration) -> Vec<Note> {
         let most = MOST_PER_SECOND * elapsed.max(SLOT).as_secs_f64();

@@ -1,18 +1,18 @@
 //! From a snapshot to what the rules may trust, or to what they have to wait for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::ModelName;
+use crate::ids::{ClassName, ModelName};
 use crate::time::Timestamp;
 use crate::units::HumanDuration;
 
+use super::backlog::Lot;
 use super::check::Class;
 use super::counters::Counters;
-use super::demand::Demand;
 use super::policy::PoolPolicy;
 use super::snapshot::{Instance, PoolSnapshot, Queue, Reading};
 
@@ -94,8 +94,10 @@ pub(crate) struct Input<'a> {
     pub(crate) counters: Counters,
     /// Of classes that are staffed for.
     pub(crate) waiting: u64,
-    /// The same by model.
-    pub(crate) waiting_of: BTreeMap<&'a ModelName, u64>,
+    /// The same by class and model.
+    pub(crate) prompt: Vec<Lot<'a>>,
+    /// Classes with jobs that wait or run.
+    pub(crate) present: BTreeSet<&'a ClassName>,
     pub(crate) running: u64,
     /// Of these, jobs that could have waited.
     pub(crate) bulk_running: u64,
@@ -117,15 +119,15 @@ pub(crate) fn read<'a>(
         instances,
         counters: Counters::default(),
         waiting: 0,
-        waiting_of: BTreeMap::new(),
+        prompt: Vec::new(),
+        present: BTreeSet::new(),
         running: 0,
         bulk_running: 0,
         bulk: Vec::new(),
     };
     for queue in current(&snapshot.queues, Part::Queues, now)? {
         credible_queue(queue)?;
-        let bulk = policy.classes.get(&queue.class).filter(|c| PoolPolicy::is_bulk(c, boot));
-        input.add(queue, bulk);
+        input.add(queue, policy.classes.get(&queue.class), boot);
     }
     if input.waiting > MOST_JOBS || input.counters.is_full() {
         return Err(Hold::Absurd { part: Part::Queues, what: "too many jobs".to_owned() });
@@ -134,24 +136,24 @@ pub(crate) fn read<'a>(
 }
 
 impl<'a> Input<'a> {
-    /// Seconds of work that wait, of classes that are staffed for.
-    pub(crate) fn work(&self, demand: &Demand) -> f64 {
-        demand.work(self.waiting_of.iter().map(|(model, jobs)| (*model, *jobs)))
-    }
-
-    fn add(&mut self, queue: &'a Queue, bulk: Option<&Class>) {
+    fn add(&mut self, queue: &'a Queue, class: Option<&Class>, boot: Duration) {
         self.counters.add(queue);
         self.running = self.running.saturating_add(queue.running);
-        if let Some(class) = bulk {
+        if queue.running > 0 || queue.waiting.iter().any(|waiting| waiting.jobs > 0) {
+            self.present.insert(&queue.class);
+        }
+        // What the fleet file does not name any more waits for nothing.
+        let max_wait = class.map_or(0.0, |class| class.max_wait.as_secs_f64());
+        let left = |age: Duration| max_wait - age.as_secs_f64();
+        if class.is_some_and(|class| PoolPolicy::is_bulk(class, boot)) {
             self.bulk_running = self.bulk_running.saturating_add(queue.running);
-            let due = |age: Duration| class.max_wait.as_secs_f64() - age.as_secs_f64();
-            self.bulk.extend(queue.waiting.iter().map(|w| (due(w.age), &queue.model, w.jobs)));
+            self.bulk.extend(queue.waiting.iter().map(|w| (left(w.age), &queue.model, w.jobs)));
             return;
         }
+        let (class, model, waiting) = (&queue.class, &queue.model, &queue.waiting[..]);
+        self.prompt.push(Lot { class, model, max_wait, waiting });
         let jobs = queue.waiting.iter().map(|w| w.jobs).fold(0, u64::saturating_add);
         self.waiting = self.waiting.saturating_add(jobs);
-        let of_model = self.waiting_of.entry(&queue.model).or_default();
-        *of_model = of_model.saturating_add(jobs);
     }
 }
 

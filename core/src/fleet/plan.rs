@@ -16,6 +16,7 @@ use super::policy::Policy;
 use super::pool;
 use super::report::{LaunchReason, PoolReport, RemoveReason, Report};
 use super::snapshot::{PoolSnapshot, Reading, Snapshot};
+use super::warm;
 
 /// What should happen, in this order.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -67,10 +68,12 @@ pub fn plan(policy: &Policy, snapshot: &Snapshot, mut memory: Memory, now: Times
     let mut report = Report::default();
     // What a removed pool has taught is forgotten.
     memory.pools.retain(|name, _| policy.pools.contains_key(name));
+    let warm = warm::pools(policy, &memory, now);
     for (name, pool_policy) in &policy.pools {
         let pool_memory = memory.pools.entry(name.clone()).or_default();
         let observed = snapshot.pools.get(name);
-        let context = pool::Context { name, policy: pool_policy, observed, now };
+        let warm_for = warm.get(name).copied();
+        let context = pool::Context { name, policy: pool_policy, observed, warm_for, now };
         match pool::plan(&context, pool_memory, &mut allowance) {
             Ok((steps, findings)) => {
                 plan.steps.extend(steps);

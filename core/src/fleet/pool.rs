@@ -1,27 +1,28 @@
 //! One pool's plan: look, expect, want, buy, give up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::ids::{ClassName, PoolName};
 use crate::time::Timestamp;
 
+use super::backlog;
 use super::caps::Allowance;
-use super::counters::ClassCounters;
 use super::demand::{News, Terms};
 use super::disrupt::emptiness::Balance;
 use super::disrupt::{self, Marks, Scene};
+use super::expectation::{Expected, Stock};
 use super::input::{self, Hold, Input};
 use super::launch::{self, Shortage};
 use super::memory::PoolMemory;
-use super::number::{ceil, duration, real};
+use super::number::ceil;
 use super::plan::Step;
 use super::policy::PoolPolicy;
 use super::provision;
 use super::report::{Findings, Note, RemoveReason};
 use super::roster::{Member, Roster};
 use super::snapshot::{InstanceState, PoolSnapshot};
-use super::wait::{self, Situation};
+use super::terms;
 use super::want::{self, Want};
 
 /// What a pool's plan is made from, besides its memory and what may be bought.
@@ -30,6 +31,8 @@ pub(crate) struct Context<'a> {
     pub(crate) name: &'a PoolName,
     pub(crate) policy: &'a PoolPolicy,
     pub(crate) observed: Option<&'a PoolSnapshot>,
+    /// A class for which the last worker has to stay.
+    pub(crate) warm_for: Option<&'a ClassName>,
     pub(crate) now: Timestamp,
 }
 
@@ -43,11 +46,13 @@ pub(crate) fn plan(
     forward(memory, now)?;
     let boot = memory.boot.or(policy.scaling.boot);
     let input = input::read(context.observed, policy, boot, now)?;
-    let terms = terms(policy, boot);
+    let known = terms::terms(policy, &memory.demand, (boot, context.warm_for), now);
     let roster = Roster::new(input.instances, &policy.scaling);
-    let mut notes = observe(context, memory, (&input, &roster), &terms);
+    let mut notes = observe(context, memory, (&input, &roster), &known);
 
-    let outlook = memory.demand.outlook(&terms);
+    // Classes whose first jobs have just been seen count from now on.
+    let terms = terms::terms(policy, &memory.demand, (boot, context.warm_for), now);
+    let outlook = memory.demand.outlook(&terms, now);
     let (dead, dead_note) = disrupt::liveness::dead(&roster, boot, now);
     notes.extend(dead_note);
     let interrupted = disrupt::interruption::drains(&roster, now);
@@ -55,7 +60,8 @@ pub(crate) fn plan(
     let ready = capacity(&roster, &gone, |member| member.instance.works());
     let booting = capacity(&roster, &gone, |member| !member.instance.works());
 
-    let want = want::want(policy, &input, memory, (&outlook, &terms), (ready, now));
+    let due = backlog::due(&input.prompt, &memory.demand, &outlook);
+    let want = want::want(policy, (&input, &due), memory, (&outlook, &terms), (ready, now));
     notes.extend(want.notes.iter().cloned());
     let (candidates, paused) = provision::candidates(&policy.scaling, &memory.risks, boot, now);
     notes.extend(paused);
@@ -68,8 +74,9 @@ pub(crate) fn plan(
     let marks = disrupt::marks(&scene, &gone);
     notes.extend(marks.notes.iter().cloned());
 
-    let situation = situation(&roster, &gone, (&input, memory), &terms, now);
-    let prediction = wait::predict(&outlook, &situation);
+    let expected =
+        Expected { context, roster: &roster, outlook: &outlook, due: &due, terms: &terms };
+    let predictions = expected.of_staying(&gone);
     let spares = launch::spares(memory, &roster.counts(), policy);
     let shortage = Shortage {
         want: &want,
@@ -78,7 +85,7 @@ pub(crate) fn plan(
         marked: capacity_of(&roster, &marks),
         leaving: roster.members.iter().filter(|m| m.instance.leaving()).count() + dead.len(),
         bulk: bulk_capacity(&roster, &gone, &want),
-        broken: prediction.kept < terms.objective,
+        broken: expected.is_broken(&predictions),
         waiting: input.waiting,
     };
     let mut steps = launch::steps(context, memory, (&shortage, &candidates), allowance, &mut notes);
@@ -87,22 +94,10 @@ pub(crate) fn plan(
         Removal { roster: &roster, want: &want, spares, marks: &marks, dead, interrupted };
     steps.extend(removal.steps(context, &mut memory.surplus_since, &mut gone, &mut notes));
     memory.planned_at = Some(now);
-    let service = memory.demand.service.mean();
-    let findings = Findings {
-        load: outlook.load,
-        deviation: outlook.deviation(),
-        margin: outlook.margin,
-        late_share: memory.demand.margin.late_share(),
-        service: duration(service),
-        boot,
-        wanted: want.prompt,
-        ready,
-        booting,
-        waiting: input.waiting,
-        prediction,
-        notes,
-    };
-    Ok((steps, findings))
+    let planned = expected.of_plan(&steps, &predictions);
+    expected.note(&planned, &mut memory.demand);
+    let stock = Stock { wanted: want.prompt, ready, booting, waiting: input.waiting };
+    Ok((steps, expected.findings(memory, stock, (&predictions, &planned), notes)))
 }
 
 /// Time that is planned twice would be learned twice. A small step back does no harm, and after a large one the old
@@ -111,20 +106,6 @@ fn forward(memory: &PoolMemory, now: Timestamp) -> Result<(), Hold> {
     let by = memory.planned_at.map_or(Duration::ZERO, |before| before.since(now));
     let harmful = by > Duration::from_secs(1) && by < input::STALE_AFTER;
     if harmful { Err(Hold::ClockWentBack { by }) } else { Ok(()) }
-}
-
-/// The shortest wait and the strictest objective of the classes that are staffed for; of all, if all are bulk.
-pub(crate) fn terms(policy: &PoolPolicy, boot: Duration) -> Terms {
-    let prompt = |class: &&super::check::Class| !PoolPolicy::is_bulk(class, boot);
-    let classes: Vec<_> = policy.classes.values().filter(prompt).collect();
-    let classes = if classes.is_empty() { policy.classes.values().collect() } else { classes };
-    let max_wait = classes.iter().map(|class| class.max_wait).min();
-    let objective = classes.iter().map(|class| class.objective).max_by(f64::total_cmp);
-    Terms {
-        max_wait: max_wait.unwrap_or(Duration::from_mins(1)),
-        objective: objective.unwrap_or(0.99),
-        boot,
-    }
 }
 
 /// Brings the memory up to date with what was observed.
@@ -165,18 +146,14 @@ fn observe(
     let mut news = News { cold, ..News::default() };
     if let Some(mut since) = since.flatten() {
         notes.extend(since.believed(&input.counters, elapsed));
-        memory.demand.finished(&since);
-        let prompt = |(name, _): &(&ClassName, &ClassCounters)| {
-            let class = context.policy.classes.get(*name);
-            !class.is_some_and(|class| PoolPolicy::is_bulk(class, terms.boot))
-        };
-        for (_, class) in since.classes.iter().filter(prompt) {
-            news.arrived += memory.demand.alike(&class.arrived);
-            news.started = news.started.saturating_add(class.started);
-            news.started_late = news.started_late.saturating_add(class.started_late);
-        }
+        since.arrived().for_each(|class| memory.demand.see(class, now));
+        let counts = |class: &ClassName| terms::is_prompt(context.policy, class, terms.boot);
+        news = News { cold, ..memory.demand.news(&since, counts) };
     }
-    memory.demand.observe(news, terms, now);
+    memory.demand.observe(&news, terms, now);
+    for class in &input.present {
+        memory.demand.see(class, now);
+    }
     for member in roster.members.iter().filter(|member| member.offering.is_none()) {
         notes.push(Note::UnknownOffering { instance: member.instance.name.clone() });
     }
@@ -197,31 +174,6 @@ fn bulk_capacity(roster: &Roster<'_>, gone: &[usize], want: &Want) -> f64 {
     let prompt = capacity(roster, gone, |_| true);
     let bulk: f64 = roster.staying(gone).map(|(_, member)| member.bulk_speed()).sum();
     if prompt > 0.0 { bulk * (1.0 - f64::from(want.prompt) / prompt).max(0.0) } else { 0.0 }
-}
-
-fn situation(
-    roster: &Roster<'_>,
-    gone: &[usize],
-    (input, memory): (&Input<'_>, &PoolMemory),
-    terms: &Terms,
-    now: Timestamp,
-) -> Situation {
-    let mut capacity: BTreeMap<u64, f64> = BTreeMap::new();
-    for (_, member) in roster.staying(gone) {
-        let wait = match member.instance.state {
-            InstanceState::Booting => terms.boot.saturating_sub(member.age(now)).as_secs(),
-            InstanceState::Ready { .. } | InstanceState::Draining { .. } => 0,
-        };
-        *capacity.entry(wait).or_default() += member.speed();
-    }
-    let service = memory.demand.service.mean();
-    Situation {
-        capacity: capacity.into_iter().map(|(from, workers)| (real(from), workers)).collect(),
-        backlog: input.work(&memory.demand),
-        service,
-        max_wait: terms.max_wait.as_secs_f64(),
-        horizon: terms.boot.as_secs_f64() + 120.0,
-    }
 }
 
 /// More workers than are wanted, none of them idle, for this long: one of them goes.

@@ -1,24 +1,27 @@
 //! What can be learned from the records of a time in which nobody planned.
 //!
-//! Load, run times and kept promises are in the records. Boots, refusals and interruptions are not: what was
+//! Load, run times and kept promises are in the records, by class and model. Boots, refusals and interruptions are not: what was
 //! learned of them stays as it is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::ids::{ClassName, PoolName};
+use crate::ids::{ClassName, ModelName, PoolName};
 use crate::time::Timestamp;
 
+use super::counters::Counters;
 use super::demand::News;
 use super::demand::history::SLOT;
-use super::memory::Memory;
+use super::memory::{Memory, PoolMemory};
 use super::policy::{Policy, PoolPolicy};
-use super::pool;
+use super::snapshot::Queue;
+use super::terms;
 
-/// What happened to the jobs of one class in a slot of the past.
+/// What happened to the jobs of one class and model in a slot of the past.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PastSlot {
     pub class: ClassName,
+    pub model: ModelName,
     /// Its begin; it is [`super::INTERVAL`] long.
     pub begins_at: Timestamp,
     pub arrived: u64,
@@ -34,9 +37,9 @@ pub struct PastSlot {
 /// The longest past that is lived through.
 const LONGEST: Duration = Duration::from_hours(8 * 24);
 
-/// Lives through the past of each pool from its first record to `now`, as if the pools had been planned for then.
-/// Slots without a record had no jobs. What a pool had learned before is kept, so this is for memories that
-/// have not seen that time.
+/// Lives through the past of each pool, from the first record of any of them to `now`, as if the pools had been planned
+/// for then. Slots without a record had no jobs: where one pool had some, the records of the others say that they had
+/// none. What a pool had learned before is kept, so this is for memories that have not seen that time.
 #[must_use]
 pub fn recall(
     policy: &Policy,
@@ -44,61 +47,67 @@ pub fn recall(
     mut memory: Memory,
     now: Timestamp,
 ) -> Memory {
-    for (name, slots) in past {
-        let Some(pool_policy) = policy.pools.get(name) else { continue };
-        let pool_memory = memory.pools.entry(name.clone()).or_default();
-        let terms = pool::terms(pool_policy, pool_memory.boot.or(pool_policy.scaling.boot));
-        let slots = by_time(pool_policy, slots, terms.boot);
-        let Some(first) = slots.keys().next() else { continue };
-        let mut begin = (*first).max(now.before(LONGEST));
-        // The first look only says where time begins.
-        pool_memory.demand.observe(News::default(), &terms, begin);
-        while begin.after(SLOT) <= now {
-            let end = begin.after(SLOT);
-            let slot = slots.range(begin..end).map(|(_, slot)| *slot);
-            let slot = slot.fold(Slot::default(), Slot::plus);
-            let (finished, seconds, squares) = slot.finished;
-            pool_memory.demand.service.observe(finished, seconds, squares);
-            pool_memory.demand.observe(slot.news, &terms, end);
-            begin = end;
+    let slots = past.iter().map(|(name, slots)| (name, by_time(slots, now)));
+    let slots: BTreeMap<&PoolName, BTreeMap<Timestamp, Counters>> = slots.collect();
+    let first = slots.values().filter_map(|slots| slots.keys().next()).min().copied();
+    let Some(first) = first else { return memory };
+    for (name, slots) in slots {
+        if let Some(pool) = policy.pools.get(name) {
+            live(pool, memory.pools.entry(name.clone()).or_default(), &slots, (first, now));
         }
     }
     memory
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Slot {
-    news: News,
-    finished: (f64, f64, f64),
-}
-
-impl Slot {
-    fn plus(self, other: Self) -> Self {
-        let news = News {
-            arrived: self.news.arrived + other.news.arrived,
-            started: self.news.started.saturating_add(other.news.started),
-            started_late: self.news.started_late.saturating_add(other.news.started_late),
-            cold: false,
-        };
-        let (a, b) = (self.finished, other.finished);
-        Self { news, finished: (a.0 + b.0, a.1 + b.1, a.2 + b.2) }
+/// Lives through one pool's past.
+fn live(
+    policy: &PoolPolicy,
+    memory: &mut PoolMemory,
+    slots: &BTreeMap<Timestamp, Counters>,
+    (first, now): (Timestamp, Timestamp),
+) {
+    let boot = memory.boot.or(policy.scaling.boot);
+    let demand = &mut memory.demand;
+    let mut terms = terms::terms(policy, demand, (boot, None), first);
+    // The first look only says where time begins.
+    demand.observe(&News::default(), &terms, first);
+    let mut begin = first;
+    while begin.after(SLOT) <= now {
+        let end = begin.after(SLOT);
+        let mut news = News::default();
+        for counters in slots.range(begin..end).map(|(_, counters)| counters) {
+            let mut since = counters.clone();
+            since.believed(counters, SLOT);
+            let seen: Vec<&ClassName> = since.arrived().collect();
+            let is_new = seen.iter().any(|class| !demand.uses(class, end));
+            for class in seen {
+                demand.see(class, end);
+            }
+            if is_new {
+                terms = terms::terms(policy, demand, (boot, None), end);
+            }
+            news = news.plus(demand.news(&since, |class| terms::is_prompt(policy, class, boot)));
+        }
+        demand.observe(&news, &terms, end);
+        begin = end;
     }
 }
 
-/// All classes together, as the planner counts them: bulk classes have run times only.
-fn by_time(policy: &PoolPolicy, slots: &[PastSlot], boot: Duration) -> BTreeMap<Timestamp, Slot> {
-    let mut by_time: BTreeMap<Timestamp, Slot> = BTreeMap::new();
-    for slot in slots {
-        let class = policy.classes.get(&slot.class);
-        let bulk = class.is_some_and(|class| PoolPolicy::is_bulk(class, boot));
-        let (arrived, started, started_late) =
-            if bulk { (0, 0, 0) } else { (slot.arrived, slot.started, slot.started_late) };
-        let finished =
-            (super::number::real(slot.finished), slot.service_seconds, slot.service_squares);
-        let arrived = super::number::real(arrived);
-        let news = News { arrived, started, started_late, cold: false };
-        let all = by_time.entry(slot.begins_at).or_default();
-        *all = all.plus(Slot { news, finished });
+/// The counts of each slot. What is not of the time that is lived through is left out.
+fn by_time(slots: &[PastSlot], now: Timestamp) -> BTreeMap<Timestamp, Counters> {
+    let lived = now.before(LONGEST)..now;
+    let mut by_time: BTreeMap<Timestamp, Counters> = BTreeMap::new();
+    for slot in slots.iter().filter(|slot| lived.contains(&slot.begins_at)) {
+        let queue = Queue {
+            arrived: slot.arrived,
+            started: slot.started,
+            started_late: slot.started_late,
+            finished: slot.finished,
+            service_seconds: slot.service_seconds,
+            service_squares: slot.service_squares,
+            ..Queue::new(slot.class.clone(), slot.model.clone())
+        };
+        by_time.entry(slot.begins_at).or_default().add(&queue);
     }
     by_time
 }
@@ -106,8 +115,7 @@ fn by_time(policy: &PoolPolicy, slots: &[PastSlot], boot: Duration) -> BTreeMap<
 #[cfg(test)]
 mod tests {
     use crate::fleet::{Class, PoolReport, Scaling, Snapshot, plan};
-    use crate::fleet::{PoolSnapshot, Queue, Reading};
-    use crate::ids::ModelName;
+    use crate::fleet::{PoolSnapshot, Reading};
 
     use super::*;
 
@@ -139,6 +147,7 @@ mod tests {
     fn past(class: &str) -> BTreeMap<PoolName, Vec<PastSlot>> {
         let slot = |n: u32| PastSlot {
             class: ClassName::new(class).unwrap(),
+            model: ModelName::new("m").unwrap(),
             begins_at: NOW.before(SLOT * n),
             arrived: 1,
             started: 1,
@@ -202,5 +211,54 @@ mod tests {
         absurd.insert(PoolName::new("other").unwrap(), Vec::new());
         let learned = recall(&policy(), &absurd, Memory::default(), NOW);
         assert!(load(learned).is_finite());
+    }
+
+    #[test]
+    fn each_class_and_model_is_learned_by_itself() {
+        let mut past = past("standard");
+        let slots = past.get_mut(&pool()).unwrap();
+        let rare: Vec<PastSlot> = slots
+            .iter()
+            .step_by(10)
+            .map(|slot| PastSlot {
+                class: ClassName::new("rare").unwrap(),
+                model: ModelName::new("long").unwrap(),
+                started_late: 1,
+                service_seconds: 300.0,
+                service_squares: 90_000.0,
+                ..slot.clone()
+            })
+            .collect();
+        slots.extend(rare);
+        let mut policy = policy();
+        let classes = &mut policy.pools.get_mut(&pool()).unwrap().classes;
+        let standard = classes[&ClassName::new("standard").unwrap()].clone();
+        // Another wait, so that nothing is borrowed.
+        let rare = Class { max_wait: Duration::from_mins(2), ..standard };
+        classes.insert(ClassName::new("rare").unwrap(), rare);
+        let memory = recall(&policy, &past, Memory::default(), NOW);
+        let demand = &memory.pools[&pool()].demand;
+        let mean = |model: &str| demand.mean_of(&ModelName::new(model).unwrap());
+        assert!(
+            (mean("m") - 30.0).abs() < 1.0 && (mean("long") - 300.0).abs() < 20.0,
+            "{demand:?}"
+        );
+        let margin = |class: &str| demand.classes[&ClassName::new(class).unwrap()].margin;
+        assert!(margin("rare").late_share() > 0.7 && margin("standard").late_share() <= 0.0);
+        assert!(margin("rare").deviations() > margin("standard").deviations());
+    }
+
+    #[test]
+    fn what_came_to_one_pool_says_since_when_the_others_had_nothing() {
+        let quiet = PoolName::new("quiet").unwrap();
+        let mut policy = policy();
+        policy.pools.insert(quiet.clone(), policy.pools[&pool()].clone());
+        let mut past = past("standard");
+        let late = past[&pool()][719].clone();
+        past.insert(quiet.clone(), vec![late]);
+        let memory = recall(&policy, &past, Memory::default(), NOW);
+        let age = |pool: &PoolName| memory.pools[pool].demand.history.age_minutes();
+        assert_eq!(age(&quiet), age(&pool()));
+        assert!(age(&quiet) >= 179, "{}", age(&quiet));
     }
 }

@@ -37,9 +37,9 @@ pub struct Findings {
     /// Expected load over the next minutes, in workers of speed 1, and its standard deviation.
     pub load: f64,
     pub deviation: f64,
-    /// Deviations above the load that are staffed for.
+    /// Deviations above the load that are staffed for, for the class that needs the most.
     pub margin: f64,
-    /// Share of jobs that were late of those that started lately.
+    /// Share of jobs that were late of those that started lately, over all classes.
     pub late_share: f64,
     /// Measured mean service time, and the time from launch to work.
     pub service: Duration,
@@ -49,8 +49,30 @@ pub struct Findings {
     pub ready: f64,
     pub booting: f64,
     pub waiting: u64,
+    /// Of the class whose promise is kept worst, if nothing is done.
     pub prediction: Prediction,
+    /// The classes that are staffed for, by wait.
+    #[serde(default)]
+    pub classes: Vec<ClassFindings>,
     pub notes: Vec<Note>,
+}
+
+/// The numbers of one class that is staffed for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassFindings {
+    pub class: ClassName,
+    pub max_wait: Duration,
+    /// Share of jobs that are to start within it.
+    pub objective: f64,
+    /// Deviations above the load that are staffed for.
+    pub margin: f64,
+    /// Share of its jobs that were late of those that started lately.
+    pub late_share: f64,
+    /// Workers of speed 1 that keep its promise at the expected load, without what waits already.
+    pub wanted: u32,
+    /// Its jobs of the next minutes if nothing is done, and with this plan.
+    pub prediction: Prediction,
+    pub planned: Prediction,
 }
 
 /// Why capacity is added.
@@ -103,6 +125,8 @@ pub enum Note {
     HeldWant { now: u32, held: u32 },
     /// The last worker of a silent pool: kept or given up.
     Silence(BreakEven),
+    /// The last worker of a silent pool: kept, as jobs of this class may not wait for a boot.
+    KeptWarm { class: ClassName },
     /// Wanted more than a bound of the pool.
     Bounded { wanted: u32, bound: u32 },
     /// Launches that a cap forbids.
@@ -239,6 +263,9 @@ impl fmt::Display for Note {
                 f,
                 "no jobs: idling is expected to cost {idle:.0} s of a worker, a cold start {cold_start:.0} s"
             ),
+            Self::KeptWarm { class } => {
+                write!(f, "no jobs: one worker is kept, as class {class} may not wait for a boot")
+            }
             Self::Bounded { wanted, bound } => {
                 write!(f, "{wanted} workers are wanted, the pool's bound is {bound}")
             }

@@ -1,5 +1,7 @@
 mod absurd;
 mod rolling;
+mod stored;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
+use super::backlog::{self, Due};
 use super::demand::quiet::{self, Trade};
 use super::demand::{Outlook, Terms};
 use super::input::Input;
@@ -36,7 +37,7 @@ pub(crate) struct Want {
 /// Decides what is wanted. `ready` is the capacity that works now.
 pub(crate) fn want(
     policy: &PoolPolicy,
-    input: &Input<'_>,
+    (input, due): (&Input<'_>, &[Due]),
     memory: &mut PoolMemory,
     (outlook, terms): (&Outlook, &Terms),
     (ready, now): (f64, Timestamp),
@@ -44,16 +45,13 @@ pub(crate) fn want(
     let mut notes = Vec::new();
     let service = memory.demand.service.mean();
     let base = ceil(outlook.workers()).max(u32::from(outlook.load > NO_LOAD));
-    let base = quiet_floor(policy, input, memory, (base, terms), &mut notes);
+    let base = quiet_floor(input, memory, (base, terms), &mut notes);
 
     let mut for_now = base;
     if input.waiting > 0 {
-        let boot = terms.boot.as_secs_f64();
-        let backlog = input.work(&memory.demand);
-        // What is still waiting when a launch of now is ready, met within a wait from then on.
-        let left = (backlog + (outlook.load - ready) * boot).max(0.0);
-        let window = terms.max_wait.as_secs_f64() + service;
-        for_now = for_now.max(ceil(outlook.workers() + BACKLOG_SHARE * left / window)).max(1);
+        let times = (terms.boot.as_secs_f64(), service);
+        let extra = backlog::workers(due, outlook.load - ready, times);
+        for_now = for_now.max(ceil(outlook.workers() + BACKLOG_SHARE * extra)).max(1);
     }
     let span = terms.boot.mul_f64(HOLD_BOOTS).saturating_add(HOLD);
     let held = memory.wants.held(now, for_now, span);
@@ -72,17 +70,19 @@ pub(crate) fn want(
     Want { prompt: bounded, for_backlog: for_now > base, bulk, bulk_work, notes }
 }
 
-/// The last worker of a silent pool goes if that is expected to be cheaper and every class allows it.
+/// The last worker of a silent pool goes if that is expected to be cheaper and no class forbids it.
 fn quiet_floor(
-    policy: &PoolPolicy,
     input: &Input<'_>,
     memory: &PoolMemory,
     (base, terms): (u32, &Terms),
     notes: &mut Vec<Note>,
 ) -> u32 {
-    let may_be_cold = policy.classes.values().all(|class| class.cold_start);
     let floor = base.max(1);
-    if base > 1 || !may_be_cold || input.waiting > 0 || input.running > 0 {
+    if base > 1 || input.waiting > 0 || input.running > 0 {
+        return floor;
+    }
+    if let Some(class) = &terms.warm_for {
+        notes.push(Note::KeptWarm { class: class.clone() });
         return floor;
     }
     let trade = Trade {

@@ -65,10 +65,12 @@ pub fn past_slots(
 ) -> Vec<PastSlot> {
     let mut past = Vec::new();
     for demand in answer.demands.iter().filter(|demand| demand.pool == pool.as_str()) {
-        let Ok(class) = ClassName::new(&demand.class) else { continue };
+        let names = (ClassName::new(&demand.class), ModelName::new(&demand.model));
+        let (Ok(class), Ok(model)) = names else { continue };
         past.extend(demand.slots.iter().filter_map(|slot| {
             Some(PastSlot {
                 class: class.clone(),
+                model: model.clone(),
                 begins_at: at(slot.begins_at.as_ref())?,
                 arrived: slot.accepted,
                 started: slot.started,

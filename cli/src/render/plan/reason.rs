@@ -34,6 +34,7 @@ pub(super) const fn note_kind(note: &Note) -> &'static str {
         Note::Enough { .. } => "enough",
         Note::HeldWant { .. } => "held-want",
         Note::Silence(_) => "silence",
+        Note::KeptWarm { .. } => "kept-warm",
         Note::Bounded { .. } => "bounded",
         Note::Capped { .. } => "capped",
         Note::Paused { .. } => "paused",
@@ -41,6 +42,8 @@ pub(super) const fn note_kind(note: &Note) -> &'static str {
         Note::Surplus { .. } => "surplus",
         Note::Waits { .. } => "waits",
         Note::CounterReset => "counter-reset",
+        Note::ManyJobs { .. } => "many-jobs",
+        Note::LongRuns { .. } => "long-runs",
         Note::UnknownOffering { .. } => "unknown-offering",
         Note::MassRemoval { .. } => "mass-removal",
     }
