@@ -37,17 +37,17 @@ struct Counts {
 }
 
 impl Totals {
-    /// Takes in an answer. `slots` is how many jobs a worker of a pool runs at a time: each takes so much of its run
-    /// time less from the worker.
+    /// Takes in an answer. `share` is what a second of a job's run time in a pool is worth in seconds of a worker of
+    /// speed 1 that does nothing else: less where a worker runs several jobs at a time, more where it is fast.
     pub(crate) fn observe(
         &mut self,
         answer: &v1::ObserveDemandResponse,
-        slots: impl Fn(&str) -> f64,
+        share: impl Fn(&str) -> f64,
     ) {
         for demand in &answer.demands {
             let key = (demand.pool.clone(), demand.model.clone(), demand.class.clone());
             let lane = self.lanes.entry(key).or_default();
-            let share = 1.0 / slots(&demand.pool).max(1.0);
+            let share = share(&demand.pool);
             for slot in &demand.slots {
                 let begins = slot.begins_at.as_ref();
                 let Some(Ok(begins)) = begins.map(|at| convert::timestamp(at, "begins_at")) else {
@@ -168,8 +168,8 @@ mod tests {
     #[test]
     fn a_slot_that_is_seen_again_counts_what_is_new() {
         let mut totals = Totals::default();
-        totals.observe(&answer(vec![slot(0, 5, 1), slot(15, 2, 0)]), |_| 2.0);
-        totals.observe(&answer(vec![slot(0, 5, 1), slot(15, 7, 3)]), |_| 2.0);
+        totals.observe(&answer(vec![slot(0, 5, 1), slot(15, 2, 0)]), |_| 0.5);
+        totals.observe(&answer(vec![slot(0, 5, 1), slot(15, 7, 3)]), |_| 0.5);
         let queue = queue(&totals);
         assert_eq!((queue.arrived, queue.finished), (12, 4));
         assert!((queue.service_seconds - 8.0).abs() < 1e-9, "half of 16: {queue:?}");

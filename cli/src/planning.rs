@@ -68,7 +68,13 @@ pub(crate) fn outcome(
         let queues = match &observed.demand {
             Err(why) => Reading::Unknown { why: why.clone() },
             Ok(answer) => {
-                let slots_of = convert::past_slots(answer, name, slots);
+                let machines = match &instances {
+                    Reading::Known { value, .. } => value.as_slice(),
+                    Reading::Unknown { .. } => &[],
+                };
+                // What is measured on fast machines is more work than it takes time.
+                let per_job = slots / pool.mean_speed(machines);
+                let slots_of = convert::past_slots(answer, name, per_job);
                 learned.insert(name.clone(), slots_of.iter().map(|slot| slot.arrived).sum());
                 past.insert(name.clone(), slots_of);
                 convert::queues(answer, name, pool, observed.now)

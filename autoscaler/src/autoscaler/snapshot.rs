@@ -40,11 +40,15 @@ pub(super) fn snapshot(
         Reading::Unknown { why } => Err(why.clone()),
     };
     if let Some(Ok((_, answer))) = &demand.answer {
-        let slots = |pool: &str| {
-            let known = PoolName::new(pool).ok().and_then(|pool| head.slots.get(&pool).copied());
-            known.unwrap_or(1.0)
+        let share = |pool: &str| {
+            let Ok(pool) = PoolName::new(pool) else { return 1.0 };
+            let slots = head.slots.get(&pool).copied().unwrap_or(1.0);
+            let instances = all.as_ref().ok().and_then(|(_, pools)| pools.get(&pool));
+            let instances = instances.map(Vec::as_slice).unwrap_or_default();
+            let speed = policy.pools.get(&pool).map_or(1.0, |pool| pool.mean_speed(instances));
+            speed / slots.max(1.0)
         };
-        head.totals.observe(answer, slots);
+        head.totals.observe(answer, share);
     }
     let mut snapshot = Snapshot::default();
     for (name, pool) in &policy.pools {
