@@ -6,10 +6,15 @@ use std::path::{Path, PathBuf};
 use stoker_core::time::Timestamp;
 use stoker_core::units::HumanDuration;
 use stoker_runtime::clock::Clock as _;
-use stoker_sim::fleet::catalog::PolicyName;
+use stoker_sim::fleet::catalog::{Chosen, ChosenParser, PolicyName};
+use stoker_sim::fleet::job::Workload;
+use stoker_sim::fleet::service::Batch;
+use stoker_sim::fleet::service_times::{COLUMNS, ServiceTimes};
+use stoker_sim::fleet::suite::Extent;
+use stoker_sim::fleet::table::Table;
 use stoker_sim::fleet::timeline;
-use stoker_sim::fleet::trace::{Table, capacity};
-use stoker_sim::fleet::ways::{self, Ways};
+use stoker_sim::fleet::trace::capacity;
+use stoker_sim::fleet::ways::{self, Others, Ways};
 use stoker_sim::fleet::what_if::{self, WhatIf};
 use stoker_sim::fleet::world::Setup;
 
@@ -37,9 +42,11 @@ use crate::terminal::note;
   stoker simulate --since 7d --fleet fleet.toml --plot week.svg
   stoker simulate arrivals.csv --price 1.006 --spot-price 0.43 --serverless-price 0.00031
   stoker simulate --journal .stoker/journal --since 1d --fleet fleet.toml --wait 30s
+  stoker simulate arrivals.csv --policy keda-queue-length:target=4,min=1 --policy knative --tuned
   stoker list --all -o json > jobs.json; stoker simulate jobs.json --wait 5m --boot 60s
-FILE is CSV with t_s,service_s (a row per job, also with class) or t_s,count (a row per interval),
-JSON lines like {\"t_s\": 12.5, \"service_s\": 3.1}, or the output of `stoker list --all -o json`.")]
+FILE is CSV with t_s,service_s (a row per job, also with class and model), t_s,count (a row per
+interval) or t_s,rate (Poisson arrivals of so many jobs a second until the next row), JSON lines
+like {\"t_s\": 12.5, \"service_s\": 3.1}, or the output of `stoker list --all -o json`.")]
 pub(crate) struct Args {
     /// Arrivals of jobs; `-` reads standard input [default: the coordinator's jobs]
     #[arg(value_name = "FILE")]
@@ -49,7 +56,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "7d", conflicts_with = "file")]
     since: HumanDuration,
 
-    /// Without FILE: what the autoscaler's journal in this folder counted since then
+    /// Without FILE: the load that the autoscaler's journal in this folder counted since then. It is met by any policy
+    /// and offerings; what was decided and bought at the time is not repeated (see `stoker plan --at`)
     #[arg(long, value_name = "DIR", conflicts_with = "file")]
     journal: Option<PathBuf>,
 
@@ -61,13 +69,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", requires = "fleet")]
     pool: Option<String>,
 
-    /// Policy to compare with; may be repeated [default: always-on]
-    #[arg(long, value_name = "NAME", conflicts_with = "all_policies")]
-    policy: Vec<PolicyName>,
+    /// Policy to compare with, and what it is told instead of what its document says: `keda-queue-length:target=4,min=1`;
+    /// times in seconds; may be repeated [default: always-on]
+    #[arg(long, value_name = "NAME[:KEY=NUMBER,...]", conflicts_with = "all_policies", value_parser = ChosenParser)]
+    policy: Vec<Chosen>,
 
     /// Compare with every policy
     #[arg(long)]
     all_policies: bool,
+
+    /// Compare also with the cheapest settings of a small grid that keep the promise, found in hindsight for each policy
+    #[arg(long)]
+    tuned: bool,
 
     /// Write load, capacity, waits and cost over time as a picture (SVG)
     #[arg(long, value_name = "FILE")]
@@ -116,6 +129,14 @@ struct WhatIfArgs {
     #[arg(long, value_name = "FILE")]
     spot_capacity: Option<PathBuf>,
 
+    /// Time from the notice of an interruption to the loss
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    notice: HumanDuration,
+
+    /// How much of the start of a machine's life is not billed, such as 20s on EC2
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    free_pending: HumanDuration,
+
     /// Dollars per GPU-second of a serverless provider, to compare with
     #[arg(long, value_name = "DOLLARS", value_parser = positive)]
     serverless_price: Option<f64>,
@@ -128,11 +149,16 @@ struct WhatIfArgs {
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = not_negative)]
     batch_growth: f64,
 
+    /// CSV of model, instance_type and times (as many times as long as in the arrivals) or mean_s and cv (drawn), also with
+    /// batch and batch_growth: how long jobs run there, which the planner has to find out; `*` is any model
+    #[arg(long, value_name = "FILE")]
+    service_times: Option<PathBuf>,
+
     /// Mean run time in seconds where the arrivals do not say it
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = positive)]
     service: f64,
 
-    /// Seed of what is random: boots, refusals, interruptions
+    /// Seed of what is random: arrivals of counts and rates, run times that are drawn, boots, refusals, interruptions
     #[arg(long, value_name = "N", default_value = "1")]
     seed: u64,
 }
@@ -161,7 +187,7 @@ fn share_or_none(text: &str) -> Result<f64, String> {
 const LONGEST: u64 = 7 * 24 * 3600;
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure> {
-    let table = args.what_if.spot_capacity.as_deref().map(read_table).transpose()?;
+    let table = args.what_if.spot_capacity.as_deref().map(read_zones).transpose()?;
     let pool = pool(&args, table.as_ref())?;
     let arrivals = arrivals(&args, context).await?;
     let classes = pool.classes();
@@ -170,15 +196,16 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         default_class: pool.default_class,
         pool: pool.name.as_deref(),
         service: args.what_if.service,
+        seed: args.what_if.seed,
     };
     let Made { workload, notes } = arrivals.workload(&part).map_err(Failure::usage)?;
-    let setup = setup(&args, &pool, table.as_ref(), workload.end)?;
+    let setup = setup(&args, &pool, table.as_ref(), &workload)?;
     for text in &notes {
         note(text);
     }
     let bounds = (&pool.policy, pool.budget);
     let price = args.what_if.serverless_price;
-    let ways = ways::compare((&setup, &workload), bounds, &policies(&args), price);
+    let ways = ways::compare((&setup, &workload), bounds, &others(&args), price);
     let simulation =
         Simulation { setup: &setup, classes: &classes, workload: &workload, ways: &ways };
     if let Some(path) = &args.plot {
@@ -190,17 +217,20 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     context.terminal.block(&page(&simulation))
 }
 
-fn policies(args: &Args) -> Vec<PolicyName> {
+fn others(args: &Args) -> Others {
+    let mut policies: Vec<Chosen> = Vec::new();
     if args.all_policies {
-        return <PolicyName as clap::ValueEnum>::value_variants().to_vec();
+        let all = <PolicyName as clap::ValueEnum>::value_variants();
+        policies.extend(all.iter().copied().map(Chosen::by_default));
+    } else if args.policy.is_empty() {
+        policies.push(Chosen::by_default(PolicyName::AlwaysOn));
     }
-    let mut policies = args.policy.clone();
-    if policies.is_empty() {
-        policies.push(PolicyName::AlwaysOn);
+    for chosen in &args.policy {
+        if !policies.contains(chosen) {
+            policies.push(chosen.clone());
+        }
     }
-    policies.sort_unstable();
-    policies.dedup();
-    policies
+    Others { policies, extent: if args.tuned { Extent::Grid } else { Extent::Told } }
 }
 
 fn pool(args: &Args, capacity: Option<&Table>) -> Result<Pool, Failure> {
@@ -261,27 +291,48 @@ fn read_table(path: &Path) -> Result<Table, Failure> {
     let (name, bytes) = read_bytes(path).map_err(|error| Failure::usage(error.to_string()))?;
     let text = String::from_utf8(bytes);
     let text = text.map_err(|_| Failure::usage(format!("{name} is not UTF-8 text")))?;
-    let table = Table::parse(Path::new(&name), &text);
+    Ok(Table::parse(Path::new(&name), &text))
+}
+
+fn read_zones(path: &Path) -> Result<Table, Failure> {
+    let table = read_table(path)?;
     if zones(&table).is_empty() {
-        return Err(Failure::usage(format!("{name} has no column of a zone"))
+        return Err(Failure::usage(format!("{} has no column of a zone", path.display()))
             .hint("write CSV with t_s and a column per zone"));
     }
     Ok(table)
+}
+
+fn read_service_times(path: &Path) -> Result<ServiceTimes, Failure> {
+    let times = ServiceTimes::of(&read_table(path)?);
+    times.map_err(|error| {
+        Failure::usage(error.to_string()).hint(format!("the columns are {COLUMNS}"))
+    })
 }
 
 fn zones(table: &Table) -> Vec<String> {
     table.names().iter().filter(|name| *name != "t_s").cloned().collect()
 }
 
-fn setup(args: &Args, pool: &Pool, table: Option<&Table>, end: i64) -> Result<Setup, Failure> {
+fn setup(
+    args: &Args,
+    pool: &Pool,
+    table: Option<&Table>,
+    workload: &Workload,
+) -> Result<Setup, Failure> {
     let of = &args.what_if;
+    for (flag, time) in [("--notice", of.notice), ("--free-pending", of.free_pending)] {
+        if time.get().as_secs() > LONGEST {
+            return Err(Failure::usage(format!("{flag} must be at most 7d")));
+        }
+    }
     for (flag, time) in [("--wait", of.wait), ("--boot", of.boot)] {
         if time.is_some_and(|time| time.get().as_secs() > LONGEST || time.get().is_zero()) {
             return Err(Failure::usage(format!("{flag} must be above 0s and at most 7d")));
         }
     }
     let column = |table: &Table, zone: String| {
-        let steps = capacity(table, &zone, end);
+        let steps = capacity(table, &zone, workload.end);
         steps.map(|steps| (zone, steps)).map_err(|error| Failure::usage(error.to_string()))
     };
     let spot_capacity = match table {
@@ -300,11 +351,14 @@ fn setup(args: &Args, pool: &Pool, table: Option<&Table>, end: i64) -> Result<Se
         spot_price: of.spot_price,
         spot_losses: of.spot_losses,
         spot_capacity,
-        batch: of.batch,
-        batch_growth: of.batch_growth,
+        batch: of.batch.map(|size| Batch { size, growth: of.batch_growth }),
+        service_times: of.service_times.as_deref().map(read_service_times).transpose()?,
+        notice: Some(of.notice.get()),
+        pending_free: of.free_pending.get(),
         seed: Some(of.seed),
     };
-    what_if::setup(&pool.policy, &what_if).map_err(|error| Failure::usage(error.to_string()))
+    let setup = what_if::setup(&pool.policy, &workload.models, &what_if);
+    setup.map_err(|error| Failure::usage(error.to_string()))
 }
 
 fn draw(path: &Path, setup: &Setup, ways: &Ways) -> Result<(), Failure> {

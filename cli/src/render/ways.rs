@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stoker_sim::fleet::job::{Workload, count as number, seconds};
-use stoker_sim::fleet::ways::{self, Way, Ways};
+use stoker_sim::fleet::suite::days;
+use stoker_sim::fleet::ways::{self, Spent, Way, Ways};
 use stoker_sim::fleet::world::Setup;
 
 use super::table::{Column, left, right, table};
@@ -40,12 +41,71 @@ pub(crate) fn page(simulation: &Simulation<'_>) -> String {
     let mut rows: Vec<Vec<String>> = ways.ways.iter().map(|way| row(way, simulation)).collect();
     rows.extend(serverless(simulation));
     rows.push(foresight(simulation));
-    format!("{}\n{}\n{}", heading(simulation), table(&COLUMNS, rows), verdict(simulation))
+    let spent = spent(simulation);
+    format!("{}\n{}\n{spent}{}", heading(simulation), table(&COLUMNS, rows), verdict(simulation))
+}
+
+const SPENT: [Column; 6] = [
+    left("WAY"),
+    left("CAPACITY"),
+    left("OFFERING"),
+    right("GPU-HOURS"),
+    right("COST"),
+    right("LAUNCHES"),
+];
+
+/// What each way used of each offering, and of each kind of capacity; nothing where there is one offering.
+fn spent(simulation: &Simulation<'_>) -> String {
+    if simulation.setup.offerings.len() < 2 {
+        return String::new();
+    }
+    let mut rows = Vec::new();
+    for way in &simulation.ways.ways {
+        let mut name = way.name.as_str();
+        for spot in [false, true] {
+            let used = way.spent.iter().filter(|one| one.spot == spot && one.launches > 0);
+            let used: Vec<&Spent> = used.collect();
+            let mut add = |offering: &str, hours: f64, cost: f64, launches: usize| {
+                rows.push(vec![
+                    std::mem::take(&mut name).to_owned(),
+                    capacity(spot).to_owned(),
+                    offering.to_owned(),
+                    format!("{hours:.1}"),
+                    dollars(cost),
+                    grouped(launches as u64),
+                ]);
+            };
+            for one in &used {
+                add(&one.offering, one.hours, one.cost, one.launches);
+            }
+            if used.len() > 1 {
+                let all = total(&used);
+                add("all of these", all.hours, all.cost, all.launches);
+            }
+        }
+    }
+    format!("{}\n", table(&SPENT, rows))
+}
+
+const fn capacity(spot: bool) -> &'static str {
+    if spot { "spot" } else { "on-demand" }
+}
+
+/// Of several offerings of a kind.
+fn total(used: &[&Spent]) -> Spent {
+    let mut all =
+        Spent { offering: String::new(), spot: false, hours: 0.0, cost: 0.0, launches: 0 };
+    for one in used {
+        all.hours += one.hours;
+        all.cost += one.cost;
+        all.launches += one.launches;
+    }
+    all
 }
 
 fn heading(simulation: &Simulation<'_>) -> String {
     let Simulation { setup, workload, .. } = simulation;
-    let (jobs, days) = (workload.jobs.len(), ways::days(workload));
+    let (jobs, days) = (workload.jobs.len(), days(workload));
     let mean = workload.mean_service();
     let load = mean * number(jobs) / seconds(workload.end).max(1.0);
     let mut text = format!(
@@ -78,7 +138,7 @@ fn row(way: &Way, simulation: &Simulation<'_>) -> Vec<String> {
         format!("{:.1}", outcome.hours()),
         dollars(outcome.usage.cost),
         per_thousand(outcome.usage.cost, simulation),
-        format!("{:.1}", number(outcome.usage.launches) / ways::days(simulation.workload)),
+        format!("{:.1}", number(outcome.usage.launches) / days(simulation.workload)),
         grouped(outcome.usage.interrupted as u64),
     ]
 }
@@ -103,16 +163,22 @@ fn serverless(simulation: &Simulation<'_>) -> Option<Vec<String>> {
 fn foresight(simulation: &Simulation<'_>) -> Vec<String> {
     let Simulation { ways, workload, .. } = simulation;
     vec![
-        "perfect foresight".to_owned(),
+        format!("perfect foresight, {} alone", foresight_on(simulation)),
         "100.00 %".to_owned(),
         "-".to_owned(),
         "-".to_owned(),
-        format!("{:.1}", ways.foresight_hours),
-        "-".to_owned(),
-        "-".to_owned(),
-        format!("{:.1}", number(ways.foresight_launches) / ways::days(workload)),
+        format!("{:.1}", ways.foresight.hours),
+        dollars(ways.foresight.cost),
+        per_thousand(ways.foresight.cost, simulation),
+        format!("{:.1}", number(ways.foresight.launches) / days(workload)),
         "-".to_owned(),
     ]
+}
+
+/// The offering that the schedule made with perfect foresight uses.
+fn foresight_on<'a>(simulation: &Simulation<'a>) -> &'a str {
+    let offering = simulation.setup.offerings.get(simulation.ways.foresight.offering);
+    offering.map_or("no offering", |offering| offering.name.as_str())
 }
 
 /// Days that say little about what the planner makes of weeks.
@@ -125,7 +191,7 @@ fn verdict(simulation: &Simulation<'_>) -> String {
     if ways.iter().any(|way| !way.keeps) {
         text.push_str("* breaks a class's promise more often than it may\n");
     }
-    if ways::days(simulation.workload) < LITTLE_DAYS {
+    if days(simulation.workload) < LITTLE_DAYS {
         text.push_str("The planner learns as it goes; this is little time to learn from.\n");
     }
     let Some(best) = ways::cheapest(ways) else {
@@ -168,11 +234,13 @@ pub(crate) fn document(simulation: &Simulation<'_>, notes: &[String]) -> Value {
     let offering = |offering: &stoker_sim::fleet::market::Offering| {
         json!({
             "name": offering.name,
+            "instance_type": offering.instance_type,
             "zone": offering.zone,
             "spot": offering.spot,
             "dollars_per_hour": offering.price,
             "speed": offering.speed,
-            "batch": offering.batch,
+            "batch": offering.batch.size,
+            "batch_growth": offering.batch.growth,
             "interruptions_per_hour": offering.losses_per_hour,
             "capacity_is_bounded": offering.capacity.is_some(),
         })
@@ -180,8 +248,9 @@ pub(crate) fn document(simulation: &Simulation<'_>, notes: &[String]) -> Value {
     json!({
         "workload": {
             "jobs": workload.jobs.len(),
-            "days": ways::days(workload),
+            "days": days(workload),
             "mean_service_seconds": workload.mean_service(),
+            "models": workload.models.len(),
         },
         "classes": setup.classes.iter().zip(*classes).map(class).collect::<Vec<_>>(),
         "offerings": setup.offerings.iter().map(offering).collect::<Vec<_>>(),
@@ -194,8 +263,10 @@ pub(crate) fn document(simulation: &Simulation<'_>, notes: &[String]) -> Value {
             "breaks_even_at_dollars_per_gpu_second": ways.serverless.breaks_even_at,
         },
         "perfect_foresight": {
-            "gpu_hours": ways.foresight_hours,
-            "launches": ways.foresight_launches,
+            "gpu_hours": ways.foresight.hours,
+            "cost_dollars": ways.foresight.cost,
+            "launches": ways.foresight.launches,
+            "offering": foresight_on(simulation),
         },
         "cheapest": ways::cheapest(&ways.ways).map(|way| &way.name),
         "notes": notes,
@@ -221,7 +292,24 @@ fn of_way(way: &Way, classes: &[String]) -> Value {
         "interrupted": outcome.usage.interrupted,
         "jobs_cut_short": outcome.usage.cut_short,
         "jobs_run_again": outcome.usage.rerun,
+        "by_capacity": {
+            "on_demand": of_capacity(way, false),
+            "spot": of_capacity(way, true),
+        },
+        "by_offering": way.spent.iter().map(|one| json!({
+            "offering": one.offering,
+            "capacity": capacity(one.spot),
+            "gpu_hours": one.hours,
+            "cost_dollars": one.cost,
+            "launches": one.launches,
+        })).collect::<Vec<_>>(),
     })
+}
+
+fn of_capacity(way: &Way, spot: bool) -> Value {
+    let of_kind: Vec<&Spent> = way.spent.iter().filter(|one| one.spot == spot).collect();
+    let all = total(&of_kind);
+    json!({ "gpu_hours": all.hours, "cost_dollars": all.cost, "launches": all.launches })
 }
 
 fn per_thousand(cost: f64, simulation: &Simulation<'_>) -> String {

@@ -1,11 +1,14 @@
 //! Arrivals of jobs: what a file says of them, and the workload that they make.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use stoker_sim::fleet::intervals::{Intervals, Making};
 use stoker_sim::fleet::job::{Job, Millis, Workload, millis};
-use stoker_sim::fleet::trace::{self, Service, Table};
+use stoker_sim::fleet::service::Service;
+use stoker_sim::fleet::table::Table;
 
 /// A job that arrived.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -15,6 +18,7 @@ pub(crate) struct Arrival {
     /// Seconds that it ran; `None` when that is not known.
     pub(crate) service: Option<f64>,
     pub(crate) class: Option<String>,
+    pub(crate) model: Option<String>,
     pub(crate) pool: Option<String>,
 }
 
@@ -26,8 +30,8 @@ pub(crate) enum Arrivals {
         /// Jobs that ended before they could run, which say nothing about the load.
         never_ran: u64,
     },
-    /// Starts of intervals in seconds, and the jobs that arrived in each.
-    Counts { at: Vec<f64>, counts: Vec<f64> },
+    /// Jobs that arrived in each interval, or how many a second.
+    Intervals(Intervals),
 }
 
 /// Of which jobs a workload is made, and how those that lack something are completed.
@@ -41,6 +45,8 @@ pub(crate) struct Part<'a> {
     pub(crate) pool: Option<&'a str>,
     /// Mean run time in seconds where none is known.
     pub(crate) service: f64,
+    /// Of arrivals and run times that are drawn.
+    pub(crate) seed: u64,
 }
 
 /// A workload, and what a user should know about how it was made.
@@ -51,9 +57,9 @@ pub(crate) struct Made {
 }
 
 /// The forms of files.
-pub(crate) const FORMS: &str = "write CSV with the columns t_s,service_s (a row per job, optionally with class) or \
-     t_s,count (a row per interval), JSON lines like {\"t_s\": 12.5, \"service_s\": 3.1}, or the output of `stoker \
-     list --all -o json`";
+pub(crate) const FORMS: &str = "write CSV with the columns t_s,service_s (a row per job, optionally with class and \
+     model), t_s,count (a row per interval) or t_s,rate (jobs a second until the next row), JSON lines like \
+     {\"t_s\": 12.5, \"service_s\": 3.1}, or the output of `stoker list --all -o json`";
 
 /// Reads a file; `name` stands for it in errors.
 pub(crate) fn parse(name: &str, bytes: &[u8]) -> Result<Arrivals, String> {
@@ -81,27 +87,28 @@ pub(crate) fn parse(name: &str, bytes: &[u8]) -> Result<Arrivals, String> {
 
 fn table(name: &str, text: &str) -> Result<Arrivals, String> {
     let table = Table::parse(Path::new(name), text);
-    let has = |column: &str| table.names().iter().any(|name| name == column);
-    let numbers = |column: &str| table.column(column).map_err(|error| error.to_string());
-    if !has("t_s") || !(has("service_s") || has("count")) {
-        return Err(format!("{name} has the columns {}; {FORMS}", table.names().join(", ")));
+    let said = |error: stoker_sim::fleet::table::TraceError| error.to_string();
+    let unknown = || format!("{name} has the columns {}; {FORMS}", table.names().join(", "));
+    if !table.has("t_s") {
+        return Err(unknown());
     }
-    let at = numbers("t_s")?;
-    if at.is_empty() {
+    if table.rows().next().is_none() {
         return Err(format!("{name} has no rows"));
     }
-    if !has("service_s") {
-        return Ok(Arrivals::Counts { at, counts: numbers("count")? });
+    if !table.has("service_s") {
+        let intervals = Intervals::of(&table).map_err(said)?;
+        return intervals.map(Arrivals::Intervals).ok_or_else(unknown);
     }
-    let service = numbers("service_s")?;
-    let classes = if has("class") { table.texts("class") } else { vec![""; at.len()] };
-    let job = |((at, service), class): ((f64, f64), &str)| Arrival {
-        at,
-        service: Some(service),
-        class: (!class.is_empty()).then(|| class.to_owned()),
-        pool: None,
-    };
-    let jobs = at.into_iter().zip(service).zip(classes).map(job).collect();
+    let at = table.column("t_s").map_err(said)?;
+    let mut jobs = Vec::with_capacity(at.len());
+    for (row, at) in table.rows().zip(at) {
+        let service = row.number("service_s").map_err(said)?;
+        if service.is_some_and(|seconds| seconds < 0.0) {
+            return Err(said(row.wrong("`service_s` is below 0")));
+        }
+        let text = |column: &str| row.cell(column).map(str::to_owned);
+        jobs.push(Arrival { at, service, class: text("class"), model: text("model"), pool: None });
+    }
     Ok(Arrivals::Jobs { jobs, never_ran: 0 })
 }
 
@@ -120,6 +127,7 @@ struct Row {
     started_at: Option<String>,
     finished_at: Option<String>,
     class: Option<String>,
+    model: Option<String>,
     pool: Option<String>,
 }
 
@@ -141,7 +149,9 @@ fn jobs(name: &str, rows: impl Iterator<Item = (usize, Row)>) -> Result<Arrivals
             never_ran += 1;
             continue;
         }
-        jobs.push(Arrival { at, service, class: row.class, pool: row.pool });
+        let Row { class, model, pool, .. } = row;
+        let model = model.filter(|name| !name.is_empty());
+        jobs.push(Arrival { at, service, class, model, pool });
     }
     Ok(Arrivals::Jobs { jobs, never_ran })
 }
@@ -160,12 +170,13 @@ impl Arrivals {
     pub(crate) fn workload(&self, part: &Part<'_>) -> Result<Made, String> {
         let service = Service { mean: part.service, cv: SPREAD };
         match self {
-            Self::Counts { at, counts } => {
-                let total: f64 = counts.iter().filter(|count| **count > 0.0).sum();
+            Self::Intervals(intervals) => {
+                let total = intervals.jobs();
                 if total > MOST_JOBS {
                     return Err(format!("{total:.0} jobs are more than {MOST_JOBS:.0}"));
                 }
-                let mut workload = trace::counts((at, counts), "counts", (1.0, service, 1));
+                let making = Making { scale: 1.0, service, seed: part.seed };
+                let mut workload = intervals.workload("intervals", &making);
                 for job in &mut workload.jobs {
                     job.class = part.default_class;
                 }
@@ -198,6 +209,7 @@ fn of_jobs(all: &[Arrival], never_ran: u64, part: &Part<'_>) -> Result<Made, Str
         count => known.iter().sum::<f64>() / stoker_sim::fleet::job::count(count),
     };
     let (mut unknown_class, mut made) = (0, Vec::with_capacity(jobs.len()));
+    let mut models = Models::default();
     for job in &jobs {
         let class = job.class.as_ref().and_then(|name| part.classes.iter().position(|c| c == name));
         unknown_class += u64::from(job.class.is_some() && class.is_none());
@@ -205,6 +217,7 @@ fn of_jobs(all: &[Arrival], never_ran: u64, part: &Part<'_>) -> Result<Made, Str
             at: millis(job.at - start),
             service: millis(job.service.unwrap_or(mean)).max(1),
             class: class.unwrap_or(part.default_class),
+            model: models.index(job.model.as_deref()),
         });
     }
     let last = made.iter().map(|job| job.at).max().unwrap_or(0);
@@ -219,7 +232,30 @@ fn of_jobs(all: &[Arrival], never_ran: u64, part: &Part<'_>) -> Result<Made, Str
     note(never_ran, "that ended before they ran left out");
     note(assumed as u64, &format!("without a run time taken to run {mean:.2} s"));
     note(unknown_class, "of classes that the fleet file does not name taken for the default class");
-    Ok(Made { workload: Workload::new("history", made, end(last)), notes })
+    let workload = Workload::new("history", made, end(last)).of_models(models.names);
+    Ok(Made { workload, notes })
+}
+
+/// Names of models in the order in which they come.
+#[derive(Debug, Default)]
+struct Models {
+    names: Vec<String>,
+    places: BTreeMap<String, usize>,
+}
+
+/// What jobs are of that name no model.
+const NO_MODEL: &str = "unnamed";
+
+impl Models {
+    fn index(&mut self, name: Option<&str>) -> usize {
+        let name = name.unwrap_or(NO_MODEL);
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        self.names.push(name.to_owned());
+        self.places.insert(name.to_owned(), self.names.len() - 1);
+        self.names.len() - 1
+    }
 }
 
 fn end(last: Millis) -> Millis {
@@ -232,7 +268,8 @@ fn end(last: Millis) -> Millis {
 mod tests {
     use super::*;
 
-    const PART: Part<'_> = Part { classes: &[], default_class: 0, pool: None, service: 20.0 };
+    const PART: Part<'_> =
+        Part { classes: &[], default_class: 0, pool: None, service: 20.0, seed: 1 };
 
     fn made(text: &str, part: &Part<'_>) -> Made {
         parse("in", text.as_bytes()).unwrap().workload(part).unwrap()
@@ -261,6 +298,25 @@ mod tests {
     }
 
     #[test]
+    fn rates_are_drawn_by_seed() {
+        let text = "t_s,rate\n0,0.1\n600,0.5\n";
+        let first = made(text, &PART);
+        assert!((250..480).contains(&first.workload.jobs.len()), "{}", first.workload.jobs.len());
+        assert_eq!(first.workload.end, 1_200_000);
+        assert_eq!(made(text, &PART), first);
+        assert_ne!(made(text, &Part { seed: 2, ..PART }), first);
+    }
+
+    #[test]
+    fn jobs_keep_their_models_and_one_without_a_run_time_is_completed() {
+        let made = made("t_s,service_s,model\n0,10,bert\n1,,llama\n2,20,bert\n", &PART);
+        assert_eq!(made.workload.models, ["bert", "llama"]);
+        let jobs: Vec<_> = made.workload.jobs.iter().map(|job| (job.service, job.model)).collect();
+        assert_eq!(jobs, [(10_000, 0), (15_000, 1), (20_000, 0)]);
+        assert_eq!(made.notes, ["1 job without a run time taken to run 15.00 s"]);
+    }
+
+    #[test]
     fn what_a_job_lacks_is_completed_and_counted() {
         let text = r#"{"t_s": 0, "service_s": 10, "class": "bulk", "pool": "a"}
 {"t_s": 1, "class": "odd", "pool": "a"}
@@ -280,7 +336,14 @@ mod tests {
             ("", "in is empty; write CSV"),
             ("a,b\n1,2\n", "in has the columns a, b; write CSV"),
             ("t_s,count\n", "in has no rows"),
-            ("t_s,count\nx,1\n", "`x` is not a number"),
+            ("t_s,count\nx,1\n", "in, line 2: `x` is not a number"),
+            ("t_s,n\n0,1\n", "in has the columns t_s, n; write CSV"),
+            ("t_s,rate\n0,1\n0,2\n", "in, line 3: `t_s` is not after that of the row before"),
+            ("t_s,rate\n0,1\n60,-2\n", "in, line 3: `rate` is below 0"),
+            ("t_s,rate\n0,1\n60\n", "in, line 3: `rate` is empty"),
+            ("t_s,rate\n0,1\n", "in: it has a single rate; add a row"),
+            ("t_s,service_s\n0,-1\n", "in, line 2: `service_s` is below 0"),
+            ("t_s,service_s\n,1\n", "in, line 2: `t_s` is empty"),
             ("{\"t\": 1}", "in:1: has no `t_s` or `accepted_at`; write CSV"),
             ("{\"t_s\": 1}\n{\"t_s\" 2}", "in:2: expected `:`"),
             ("{\"accepted_at\": \"noon\"}", "in:1: `noon` is not a time"),

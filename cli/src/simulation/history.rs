@@ -53,6 +53,7 @@ fn arrival(job: &v1::Job) -> Option<Arrival> {
         at,
         service: job::run(job).map(|run| run.as_secs_f64()),
         class: Some(job.class.clone()).filter(|class| !class.is_empty()),
+        model: Some(job.model.clone()).filter(|model| !model.is_empty()),
         pool: Some(job.pool.clone()).filter(|pool| !pool.is_empty()),
     })
 }

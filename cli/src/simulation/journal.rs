@@ -58,6 +58,7 @@ fn between(
         at: since + gap * (f64::from(number) + 0.5),
         service,
         class: Some(queue.class.to_string()),
+        model: Some(queue.model.to_string()),
         pool: Some(pool.to_string()),
     };
     (0..arrived).map(arrival).collect()

@@ -7,6 +7,7 @@ mod dev;
 mod fake;
 mod fleet;
 mod help;
+mod journal;
 mod operating;
 mod planning;
 mod process;

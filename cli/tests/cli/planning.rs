@@ -10,10 +10,10 @@ use tonic::Status;
 use crate::fake::{Fake, NOW, State, job};
 use crate::process::{Run, stoker, stoker_at, stoker_with_input};
 
-const FLEET: &str = "fleet = 'fake'\n[classes.standard]\nmax-wait = '60s'\n\
+pub(crate) const FLEET: &str = "fleet = 'fake'\n[classes.standard]\nmax-wait = '60s'\n\
     [models.echo]\ntask = 'echo'\n[pools.default]\nmodels = ['echo']\n\
     [[pools.default.offerings]]\ninstance-type = 'g5'\nzone = 'a'\nprice = 1\n";
-const SPOT: &str = "[[pools.default.offerings]]\ninstance-type = 'g5'\nzone = 'a'\ncapacity = 'spot'\nprice = 0.4\n";
+pub(crate) const SPOT: &str = "[[pools.default.offerings]]\ninstance-type = 'g5'\nzone = 'a'\ncapacity = 'spot'\nprice = 0.4\n";
 
 fn seconds(seconds: i64) -> well_known::Timestamp {
     well_known::Timestamp { seconds, nanos: 0 }
@@ -40,14 +40,14 @@ fn demand(waiting: u64, run: f64) -> v1::Demand {
     }
 }
 
-fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
+pub(crate) fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     fs::write(&path, text).unwrap();
     path
 }
 
 /// Compares with a file of `tests/expected`, or writes it.
-fn golden(name: &str, text: &str) {
+pub(crate) fn golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expected").join(name);
     if std::env::var_os("STOKER_BLESS").is_some() {
         fs::write(&path, text).unwrap();
@@ -188,6 +188,65 @@ async fn a_simulation_is_data_for_programs() {
     assert_eq!(ways[0]["name"], "Stoker");
     assert!(ways.iter().any(|way| way["name"].as_str().unwrap().starts_with("Knative")));
     assert!(ways[0]["cost_dollars"].as_f64().unwrap() > 0.0);
+    let of = |what: &str| ways[0]["by_offering"][0][what].clone();
+    assert_eq!((of("offering"), of("capacity")), ("gpu.a.on-demand".into(), "on-demand".into()));
+    assert_eq!(of("cost_dollars"), ways[0]["cost_dollars"]);
+    assert_eq!(ways[0]["by_capacity"]["on_demand"]["gpu_hours"], ways[0]["gpu_hours"]);
+    assert_eq!(ways[0]["by_capacity"]["spot"]["launches"], 0);
+}
+
+#[tokio::test]
+async fn policies_are_told_settings_and_tuned_in_hindsight() {
+    let input = arrivals();
+    let arguments = [
+        "simulate",
+        "-",
+        "-o",
+        "json",
+        "--tuned",
+        "--policy",
+        "keda-queue-length:target=4,min=1",
+        "--policy",
+        "knative",
+    ];
+    let document = stoker_with_input(&arguments, input.as_bytes()).await.expect(0).json();
+    let ways = document["ways"].as_array().unwrap();
+    let names: Vec<&str> = ways.iter().filter_map(|way| way["name"].as_str()).collect();
+    assert!(names.contains(&"KEDA queue length 4.0, min 1"), "{names:?}");
+    assert!(names.contains(&"Knative 0.7, min 0"), "{names:?}");
+    assert_eq!(names.iter().filter(|name| name.ends_with(", tuned")).count(), 2, "{names:?}");
+}
+
+#[tokio::test]
+async fn rates_and_service_times_by_model_and_type_are_simulated() {
+    let folder = tempfile::tempdir().unwrap();
+    let rates = file(folder.path(), "rates.csv", "t_s,rate\n0,0.05\n7200,0.01\n14400,0.1\n");
+    let rates = rates.to_str().unwrap();
+    let run =
+        async |seed: &str| stoker_with(&["simulate", rates, "-o", "json", "--seed", seed]).await;
+    let (first, second) = (run("1").await, run("2").await);
+    assert_eq!(first["workload"]["days"], 0.25);
+    assert_ne!(first["workload"]["jobs"], second["workload"]["jobs"]);
+    assert_eq!(first, run("1").await);
+
+    let mut jobs = "t_s,service_s,model\n".to_owned();
+    for n in 0..240 {
+        jobs += &format!("{},20,{}\n", 60 * n, if n % 2 == 0 { "bert" } else { "llama" });
+    }
+    let jobs = file(folder.path(), "jobs.csv", &jobs);
+    let times =
+        "model,instance_type,times,mean_s,cv,batch\nbert,gpu,0.1,,,\nllama,gpu,,300,0.5,2\n";
+    let times = file(folder.path(), "times.csv", times);
+    let (jobs, times) = (jobs.to_str().unwrap(), times.to_str().unwrap());
+    let plain = stoker_with(&["simulate", jobs, "-o", "json"]).await;
+    let other = stoker_with(&["simulate", jobs, "-o", "json", "--service-times", times]).await;
+    assert_eq!(other["workload"]["models"], 2);
+    let hours = |document: &serde_json::Value| document["ways"][0]["gpu_hours"].as_f64().unwrap();
+    assert!(hours(&other) > 1.5 * hours(&plain), "{plain} {other}");
+}
+
+async fn stoker_with(arguments: &[&str]) -> serde_json::Value {
+    stoker(arguments).await.expect(0).json()
 }
 
 #[tokio::test]
@@ -233,8 +292,12 @@ async fn what_cannot_be_simulated_is_said_with_what_to_do() {
     let odd = file(folder.path(), "odd.csv", "when,what\n1,2\n");
     let zones = file(folder.path(), "zones.csv", "t_s,z\n0,1\n");
     let spot = file(folder.path(), "spot.toml", &format!("{FLEET}{SPOT}"));
-    let [fleet, csv, odd, zones, spot] =
-        [&fleet, &csv, &odd, &zones, &spot].map(|path| path.to_str().unwrap());
+    let rates = file(folder.path(), "rates.csv", "t_s,rate\n0,1\n60,x\n");
+    let times = file(folder.path(), "times.csv", "model,instance_type\nbert,gpu\n");
+    let other = file(folder.path(), "other.csv", "model,instance_type,times\n*,h100,0.5\n");
+    let [fleet, csv, odd, zones, spot, rates, times, other] =
+        [&fleet, &csv, &odd, &zones, &spot, &rates, &times, &other]
+            .map(|path| path.to_str().unwrap());
     for (arguments, said) in [
         (&["simulate", odd][..], "has the columns when, what; write CSV"),
         (&["simulate", "/no/such/file"], "there is no such file"),
@@ -242,7 +305,27 @@ async fn what_cannot_be_simulated_is_said_with_what_to_do() {
         (&["simulate", csv, "--price=-1"], "must be a number above 0"),
         (&["simulate", csv, "--objective", "99"], "must be between 0 and 1"),
         (&["simulate", csv, "--wait", "0s"], "--wait must be above 0s"),
-        (&["simulate", csv, "--policy", "magic"], "possible values: stoker, always-on"),
+        (
+            &["simulate", csv, "--policy", "magic"],
+            "no policy is called `magic`; there are stoker, always-on",
+        ),
+        (
+            &["simulate", csv, "--policy", "knative:size=1"],
+            "knative has no `size`; its settings are target=0.7 (0.01 to 1000000), min=0 (0 to 1000)",
+        ),
+        (
+            &["simulate", csv, "--policy", "knative:min=-1"],
+            "`min` must be a whole number from 0 to 1000",
+        ),
+        (&["simulate", rates], "rates.csv, line 3: `x` is not a number"),
+        (
+            &["simulate", csv, "--service-times", times],
+            "times.csv, line 2: it has neither times nor mean_s",
+        ),
+        (
+            &["simulate", csv, "--service-times", other],
+            "the instance type `h100`, of which the pool has no offering; it has: gpu",
+        ),
         (&["simulate", csv, "--spot-capacity", zones], "--spot-capacity needs a price"),
         (
             &["simulate", csv, "--fleet", spot, "--spot-capacity", zones],

@@ -17,14 +17,20 @@ use crate::fleet::world::Setup;
 /// Why there is no bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BoundError {
+    #[error("the bound is of workers of speed 1 that run one job at a time; `{0}` is another kind")]
+    Unequal(String),
     #[error("building the linear program: {0}")]
     Program(String),
     #[error("solving the linear program ended with {0:?}")]
     Status(SolverStatus),
 }
 
-/// Hours that any schedule has to pay, of one offering at speed 1, in bins of `bin` seconds.
+/// Hours that any schedule has to pay, of offerings at speed 1 without batches (others are refused), in bins of `bin`
+/// seconds.
 pub fn lower_bound(setup: &Setup, workload: &Workload, bin: i64) -> Result<f64, BoundError> {
+    if let Some(unequal) = setup.offerings.iter().find(|offering| !offering.is_reference()) {
+        return Err(BoundError::Unequal(unequal.name.clone()));
+    }
     let edges = Edges::new(setup, workload, bin * 1000);
     let bins = edges.available.len();
     let (dt, boot) = (seconds(bin * 1000), seconds(setup.boot.mean));
@@ -150,11 +156,20 @@ mod tests {
     #[test]
     fn one_job_costs_its_service_and_a_boot_or_nearly() {
         let setup = Setup::simple(60, 180);
-        let job = Job { at: 600_000, service: 120_000, class: 0 };
+        let job = Job { at: 600_000, service: 120_000, class: 0, model: 0 };
         let workload = Workload::new("one", vec![job], 3_600_000);
         let bound = lower_bound(&setup, &workload, 30).unwrap() * 3600.0;
         // A fluid may start half a worker, and spread the job over the wait that it is allowed.
         assert!(bound > 120.0 && bound <= 300.0 + 1.0, "{bound}");
+    }
+
+    #[test]
+    fn unequal_workers_have_no_bound() {
+        let mut setup = Setup::simple(60, 180);
+        setup.offerings[0].speed = 2.0;
+        let workload = crate::fleet::synthetic::daily(1, 0.01, 3);
+        let error = lower_bound(&setup, &workload, 60).unwrap_err();
+        assert!(matches!(error, BoundError::Unequal(name) if name == "on-demand"));
     }
 
     #[test]

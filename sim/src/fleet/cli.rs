@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::run::RunArgs;
-use super::{bench, cases, speed};
+use super::{bench, cases, speed, synthetic};
 use crate::verdict::Verdict;
 
 /// Simulates scaling policies on recorded traces.
@@ -35,6 +35,8 @@ enum FleetCommand {
     Spot {
         folder: PathBuf,
     },
+    /// Print the generated trace of spot capacity that the tests use
+    SyntheticSpot,
     /// Time plans for a large fleet
     Speed,
     Run(RunArgs),
@@ -47,6 +49,7 @@ impl FleetArgs {
             FleetCommand::CrossCheck { folder } => bench::cross_check(folder),
             FleetCommand::Bench { folder, output } => bench::write(folder, output),
             FleetCommand::Spot { folder } => bench::spot(folder),
+            FleetCommand::SyntheticSpot => Ok(synthetic::capacities(3, &synthetic::ZONES)),
             FleetCommand::Speed => Ok(speed::report()),
             FleetCommand::Run(arguments) => arguments.run(),
         };

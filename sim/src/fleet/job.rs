@@ -14,6 +14,8 @@ pub struct Job {
     pub service: Millis,
     /// Index into the classes of the workload.
     pub class: usize,
+    /// Index into the models of the workload.
+    pub model: usize,
 }
 
 /// A latency class: how long its jobs may wait, and how many of them must not wait longer.
@@ -27,6 +29,8 @@ pub struct Class {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
     pub name: String,
+    /// Names of the models whose jobs they are; one unless it is said.
+    pub models: Vec<String>,
     /// Sorted by arrival.
     pub jobs: Vec<Job>,
     /// End of the simulation; no job arrives at it or later.
@@ -38,7 +42,16 @@ impl Workload {
     pub fn new(name: impl Into<String>, mut jobs: Vec<Job>, end: Millis) -> Self {
         jobs.retain(|job| (0..end).contains(&job.at));
         jobs.sort_by_key(|job| job.at);
-        Self { name: name.into(), jobs, end }
+        Self { name: name.into(), models: vec!["model".to_owned()], jobs, end }
+    }
+
+    /// The same with names for its models, in the order of the jobs' indices. There is one at least.
+    #[must_use]
+    pub fn of_models(mut self, models: Vec<String>) -> Self {
+        if !models.is_empty() {
+            self.models = models;
+        }
+        self
     }
 
     /// Mean service time in seconds; 1 for a workload without jobs.
@@ -55,7 +68,7 @@ impl Workload {
     pub fn part(&self, from: Millis, to: Millis) -> Self {
         let jobs = self.jobs.iter().filter(|job| (from..to).contains(&job.at));
         let jobs = jobs.map(|job| Job { at: job.at - from, ..*job }).collect();
-        Self::new(self.name.clone(), jobs, to.min(self.end) - from)
+        Self::new(self.name.clone(), jobs, to.min(self.end) - from).of_models(self.models.clone())
     }
 
     /// `copies` of the workload, each `days` later than the one before and wrapped around its end.
@@ -66,6 +79,7 @@ impl Workload {
         let jobs = (0..copies)
             .flat_map(|copy| self.jobs.iter().map(move |job| Job { at: shift(copy, job), ..*job }));
         Self::new(format!("{} x{copies}", self.name), jobs.collect(), self.end)
+            .of_models(self.models.clone())
     }
 }
 

@@ -1,21 +1,22 @@
 //! What can be bought: offerings with prices, capacity over time and losses.
 
-use crate::fleet::job::{HOUR_MS, Millis, seconds};
+use crate::fleet::job::{HOUR_MS, Job, Millis, millis, seconds};
+use crate::fleet::service::{Batch, ServiceTime};
 
 /// Something that could be launched.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offering {
     pub name: String,
+    pub instance_type: String,
     pub zone: String,
     pub spot: bool,
     /// Dollars an hour.
     pub price: f64,
-    /// How much faster than the reference worker one job runs.
+    /// How much faster than the reference worker one job runs, as the planner is told.
     pub speed: f64,
-    /// Most jobs that a worker runs at once.
-    pub batch: u32,
-    /// How much longer a batch takes for each further job in it, as a share of one job's time.
-    pub batch_growth: f64,
+    pub batch: Batch,
+    /// By model, how long its jobs really run; `None` and what is left out: as the speed has it. No policy is told.
+    pub times: Vec<Option<ServiceTime>>,
     /// How many could be had at each moment; left out: as many as asked for.
     pub capacity: Option<Steps>,
     /// Interruptions per instance and hour, beside those that the capacity causes.
@@ -27,12 +28,13 @@ impl Offering {
     pub fn on_demand(price: f64) -> Self {
         Self {
             name: "on-demand".to_owned(),
+            instance_type: "gpu".to_owned(),
             zone: "zone-a".to_owned(),
             spot: false,
             price,
             speed: 1.0,
-            batch: 1,
-            batch_growth: 0.0,
+            batch: Batch::ONE,
+            times: Vec::new(),
             capacity: None,
             losses_per_hour: 0.0,
         }
@@ -49,11 +51,36 @@ impl Offering {
         }
     }
 
-    /// How long a batch takes whose longest job takes `longest` alone on the reference worker.
-    pub fn batch_time(&self, longest: Millis, jobs: usize) -> Millis {
-        let further = crate::fleet::job::count(jobs.saturating_sub(1));
-        let time = seconds(longest) / self.speed * (1.0 + self.batch_growth * further);
-        crate::fleet::job::millis(time).max(1)
+    fn time_of(&self, model: usize) -> Option<&ServiceTime> {
+        self.times.get(model).and_then(Option::as_ref)
+    }
+
+    /// Seconds that a job runs alone on one of its machines. `index` is the job's, `seed` the world's.
+    pub fn alone(&self, (index, job): (usize, &Job), seed: u64) -> f64 {
+        match self.time_of(job.model) {
+            Some(time) => time.seconds((index, job), &self.instance_type, seed),
+            None => seconds(job.service) / self.speed,
+        }
+    }
+
+    /// How many of a model's jobs a machine runs at once.
+    pub fn batch_of(&self, model: usize) -> Batch {
+        self.time_of(model).and_then(|time| time.batch).unwrap_or(self.batch)
+    }
+
+    /// How long a batch of a model takes whose longest job runs `longest` seconds alone.
+    pub fn batch_time(&self, model: usize, longest: f64, jobs: usize) -> Millis {
+        millis(longest * self.batch_of(model).stretch(jobs)).max(1)
+    }
+
+    /// Whether its machines run every job as the reference worker does, one at a time.
+    pub fn is_reference(&self) -> bool {
+        let of_models = self.times.iter().flatten();
+        let as_told = of_models.fold(true, |all, time| {
+            all && time.alone == crate::fleet::service::Alone::Times(1.0)
+                && time.batch.is_none_or(|batch| batch.size == 1)
+        });
+        as_told && (self.speed - 1.0).abs() < 1e-9 && self.batch.size == 1
     }
 }
 

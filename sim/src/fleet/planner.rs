@@ -22,7 +22,7 @@ pub struct Stoker {
     policy: fleet::Policy,
     memory: Memory,
     pool: PoolName,
-    model: ModelName,
+    models: Vec<ModelName>,
     classes: Vec<ClassName>,
     offerings: Vec<OfferingName>,
     /// The last report, for whoever wants to know why.
@@ -59,13 +59,12 @@ impl Stoker {
             cold_start: true,
         };
         let offering = |offering: &crate::fleet::market::Offering| fleet::Offering {
-            instance_type: "gpu".to_owned(),
+            instance_type: offering.instance_type.clone(),
             zone: offering.zone.clone(),
             capacity: if offering.spot { CapacityType::Spot } else { CapacityType::OnDemand },
             price: HourlyPrice::new(Money::from_dollars(offering.price).unwrap_or(Money::MAX)),
             speed: offering.speed,
-            bulk_speed: offering.speed * f64::from(offering.batch)
-                / (1.0 + offering.batch_growth * f64::from(offering.batch - 1)),
+            bulk_speed: offering.speed * offering.batch.gain(),
         };
         let scaling = Scaling {
             min: 0,
@@ -89,7 +88,7 @@ impl Stoker {
             policy: fleet::Policy { pools, ..fleet::Policy::default() },
             memory: Memory::default(),
             pool,
-            model: name("model", ModelName::new),
+            models: Vec::new(),
             classes,
             offerings,
             report: Report::default(),
@@ -131,38 +130,34 @@ impl Stoker {
         Snapshot { pools: BTreeMap::from([(self.pool.clone(), pool)]) }
     }
 
+    /// The queues that have had a job, and one of each class.
     fn queues(&self, view: &View<'_>) -> Vec<Queue> {
-        let mut queues: Vec<Queue> = self
-            .classes
-            .iter()
-            .enumerate()
-            .map(|(index, class)| Queue {
-                class: class.clone(),
-                model: self.model.clone(),
-                waiting: Vec::new(),
-                running: 0,
-                arrived: view.totals.arrived[index] as u64,
-                started: view.totals.started[index] as u64,
-                started_late: view.totals.started_late[index] as u64,
-                finished: 0,
-                service_seconds: 0.0,
-                service_squares: 0.0,
-            })
-            .collect();
-        for (at, class) in &view.waiting {
-            // Ages to the second, as a store would group them.
-            let age = duration((view.now - at) / 1000 * 1000);
-            match queues[*class].waiting.last_mut() {
-                Some(last) if last.age == age => last.jobs += 1,
-                _ => queues[*class].waiting.push(Waiting { age, jobs: 1 }),
+        let mut queues = Vec::new();
+        let mut place = vec![0; self.classes.len() * self.models.len()];
+        for (class, model, lane) in view.totals.lanes() {
+            if lane.arrived == 0 && model > 0 {
+                continue;
             }
+            place[class * self.models.len() + model] = queues.len();
+            queues.push(Queue {
+                running: lane.running as u64,
+                arrived: lane.arrived as u64,
+                started: lane.started as u64,
+                started_late: lane.started_late as u64,
+                finished: lane.finished as u64,
+                service_seconds: lane.service,
+                service_squares: lane.service_squares,
+                ..Queue::new(self.classes[class].clone(), self.models[model].clone())
+            });
         }
-        if let Some(first) = queues.first_mut() {
-            // The world counts finished and running jobs over all classes, which is all that the planner needs.
-            first.running = view.running as u64;
-            first.finished = view.totals.finished as u64;
-            first.service_seconds = view.totals.service;
-            first.service_squares = view.totals.service_squares;
+        for job in view.waiting.jobs() {
+            // Ages to the second, as a store would group them.
+            let age = duration((view.now - job.at) / 1000 * 1000);
+            let waiting = &mut queues[place[job.class * self.models.len() + job.model]].waiting;
+            match waiting.last_mut() {
+                Some(last) if last.age == age => last.jobs += 1,
+                _ => waiting.push(Waiting { age, jobs: 1 }),
+            }
         }
         queues
     }
@@ -215,6 +210,11 @@ impl Policy for Stoker {
     }
 
     fn act(&mut self, view: &View<'_>, orders: &mut Orders) {
+        if self.models.len() != view.models.len() {
+            // What a model is called is nothing to go by; a number is always a name.
+            let model_name = |index: usize| name(&format!("m{index}"), ModelName::new);
+            self.models = (0..view.models.len()).map(model_name).collect();
+        }
         let snapshot = self.snapshot(view);
         let memory = std::mem::take(&mut self.memory);
         let planned = fleet::plan(&self.policy, &snapshot, memory, timestamp(view.now));

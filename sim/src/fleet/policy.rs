@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::fleet::job::{Class, Millis, count, seconds};
+use crate::fleet::job::{Class, Job, Millis, count, seconds};
 use crate::fleet::market::Offering;
 use crate::fleet::world::instance::{Instance, InstanceId, Phase};
+use crate::fleet::world::queue::Backlog;
 
 /// A rule that decides what runs.
 pub trait Policy {
@@ -24,16 +25,52 @@ pub trait Policy {
     fn act(&mut self, view: &View<'_>, orders: &mut Orders);
 }
 
-/// Totals since the start, per class where that matters.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Totals {
-    pub arrived: Vec<usize>,
-    pub started: Vec<usize>,
-    pub started_late: Vec<usize>,
+/// What happened to the jobs of one class and model since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Lane {
+    pub arrived: usize,
+    pub started: usize,
+    pub started_late: usize,
+    /// Jobs that run now.
+    pub running: usize,
     pub finished: usize,
-    /// Seconds that the finished jobs would have taken on the reference worker, and their squares.
+    /// Seconds that the finished jobs took, as measured where they ran, times the stated speed of the machines that
+    /// worked then, and the squares of that. What the others of a batch added to a job's time is not in it.
     pub service: f64,
     pub service_squares: f64,
+}
+
+/// The lanes of all classes and models.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Totals {
+    models: usize,
+    lanes: Vec<Lane>,
+}
+
+impl Totals {
+    pub fn new(classes: usize, models: usize) -> Self {
+        Self { models, lanes: vec![Lane::default(); classes * models] }
+    }
+
+    pub fn lane(&mut self, job: &Job) -> &mut Lane {
+        &mut self.lanes[job.class * self.models + job.model]
+    }
+
+    /// Each lane with its class and model.
+    pub fn lanes(&self) -> impl Iterator<Item = (usize, usize, &Lane)> {
+        let models = self.models.max(1);
+        self.lanes.iter().enumerate().map(move |(at, lane)| (at / models, at % models, lane))
+    }
+
+    /// Over all lanes.
+    pub fn arrived(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.arrived).sum()
+    }
+
+    /// Over all lanes.
+    pub fn started(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.started).sum()
+    }
 }
 
 /// What has happened to an offering.
@@ -52,12 +89,12 @@ pub struct View<'a> {
     pub offerings: &'a [Offering],
     /// What has been measured of boots.
     pub mean_boot: Millis,
-    /// Mean service time in seconds, which most policies are told.
+    /// Mean service time in seconds on what most policies launch, which they are told.
     pub mean_service: f64,
     /// Instances that are not gone, oldest first.
     pub instances: Vec<&'a Instance>,
-    /// Jobs that wait, as (arrival, class), in the order in which they will start.
-    pub waiting: Vec<(Millis, usize)>,
+    pub models: &'a [String],
+    pub waiting: Backlog<'a>,
     pub running: usize,
     pub totals: &'a Totals,
     pub tallies: &'a [Tally],
@@ -76,7 +113,7 @@ impl View<'_> {
     }
 
     pub fn oldest_wait(&self) -> Millis {
-        self.waiting.iter().map(|(at, _)| self.now - at).max().unwrap_or(0)
+        self.waiting.oldest().map_or(0, |at| self.now - at)
     }
 
     /// Arrivals of the last `span`.

@@ -7,17 +7,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::fleet::job::{Workload, seconds};
+use crate::fleet::intervals::{Intervals, Making};
+use crate::fleet::job::Workload;
 use crate::fleet::planner::Stoker;
-use crate::fleet::suite::Comparison;
+use crate::fleet::service::Service;
+use crate::fleet::suite::{self, Comparison};
+use crate::fleet::table::{Table, TraceError};
 use crate::fleet::timeline;
-use crate::fleet::trace::{self, Service, Table, TraceError};
+use crate::fleet::trace;
 use crate::fleet::world::{self, Setup};
 
 /// Runs every policy on a trace of your own.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// File with a line of names and the columns `t_s,service_s` (a row per job) or `t_s,count` (a row per interval)
+    /// File with a line of names and the columns `t_s,service_s` (a row per job), `t_s,count` or `t_s,rate` (a row
+    /// per interval, with its jobs or its jobs a second)
     trace: PathBuf,
     /// Longest wait, in seconds
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(i64).range(1..=86_400))]
@@ -28,6 +32,9 @@ pub struct RunArgs {
     /// Mean service time in seconds of jobs that the trace only counts
     #[arg(long, default_value_t = 20.0)]
     service: f64,
+    /// Seed of what the trace leaves open: arrivals within their interval, service times
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Where to draw load, capacity, wait and cost over time, as SVG
     #[arg(long)]
     plot: Option<PathBuf>,
@@ -35,10 +42,10 @@ pub struct RunArgs {
 
 impl RunArgs {
     pub(crate) fn run(&self) -> Result<String, Box<dyn Error>> {
-        let workload = workload(&Table::read(&self.trace)?, self.service)?;
+        let workload = workload(&Table::read(&self.trace)?, self.service, self.seed)?;
         let setup = Setup::simple(self.wait, self.boot);
         let comparison = Comparison::run(&setup, &workload);
-        let days = (seconds(workload.end) / 86_400.0).max(1e-3);
+        let days = suite::days(&workload);
         let mut text = format!(
             "{} jobs in {days:.2} days, wait {} s, boot {} s\n\n",
             workload.jobs.len(),
@@ -56,13 +63,16 @@ impl RunArgs {
 }
 
 /// Jobs of a table that has a row per job, or a row per interval.
-fn workload(table: &Table, service: f64) -> Result<Workload, TraceError> {
-    if table.names().iter().any(|name| name == "service_s") {
-        return trace::requests(table, "your trace", 1);
+fn workload(table: &Table, service: f64, seed: u64) -> Result<Workload, TraceError> {
+    if table.has("service_s") {
+        return trace::requests(table, "your trace", seed);
     }
-    let service = Service { mean: service, cv: 0.7 };
-    let (at, counts) = (table.column("t_s")?, table.column("count")?);
-    Ok(trace::counts((&at, &counts), "your trace", (1.0, service, 1)))
+    let making = Making { scale: 1.0, service: Service { mean: service, cv: 0.7 }, seed };
+    match Intervals::of(table)? {
+        Some(intervals) => Ok(intervals.workload("your trace", &making)),
+        // Says which columns there are.
+        None => Err(table.needs(&["t_s", "count"]).err().unwrap_or_else(|| table.wrong("no jobs"))),
+    }
 }
 
 #[cfg(test)]
@@ -73,11 +83,13 @@ mod tests {
 
     #[test]
     fn a_trace_has_a_row_per_job_or_per_interval() {
-        let read = |text: &str| workload(&Table::parse(Path::new("trace.csv"), text), 10.0);
+        let read = |text: &str| workload(&Table::parse(Path::new("trace.csv"), text), 10.0, 1);
         let jobs = read("t_s,service_s\n5,20\n7,3\n").unwrap();
         assert_eq!(jobs.jobs.iter().map(|job| job.service).collect::<Vec<_>>(), [20_000, 3_000]);
         let counts = read("t_s,count\n0,3\n60,0\n120,2\n").unwrap();
         assert_eq!((counts.jobs.len(), counts.end), (5, 180_000));
+        let rates = read("t_s,rate\n0,0.1\n600,0.2\n").unwrap();
+        assert!((100..300).contains(&rates.jobs.len()) && rates.end == 1_200_000);
         let error = read("time,n\n1,2\n").unwrap_err().to_string();
         assert!(error.contains("no column `t_s`") && error.contains("time, n"), "{error}");
     }

@@ -28,7 +28,11 @@ pub struct Usage {
     pub hours: Vec<f64>,
     /// Dollars, at the prices of the offerings.
     pub cost: f64,
+    /// The same per offering.
+    pub costs: Vec<f64>,
     pub launches: usize,
+    /// The same per offering.
+    pub launched: Vec<usize>,
     pub interrupted: usize,
     /// Jobs that ran when their instance was lost.
     pub cut_short: usize,
@@ -41,12 +45,19 @@ pub struct Usage {
 
 impl Usage {
     pub fn new(offerings: usize) -> Self {
-        Self { hours: vec![0.0; offerings], ..Self::default() }
+        let nothing = vec![0.0; offerings];
+        Self {
+            hours: nothing.clone(),
+            costs: nothing,
+            launched: vec![0; offerings],
+            ..Self::default()
+        }
     }
 
     pub fn add(&mut self, offering: usize, hours: f64, price: f64) {
         self.hours[offering] += hours;
         self.cost += hours * price;
+        self.costs[offering] += hours * price;
     }
 }
 

@@ -53,6 +53,28 @@ pub fn capacity(days: i64, seed: u64) -> Steps {
     Steps::new(steps)
 }
 
+/// [`capacity`] of several zones, by name and seed, as a trace of spot capacity: a row for each change.
+pub fn capacities(days: i64, zones: &[(&str, u64)]) -> String {
+    let steps: Vec<Steps> = zones.iter().map(|(_, seed)| capacity(days, *seed)).collect();
+    let mut times: Vec<Millis> =
+        steps.iter().flat_map(Steps::iter).map(|(at, _)| at / 1000).collect();
+    times.sort_unstable();
+    times.dedup();
+    let names: Vec<&str> =
+        std::iter::once("t_s").chain(zones.iter().map(|(name, _)| *name)).collect();
+    let mut text = names.join(",") + "\n";
+    for time in times {
+        // What changes within a second has changed by its end.
+        let values = steps.iter().map(|steps| steps.at(time * 1000 + 999).to_string());
+        let row: Vec<String> = std::iter::once(time.to_string()).chain(values).collect();
+        text += &(row.join(",") + "\n");
+    }
+    text
+}
+
+/// The zones of the trace that the tests use, with their seeds.
+pub const ZONES: [(&str, u64); 3] = [("a", 1), ("b", 2), ("c", 3)];
+
 /// Poisson arrivals by thinning: candidates at the highest rate are kept with the share that holds then.
 fn arrivals(
     name: &str,
@@ -68,7 +90,7 @@ fn arrivals(
         at += exponential(&mut rng, 1.0 / most);
         if rng.random::<f64>() * most < rate(at) {
             let service = service.map_or(20_000, |time| millis(time.sample(&mut rng)));
-            jobs.push(Job { at, service: service.max(1), class: 0 });
+            jobs.push(Job { at, service: service.max(1), class: 0, model: 0 });
         }
     }
     Workload::new(name, jobs, end)

@@ -3,11 +3,13 @@
 use serde::Serialize;
 use stoker_core::fleet::{Budget, PoolPolicy};
 
-use crate::fleet::catalog::PolicyName;
+use crate::fleet::catalog::{Chosen, PolicyName};
 use crate::fleet::clairvoyant;
-use crate::fleet::job::{Workload, count, seconds};
+use crate::fleet::job::{Workload, count};
+use crate::fleet::market::Offering;
 use crate::fleet::planner::Stoker;
 use crate::fleet::score::Outcome;
+use crate::fleet::suite::{self, Extent};
 use crate::fleet::what_if;
 use crate::fleet::world::{self, Setup};
 
@@ -17,7 +19,21 @@ pub struct Way {
     pub name: String,
     /// Whether every class's promise was kept as often as it says.
     pub keeps: bool,
+    /// What went to each offering that it could use.
+    pub spent: Vec<Spent>,
     pub outcome: Outcome,
+}
+
+/// What an offering was used for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Spent {
+    pub offering: String,
+    pub spot: bool,
+    /// Billed.
+    pub hours: f64,
+    /// Dollars.
+    pub cost: f64,
+    pub launches: usize,
 }
 
 /// What a provider that bills run time would cost.
@@ -37,55 +53,81 @@ pub struct Ways {
     /// What was asked for first, then cheapest first.
     pub ways: Vec<Way>,
     pub serverless: Serverless,
-    /// Hours that a schedule made with perfect foresight pays, and its launches.
-    pub foresight_hours: f64,
-    pub foresight_launches: usize,
+    /// What a schedule made with perfect foresight pays.
+    pub foresight: clairvoyant::Schedule,
 }
 
-/// Runs Stoker on all offerings, on those of each kind where there are both, the fewest machines that are always on, and
-/// the further policies.
+/// The policies to compare with.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Others {
+    pub policies: Vec<Chosen>,
+    /// Whether each also runs with the settings that a grid finds in hindsight.
+    pub extent: Extent,
+}
+
+/// Runs Stoker on all offerings, on those of each kind where there are both, and the other policies.
 pub fn compare(
     (setup, workload): (&Setup, &Workload),
     (pool, budget): (&PoolPolicy, Budget),
-    policies: &[PolicyName],
+    others: &Others,
     serverless_price: Option<f64>,
 ) -> Ways {
-    let way = |name: &str, setup: &Setup, outcome: Outcome| Way {
-        name: name.to_owned(),
-        keeps: outcome.keeps(setup),
-        outcome,
-    };
     let ours = |name: &str, setup: &Setup| {
         let mut stoker = Stoker::new(setup).of_pool(pool, budget);
-        way(name, setup, world::run(setup, workload, &mut stoker))
+        way(name.to_owned(), setup, world::run(setup, workload, &mut stoker))
     };
     let stoker = ours("Stoker", setup);
-    let mut others = Vec::new();
+    let mut ways = Vec::new();
     let on_demand = what_if::only(setup, |offering| !offering.spot);
     let spot = what_if::only(setup, |offering| offering.spot);
     if let (Some(on_demand), Some(spot)) = (&on_demand, &spot) {
-        others.push(ours("Stoker, on-demand only", on_demand));
-        others.push(ours("Stoker, spot only", spot));
+        ways.push(ours("Stoker, on-demand only", on_demand));
+        ways.push(ours("Stoker, spot only", spot));
     }
-    for policy in policies.iter().filter(|policy| **policy != PolicyName::Stoker) {
+    for chosen in others.policies.iter().filter(|chosen| chosen.name != PolicyName::Stoker) {
         // What is always on must not be taken back.
-        let on = on_demand.as_ref().filter(|_| *policy == PolicyName::AlwaysOn).unwrap_or(setup);
-        let outcome = world::run(on, workload, policy.make(on, workload).as_mut());
-        let name = match policy {
-            PolicyName::AlwaysOn => format!("always on, {} machines", outcome.usage.launches),
-            _ => outcome.policy.clone(),
-        };
-        others.push(way(&name, on, outcome));
+        let is_on = matches!(chosen.name, PolicyName::AlwaysOn | PolicyName::LastPeak);
+        let on = on_demand.as_ref().filter(|_| is_on).unwrap_or(setup);
+        ways.extend(of_policy(chosen, on, workload, others.extent));
     }
-    others.sort_by(|a, b| a.outcome.usage.cost.total_cmp(&b.outcome.usage.cost));
-    let ways: Vec<Way> = std::iter::once(stoker).chain(others).collect();
-    let foresight = clairvoyant::schedule(setup, workload);
+    ways.sort_by(|a, b| a.outcome.usage.cost.total_cmp(&b.outcome.usage.cost));
+    let ways: Vec<Way> = std::iter::once(stoker).chain(ways).collect();
     Ways {
         serverless: serverless(workload, &ways, serverless_price),
         ways,
-        foresight_hours: foresight.hours,
-        foresight_launches: foresight.launches,
+        foresight: clairvoyant::schedule(setup, workload),
     }
+}
+
+/// The runs of a policy: as it was chosen, and tuned.
+fn of_policy(chosen: &Chosen, setup: &Setup, workload: &Workload, extent: Extent) -> Vec<Way> {
+    let policies = [(chosen.name, chosen.told.clone())];
+    let runs = suite::grid((setup, workload), &policies, extent);
+    let best = suite::tuned(setup, runs.iter()).filter(|best| !best.is_default);
+    let named = |run: &suite::Run| match chosen.name {
+        PolicyName::AlwaysOn => format!("always on, {} machines", run.outcome.usage.launches),
+        PolicyName::LastPeak => {
+            format!("always on for the last peak, {} machines", run.outcome.usage.launches)
+        }
+        _ => run.outcome.policy.clone(),
+    };
+    let default = runs.iter().find(|run| run.is_default);
+    let default = default.map(|run| way(named(run), setup, run.outcome.clone()));
+    let best = best.map(|run| way(format!("{}, tuned", named(run)), setup, run.outcome.clone()));
+    default.into_iter().chain(best).collect()
+}
+
+fn way(name: String, setup: &Setup, outcome: Outcome) -> Way {
+    let usage = &outcome.usage;
+    let spent = |(index, offering): (usize, &Offering)| Spent {
+        offering: offering.name.clone(),
+        spot: offering.spot,
+        hours: usage.hours[index],
+        cost: usage.costs[index],
+        launches: usage.launched[index],
+    };
+    let spent = setup.offerings.iter().enumerate().map(spent).collect();
+    Way { name, keeps: outcome.keeps(setup), spent, outcome }
 }
 
 fn serverless(workload: &Workload, ways: &[Way], price: Option<f64>) -> Serverless {
@@ -102,9 +144,4 @@ fn serverless(workload: &Workload, ways: &[Way], price: Option<f64>) -> Serverle
 pub fn cheapest(ways: &[Way]) -> Option<&Way> {
     let keeps = ways.iter().filter(|way| way.keeps);
     keeps.min_by(|a, b| a.outcome.usage.cost.total_cmp(&b.outcome.usage.cost))
-}
-
-/// Days that a workload spans.
-pub fn days(workload: &Workload) -> f64 {
-    (seconds(workload.end) / 86_400.0).max(1e-3)
 }

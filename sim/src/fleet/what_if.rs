@@ -6,7 +6,9 @@ use stoker_core::fleet::{self, CapacityType, PoolPolicy};
 use stoker_core::ids::OfferingName;
 
 use crate::fleet::job::{Class, Millis, whole};
-use crate::fleet::market::{Boot, Offering, Steps};
+use crate::fleet::market::{Billing, Boot, Offering, Steps};
+use crate::fleet::service::Batch;
+use crate::fleet::service_times::{ServiceTimes, ServiceTimesError};
 use crate::fleet::world::Setup;
 
 /// What is to be different from the fleet file. `None` leaves it as it is.
@@ -28,16 +30,22 @@ pub struct WhatIf {
     pub spot_losses: f64,
     /// Spot capacity over time by zone.
     pub spot_capacity: Vec<(String, Steps)>,
-    /// Jobs that a worker runs at a time, and how much longer each further one makes the batch, as a share of one
-    /// job's time.
-    pub batch: Option<u32>,
-    pub batch_growth: f64,
+    /// Jobs that a worker runs at a time. Left out: as many as explain `bulk-speed` in the fleet file.
+    pub batch: Option<Batch>,
+    /// How long each model's jobs run on each instance type, which the planner has to find out.
+    pub service_times: Option<ServiceTimes>,
+    /// Time from the notice of an interruption to the loss.
+    pub notice: Option<Duration>,
+    /// How much of the start of a machine's life costs nothing.
+    pub pending_free: Duration,
     pub seed: Option<u64>,
 }
 
 /// Why there is no such world.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WhatIfError {
+    #[error(transparent)]
+    ServiceTimes(#[from] ServiceTimesError),
     #[error("the pool has no offerings, so nothing can be launched for it")]
     NoOfferings,
     #[error(
@@ -46,13 +54,16 @@ pub enum WhatIfError {
     NoCapacity { zone: String, columns: Vec<String> },
 }
 
-/// The world of a pool. Classes and offerings are in the order of their names, as in the pool.
-pub fn setup(pool: &PoolPolicy, what_if: &WhatIf) -> Result<Setup, WhatIfError> {
+/// The world of a pool for jobs of these models. Classes and offerings are in the order of their names, as in the pool.
+pub fn setup(pool: &PoolPolicy, models: &[String], what_if: &WhatIf) -> Result<Setup, WhatIfError> {
     let offerings = pool.scaling.offerings.iter();
     let offerings = offerings.map(|(name, of)| offering(name, of, what_if));
-    let offerings = offerings.collect::<Result<Vec<_>, _>>()?;
+    let mut offerings = offerings.collect::<Result<Vec<_>, _>>()?;
     if offerings.is_empty() {
         return Err(WhatIfError::NoOfferings);
+    }
+    if let Some(times) = &what_if.service_times {
+        times.apply(models, &mut offerings)?;
     }
     let class = |class: &fleet::Class| Class {
         max_wait: millis(what_if.max_wait.unwrap_or(class.max_wait)),
@@ -68,9 +79,10 @@ pub fn setup(pool: &PoolPolicy, what_if: &WhatIf) -> Result<Setup, WhatIfError> 
         classes: pool.classes.values().map(class).collect(),
         offerings,
         boot,
+        billing: Billing { pending_free: millis(what_if.pending_free), ..simple.billing },
+        notice: what_if.notice.map_or(simple.notice, millis),
         max_instances: usize::try_from(pool.scaling.max).map_or(MOST, |max| max.min(MOST)),
         seed: what_if.seed.unwrap_or(simple.seed),
-        ..simple
     })
 }
 
@@ -89,29 +101,27 @@ fn offering(
     } else {
         None
     };
-    let (batch, batch_growth) = match what_if.batch {
-        Some(batch) => (batch.max(1), what_if.batch_growth),
-        None => batch(offering.bulk_speed / offering.speed),
-    };
+    let gain = offering.bulk_speed / offering.speed;
     Ok(Offering {
         name: name.to_string(),
+        instance_type: offering.instance_type.clone(),
         zone: offering.zone.clone(),
         spot,
         price: price.unwrap_or_else(|| offering.price.hour().dollars()),
         speed: offering.speed,
-        batch,
-        batch_growth,
+        batch: what_if.batch.unwrap_or_else(|| batch(gain)),
+        times: Vec::new(),
         capacity,
         losses_per_hour: if spot { what_if.spot_losses } else { 0.0 },
     })
 }
 
 /// The smallest batch, and its growth, that does `gain` times as many jobs as one at a time.
-fn batch(gain: f64) -> (u32, f64) {
-    let batch = u32::try_from(whole(gain)).unwrap_or(1).max(1);
-    let further = f64::from(batch - 1);
-    let growth = if batch > 1 { (f64::from(batch) / gain - 1.0) / further } else { 0.0 };
-    (batch, growth.max(0.0))
+fn batch(gain: f64) -> Batch {
+    let size = u32::try_from(whole(gain)).unwrap_or(1).max(1);
+    let further = f64::from(size - 1);
+    let growth = if size > 1 { (f64::from(size) / gain - 1.0) / further } else { 0.0 };
+    Batch { size, growth: growth.max(0.0) }
 }
 
 fn capacity(zone: &str, what_if: &WhatIf) -> Result<Steps, WhatIfError> {
@@ -171,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_not_said_is_as_in_the_file() {
-        let setup = setup(&pool(), &WhatIf::default()).unwrap();
+        let setup = setup(&pool(), &[], &WhatIf::default()).unwrap();
         assert_eq!((setup.boot.mean, setup.classes[0].max_wait), (120_000, 60_000));
         assert_eq!(setup.max_instances, 7);
         let prices: Vec<_> = setup.offerings.iter().map(|o| (o.spot, o.price, o.speed)).collect();
@@ -191,7 +201,7 @@ mod tests {
             spot_capacity: vec![("a".to_owned(), Steps::new(vec![(0, 3)]))],
             ..WhatIf::default()
         };
-        let setup = setup(&pool(), &what_if).unwrap();
+        let setup = setup(&pool(), &[], &what_if).unwrap();
         assert_eq!((setup.boot.mean, setup.classes[0].max_wait), (30_000, 300_000));
         let [spot, on_demand] = &setup.offerings[..] else { panic!("two offerings") };
         assert_eq!((spot.price, spot.losses_per_hour), (2.0, 0.5));
@@ -201,25 +211,25 @@ mod tests {
 
     #[test]
     fn a_batch_gains_what_the_file_says() {
-        assert_eq!(batch(1.0), (1, 0.0));
-        assert_eq!(batch(2.0), (2, 0.0));
-        let (size, growth) = batch(2.5);
-        let gain = f64::from(size) / (1.0 + growth * f64::from(size - 1));
-        assert!(size == 3 && (gain - 2.5).abs() < 1e-9, "{size} {growth}");
-        assert_eq!(batch(f64::NAN), (1, 0.0));
+        assert_eq!(batch(1.0), Batch::ONE);
+        assert_eq!(batch(2.0), Batch { size: 2, growth: 0.0 });
+        let batch_of = batch(2.5);
+        assert!(batch_of.size == 3 && (batch_of.gain() - 2.5).abs() < 1e-9, "{batch_of:?}");
+        assert_eq!(batch(f64::NAN), Batch::ONE);
     }
 
     #[test]
     fn a_zone_without_capacity_is_named() {
         let spot_capacity = vec![("z".to_owned(), Steps::default())];
-        let error = setup(&pool(), &WhatIf { spot_capacity, ..WhatIf::default() }).unwrap_err();
+        let what_if = WhatIf { spot_capacity, ..WhatIf::default() };
+        let error = setup(&pool(), &[], &what_if).unwrap_err();
         let text = "the spot capacity has no column for zone `a`; it has: z";
         assert_eq!(error.to_string(), text);
         let none = PoolPolicy {
             scaling: Scaling { offerings: BTreeMap::new(), ..pool().scaling },
             ..pool()
         };
-        let error = setup(&none, &WhatIf::default()).unwrap_err();
+        let error = setup(&none, &[], &WhatIf::default()).unwrap_err();
         assert_eq!(error, WhatIfError::NoOfferings);
     }
 }

@@ -1,20 +1,22 @@
 //! The simulated world: events in order of time, and what they change.
 
 pub mod instance;
+mod launch;
+pub mod queue;
 mod sample;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Exp, LogNormal};
 
-use crate::fleet::job::{Class, HOUR_MS, Job, Millis, Workload, millis, seconds};
+use crate::fleet::job::{Class, HOUR_MS, Job, Millis, Workload, count};
 use crate::fleet::market::{Billing, Boot, Offering, Steps};
 use crate::fleet::policy::{Orders, Policy, Tally, Totals, View};
 use crate::fleet::score::{Outcome, Usage};
 use instance::{Instance, InstanceId, Phase};
+use queue::{Backlog, Queue};
 
 /// What a world is made of.
 #[derive(Debug, Clone)]
@@ -43,6 +45,20 @@ impl Setup {
             seed: 1,
         }
     }
+
+    /// Mean seconds that a job runs alone on the first on-demand offering, or on the first of all; 1 without jobs.
+    /// It is what those are told who staff by service time.
+    pub fn mean_service(&self, workload: &Workload) -> f64 {
+        let told = self.offerings.iter().find(|offering| !offering.spot);
+        let Some(offering) =
+            told.or_else(|| self.offerings.first()).filter(|one| !one.is_reference())
+        else {
+            return workload.mean_service();
+        };
+        let jobs = workload.jobs.iter().enumerate();
+        let total: f64 = jobs.map(|job| offering.alone(job, self.seed)).sum();
+        if workload.jobs.is_empty() { 1.0 } else { total / count(workload.jobs.len()) }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +76,10 @@ pub fn run(setup: &Setup, workload: &Workload, policy: &mut dyn Policy) -> Outco
     World::new(setup, workload).run(policy)
 }
 
+fn equal_speed(offerings: &[Offering]) -> bool {
+    offerings.windows(2).all(|two| (two[0].speed - two[1].speed).abs() < 1e-12)
+}
+
 struct World<'a> {
     setup: &'a Setup,
     workload: &'a Workload,
@@ -69,8 +89,7 @@ struct World<'a> {
     instances: Vec<Instance>,
     live: Vec<InstanceId>,
     idle: Vec<InstanceId>,
-    /// Waiting jobs by (end of the promise, index): first to be late, first to start.
-    queue: BinaryHeap<Reverse<(Millis, usize)>>,
+    queue: Queue,
     /// First start of each job.
     starts: Vec<Option<Millis>>,
     recent: VecDeque<Millis>,
@@ -78,6 +97,8 @@ struct World<'a> {
     tallies: Vec<Tally>,
     usage: Usage,
     mean_service: f64,
+    /// Whether all offerings are stated to be of one speed.
+    equal_speed: bool,
 }
 
 impl<'a> World<'a> {
@@ -88,13 +109,7 @@ impl<'a> World<'a> {
             events.extend(steps.map(|(at, value)| Reverse((at, Event::Capacity(index, value)))));
         }
         events.push(Reverse((0, Event::Tick)));
-        let zeros = vec![0; setup.classes.len()];
-        let totals = Totals {
-            arrived: zeros.clone(),
-            started: zeros.clone(),
-            started_late: zeros,
-            ..Totals::default()
-        };
+        let models = workload.models.len();
         Self {
             setup,
             workload,
@@ -104,13 +119,14 @@ impl<'a> World<'a> {
             instances: Vec::new(),
             live: Vec::new(),
             idle: Vec::new(),
-            queue: BinaryHeap::new(),
+            queue: Queue::new(models),
             starts: vec![None; workload.jobs.len()],
             recent: VecDeque::new(),
-            totals,
+            totals: Totals::new(setup.classes.len(), models),
             tallies: vec![Tally::default(); setup.offerings.len()],
             usage: Usage::new(setup.offerings.len()),
-            mean_service: workload.mean_service(),
+            mean_service: setup.mean_service(workload),
+            equal_speed: equal_speed(&setup.offerings),
         }
     }
 
@@ -168,8 +184,9 @@ impl<'a> World<'a> {
     }
 
     fn arrive(&mut self, job: usize) {
-        let (at, class) = (self.workload.jobs[job].at, self.workload.jobs[job].class);
-        self.totals.arrived[class] += 1;
+        let arrived = &self.workload.jobs[job];
+        let at = arrived.at;
+        self.totals.lane(arrived).arrived += 1;
         self.recent.push_back(at);
         while self.recent.front().is_some_and(|first| *first < at - HOUR_MS) {
             self.recent.pop_front();
@@ -179,25 +196,21 @@ impl<'a> World<'a> {
     }
 
     fn enqueue(&mut self, job: usize) {
-        let Job { at, class, .. } = self.workload.jobs[job];
-        self.queue.push(Reverse((at + self.setup.classes[class].max_wait, job)));
+        let Job { at, class, model, .. } = self.workload.jobs[job];
+        self.queue.push(model, (at + self.setup.classes[class].max_wait, job));
     }
 
     /// Gives waiting jobs to idle workers, the most recently busy first, so that others can go.
     fn dispatch(&mut self) {
-        while !self.queue.is_empty() {
+        while let Some(model) = self.queue.first_model() {
             let Some(id) = self.idle.pop() else { return };
             let offering = &self.setup.offerings[self.instances[id].offering];
-            let mut running = Vec::new();
-            while running.len() < offering.batch as usize {
-                let Some(Reverse((_, job))) = self.queue.pop() else { break };
-                running.push(job);
-            }
+            let running = self.queue.take(model, offering.batch_of(model).size as usize);
             for job in &running {
                 self.start(*job);
             }
-            let longest = running.iter().map(|job| self.workload.jobs[*job].service).max();
-            let until = self.now + offering.batch_time(longest.unwrap_or(0), running.len());
+            let longest = running.iter().map(|job| self.alone(id, *job)).fold(0.0, f64::max);
+            let until = self.now + offering.batch_time(model, longest, running.len());
             let instance = &mut self.instances[id];
             instance.phase = Phase::Busy;
             instance.busy_until = until;
@@ -207,26 +220,51 @@ impl<'a> World<'a> {
         }
     }
 
-    fn start(&mut self, job: usize) {
-        if self.starts[job].is_some() {
+    /// Seconds that a job runs alone on an instance.
+    fn alone(&self, id: InstanceId, job: usize) -> f64 {
+        let offering = &self.setup.offerings[self.instances[id].offering];
+        offering.alone((job, &self.workload.jobs[job]), self.setup.seed)
+    }
+
+    /// What a second on this machine counts as for the planner: production knows no better than the mean of the machines
+    /// that work.
+    fn stated_speed(&self, id: InstanceId) -> f64 {
+        let of = |instance: &Instance| self.setup.offerings[instance.offering].speed;
+        let own = of(&self.instances[id]);
+        if self.equal_speed {
+            return own;
+        }
+        let live = self.live.iter().map(|id| &self.instances[*id]);
+        let works = live.filter(|instance| instance.takes_work());
+        let (sum, number) = works.fold((0.0, 0.0), |(sum, n), one| (sum + of(one), n + 1.0));
+        if number > 0.0 { sum / number } else { own }
+    }
+
+    fn start(&mut self, index: usize) {
+        let job = &self.workload.jobs[index];
+        let lane = self.totals.lane(job);
+        lane.running += 1;
+        if self.starts[index].is_some() {
             self.usage.rerun += 1;
             return;
         }
-        let Job { at, class, .. } = self.workload.jobs[job];
-        self.starts[job] = Some(self.now);
-        self.totals.started[class] += 1;
-        if self.now - at > self.setup.classes[class].max_wait {
-            self.totals.started_late[class] += 1;
+        self.starts[index] = Some(self.now);
+        lane.started += 1;
+        if self.now - job.at > self.setup.classes[job.class].max_wait {
+            lane.started_late += 1;
         }
     }
 
     fn finish(&mut self, id: InstanceId) {
+        let speed = self.stated_speed(id);
         let jobs = std::mem::take(&mut self.instances[id].running);
-        for job in jobs {
-            let service = seconds(self.workload.jobs[job].service);
-            self.totals.finished += 1;
-            self.totals.service += service;
-            self.totals.service_squares += service * service;
+        for index in jobs {
+            let service = self.alone(id, index) * speed;
+            let lane = self.totals.lane(&self.workload.jobs[index]);
+            lane.running -= 1;
+            lane.finished += 1;
+            lane.service += service;
+            lane.service_squares += service * service;
         }
         self.free(id);
     }
@@ -266,6 +304,7 @@ impl<'a> World<'a> {
         self.end(id);
         self.usage.cut_short += jobs.len();
         for job in jobs {
+            self.totals.lane(&self.workload.jobs[job]).running -= 1;
             self.enqueue(job);
         }
         self.dispatch();
@@ -308,13 +347,6 @@ impl<'a> World<'a> {
     }
 
     fn ask(&mut self, policy: &mut dyn Policy) {
-        let mut waiting: Vec<(Millis, usize)> =
-            self.queue.iter().map(|Reverse((due, job))| (*due, *job)).collect();
-        waiting.sort_unstable();
-        let place = |(_, job): (Millis, usize)| {
-            let job = &self.workload.jobs[job];
-            (job.at, job.class)
-        };
         let view = View {
             now: self.now,
             classes: &self.setup.classes,
@@ -322,7 +354,8 @@ impl<'a> World<'a> {
             mean_boot: self.setup.boot.mean,
             mean_service: self.mean_service,
             instances: self.live.iter().map(|id| &self.instances[*id]).collect(),
-            waiting: waiting.into_iter().map(place).collect(),
+            models: &self.workload.models,
+            waiting: Backlog::new(&self.queue, &self.workload.jobs, self.setup.classes.len()),
             running: self.live.iter().map(|id| self.instances[*id].running.len()).sum(),
             totals: &self.totals,
             tallies: &self.tallies,
@@ -347,55 +380,5 @@ impl<'a> World<'a> {
             Phase::Idle | Phase::Booting => self.end(id),
             Phase::Busy => instance.draining = true,
         }
-    }
-
-    fn launch(&mut self, index: usize) {
-        let Some(offering) = self.setup.offerings.get(index) else { return };
-        let free = match &offering.capacity {
-            Some(steps) => self.held(index).len() < steps.at(self.now) as usize,
-            None => true,
-        };
-        let boot = &self.setup.boot;
-        let failed = boot.failures > 0.0 && self.rng.random::<f64>() < boot.failures;
-        if !free || failed || self.live.len() >= self.setup.max_instances {
-            self.tallies[index].refused += 1;
-            return;
-        }
-        let id = self.instances.len();
-        let ready_at = self.now + self.boot_time();
-        if offering.losses_per_hour > 0.0
-            && let Ok(life) = Exp::new(offering.losses_per_hour)
-        {
-            let at = self.now + millis(life.sample(&mut self.rng) * 3600.0);
-            self.events.push(Reverse((at, Event::Notice(id))));
-        }
-        self.instances.push(Instance {
-            id,
-            offering: index,
-            phase: Phase::Booting,
-            launched: self.now,
-            ready_at,
-            idle_since: ready_at,
-            busy_until: ready_at,
-            running: Vec::new(),
-            draining: false,
-            doomed_at: None,
-            epoch: 0,
-        });
-        self.live.push(id);
-        self.tallies[index].launched += 1;
-        self.usage.launches += 1;
-        self.events.push(Reverse((ready_at, Event::Ready(id, 0))));
-    }
-
-    fn boot_time(&mut self) -> Millis {
-        let boot = &self.setup.boot;
-        let mean = seconds(boot.mean);
-        if boot.sigma <= 0.0 || mean <= 0.0 {
-            return boot.mean;
-        }
-        // The mean of a lognormal time is e^(mu + sigma^2/2).
-        let mu = mean.ln() - boot.sigma * boot.sigma / 2.0;
-        LogNormal::new(mu, boot.sigma).map_or(boot.mean, |time| millis(time.sample(&mut self.rng)))
     }
 }

@@ -9,12 +9,16 @@
 
 use std::collections::VecDeque;
 
-use crate::fleet::job::{Millis, count, seconds, whole};
+use crate::fleet::job::{Millis, count, millis, seconds, whole};
 use crate::fleet::policy::{Orders, Policy, View};
 use crate::fleet::world::instance::Instance;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CantBeLate {
+    /// How many boots ahead it looks; two in the paper.
+    changeovers: f64,
+    /// Machines over those that do the work in its time; one in the paper.
+    factor: f64,
     /// (time, jobs that had arrived by then).
     arrivals: VecDeque<(Millis, usize)>,
     lagging: bool,
@@ -22,7 +26,17 @@ pub struct CantBeLate {
     to_the_end: bool,
 }
 
+impl Default for CantBeLate {
+    fn default() -> Self {
+        Self::new(2.0, 1.0)
+    }
+}
+
 impl CantBeLate {
+    pub fn new(changeovers: f64, factor: f64) -> Self {
+        Self { changeovers, factor, arrivals: VecDeque::new(), lagging: false, to_the_end: false }
+    }
+
     /// Jobs that should have been begun by `ahead` from now, counted by the line, and those that were.
     fn progress(&self, view: &View<'_>, wait: Millis, ahead: Millis) -> (f64, f64) {
         let before = self.arrivals.front().map_or(0, |(_, arrived)| *arrived);
@@ -33,11 +47,11 @@ impl CantBeLate {
             due += count(arrived - last) * age / seconds(wait).max(1.0);
             last = *arrived;
         }
-        (due, count(view.totals.started.iter().sum()))
+        (due, count(view.totals.started()))
     }
 
     fn look(&mut self, view: &View<'_>, wait: Millis) -> usize {
-        let arrived = view.totals.arrived.iter().sum();
+        let arrived = view.totals.arrived();
         self.arrivals.push_back((view.now, arrived));
         while self.arrivals.front().is_some_and(|(at, _)| *at < view.now - wait) {
             self.arrivals.pop_front();
@@ -48,7 +62,8 @@ impl CantBeLate {
 
 impl Policy for CantBeLate {
     fn name(&self) -> String {
-        "Can't Be Late".to_owned()
+        let Self { changeovers, factor, .. } = self;
+        format!("Can't Be Late {changeovers} changeovers, x{factor}")
     }
 
     fn interval(&self) -> Millis {
@@ -58,7 +73,7 @@ impl Policy for CantBeLate {
     fn act(&mut self, view: &View<'_>, orders: &mut Orders) {
         let wait = view.classes.iter().map(|class| class.max_wait).min().unwrap_or(60_000);
         let recent = self.look(view, wait);
-        let changeovers = 2 * view.mean_boot;
+        let changeovers = millis(self.changeovers * seconds(view.mean_boot));
         let work = view.waiting.len() + view.running;
         let (due, begun) = self.progress(view, wait, 0);
         let (later, _) = self.progress(view, wait, changeovers);
@@ -67,7 +82,7 @@ impl Policy for CantBeLate {
         self.to_the_end = work > 0 && (self.to_the_end || urgent);
         // What is worked off within the time in which it came, or within a boot where the wait is shorter.
         let span = seconds(wait.max(view.mean_boot)).max(1.0);
-        let wanted = whole(count(recent.max(work)) * view.mean_service / span);
+        let wanted = whole(self.factor * count(recent.max(work)) * view.mean_service / span);
         let wanted = if work == 0 { 0 } else { wanted.max(1) };
         let is_spot = |instance: &&&Instance| view.offerings[instance.offering].spot;
         let stays = |instance: &&&Instance| !instance.leaving();
@@ -107,7 +122,8 @@ mod tests {
 
     /// 200 jobs of a minute at once, in a day.
     fn batch() -> Workload {
-        let jobs = (0..200).map(|_| Job { at: 3_600_000, service: 60_000, class: 0 }).collect();
+        let jobs =
+            (0..200).map(|_| Job { at: 3_600_000, service: 60_000, class: 0, model: 0 }).collect();
         Workload::new("batch", jobs, 86_400_000)
     }
 

@@ -39,8 +39,8 @@ impl Keda {
 
     fn metric(&mut self, view: &View<'_>) -> f64 {
         let messages = count(view.waiting.len() + view.running);
-        let delivered: usize = view.totals.started.iter().sum();
-        let published: usize = view.totals.arrived.iter().sum();
+        let delivered = view.totals.started();
+        let published = view.totals.arrived();
         let out = count(delivered - self.delivered) / 15.0;
         let into = count(published - self.published) / 15.0;
         (self.delivered, self.published) = (delivered, published);

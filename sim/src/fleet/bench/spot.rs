@@ -1,127 +1,151 @@
-//! The part of the benchmark with recorded spot capacity.
+//! The part of the benchmark with recorded spot capacity: every market with every load.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{Result, ours};
-use crate::fleet::baseline::cant_be_late::CantBeLate;
-use crate::fleet::baseline::skyserve::SkyServe;
-use crate::fleet::cases::Case;
+use crate::fleet::cases::{Case, MARKETS};
+use crate::fleet::catalog::{PolicyName, Values};
 use crate::fleet::job::Workload;
-use crate::fleet::market::Offering;
+use crate::fleet::parallel;
 use crate::fleet::score::Outcome;
-use crate::fleet::trace::{self, Table};
-use crate::fleet::world::{self, Setup};
-
-const CAPACITIES: [(&str, &str); 2] = [
-    ("spot/aws_p3.2xlarge_3zone_upto16_2023-08.csv", "3 zones, up to 16"),
-    ("spot/aws_p3.2xlarge_9zone_0or1_2023-02.csv", "9 zones, 0 or 1"),
-];
+use crate::fleet::suite::{self, Extent, Run};
+use crate::fleet::world::Setup;
 
 /// The usual price of on-demand over that of spot.
 const RATIO: f64 = 2.45;
+/// The other prices that are looked at.
+const RATIOS: [f64; 3] = [1.8, RATIO, 3.0];
+/// Hours that jobs may wait, where they may.
+const HOURS: [i64; 2] = [1, 4];
 
-/// On-demand at 1 an hour, and spot in the zones of a trace.
-fn setup(zones: &Table, workload: &Workload, (wait_s, ratio): (i64, f64)) -> Result<Setup> {
-    let mut setup = Setup::simple(wait_s, 180);
-    for zone in zones.names().iter().skip(1) {
-        let capacity = trace::capacity(zones, zone, workload.end)?;
-        setup.offerings.push(Offering::spot(zone, 1.0 / ratio, Some(capacity)));
+/// A market and a load.
+struct Pair<'a> {
+    market: &'static str,
+    workload: &'a Workload,
+    /// On-demand at 1 an hour, and spot as it was to be had, by ratio of prices and wait.
+    setup: Setup,
+    /// What on-demand alone comes to.
+    only: &'a Outcome,
+}
+
+impl Pair<'_> {
+    /// The same at another ratio of prices and another wait.
+    fn at(&self, ratio: f64, wait_s: i64) -> Setup {
+        let mut setup = self.setup.clone();
+        for offering in setup.offerings.iter_mut().filter(|offering| offering.spot) {
+            offering.price = 1.0 / ratio;
+        }
+        for class in &mut setup.classes {
+            class.max_wait = wait_s * 1000;
+        }
+        setup
     }
-    Ok(setup)
+
+    fn cost(&self, outcome: &Outcome) -> f64 {
+        outcome.usage.cost / self.only.usage.cost
+    }
 }
 
 fn kept(outcome: &Outcome) -> String {
     format!("{:.2} %", outcome.attainment * 100.0)
 }
 
-fn hedge(setup: &Setup, workload: &Workload) -> Outcome {
-    let rate = 0.7 / workload.mean_service();
-    world::run(setup, workload, &mut SkyServe::new(rate, 1, 1))
-}
-
 /// All of it, as sections of the page.
 pub(in crate::fleet) fn sections(folder: &Path, cases: &[Case]) -> Result<String> {
+    let simple = Setup::simple(60, 180);
+    let only = parallel::map(cases, |case| ours(&simple, &case.workload));
+    let mut pairs = Vec::new();
+    for market in &MARKETS {
+        for (Case { workload, .. }, only) in cases.iter().zip(&only) {
+            let mut setup = simple.clone();
+            setup.offerings.extend(market.offerings(folder, (1.0 / RATIO, workload.end))?);
+            pairs.push(Pair { market: market.name, workload, setup, only });
+        }
+    }
     Ok(format!(
         "## With spot\n\n{}\n## Other prices of spot\n\n{}\n## Spot, and jobs that may wait\n\n{}\n",
-        at_60_s(folder, cases)?,
-        prices(folder, cases)?,
-        patient(folder, cases)?
+        at_60_s(&pairs),
+        prices(&pairs),
+        patient(&pairs)
     ))
 }
 
+/// The default and the tuned run of a policy.
+fn both(pair: &Pair<'_>, setup: &Setup, policy: PolicyName) -> (Outcome, Outcome) {
+    let runs = suite::grid((setup, pair.workload), &[(policy, Values::default())], Extent::Grid);
+    let default = runs.iter().find(|run| run.is_default).or_else(|| runs.first());
+    let best = suite::tuned(setup, runs.iter());
+    let outcome = |run: Option<&Run>| match run {
+        Some(run) => run.outcome.clone(),
+        // A grid has its defaults at least.
+        None => pair.only.clone(),
+    };
+    (outcome(default), outcome(best))
+}
+
 /// Waits of 60 s, against on-demand only.
-fn at_60_s(folder: &Path, cases: &[Case]) -> Result<String> {
+fn at_60_s(pairs: &[Pair<'_>]) -> String {
     let mut table = String::from(
-        "On-demand costs 1 an hour, spot 1/2.45; capacity as recorded, two minutes of notice.\n\n| capacity | trace | on-demand only | with spot | cost ratio | SpotHedge (rate 0.7/S, one extra) | Can't Be Late |\n|---|---|---|---|---|---|---|\n",
+        "On-demand costs 1 an hour, spot 1/2.45; capacity as recorded, two minutes of notice. Costs are over those of Stoker on on-demand alone; of the others as their documents have them, and tuned in hindsight.\n\n| capacity | trace | on-demand only | with spot | cost ratio | SpotHedge | SpotHedge, tuned | SkyServe, tuned | Can't Be Late | Can't Be Late, tuned |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
-    for (file, name) in CAPACITIES {
-        let zones = Table::read(&folder.join(file))?;
-        for Case { workload, .. } in cases.iter().take(3) {
-            let only = ours(&Setup::simple(60, 180), workload);
-            let setup = setup(&zones, workload, (60, RATIO))?;
-            let (mixed, hedge) = (ours(&setup, workload), hedge(&setup, workload));
-            let late = world::run(&setup, workload, &mut CantBeLate::default());
-            let cost = |o: &Outcome| o.usage.cost / only.usage.cost;
-            writeln!(
-                table,
-                "| {name} | {} | {} for {:.0} | {} for {:.0} | {:.3} | {}, {:.3} | {}, {:.3} |",
-                workload.name,
-                kept(&only),
-                only.usage.cost,
-                kept(&mixed),
-                mixed.usage.cost,
-                cost(&mixed),
-                kept(&hedge),
-                cost(&hedge),
-                kept(&late),
-                cost(&late),
-            )?;
-        }
-    }
-    Ok(table)
+    table.extend(parallel::map(pairs, |pair| {
+        let mixed = ours(&pair.setup, pair.workload);
+        let (hedge, hedge_tuned) = both(pair, &pair.setup, PolicyName::Spothedge);
+        let (_, serve_tuned) = both(pair, &pair.setup, PolicyName::Skyserve);
+        let (late, late_tuned) = both(pair, &pair.setup, PolicyName::CantBeLate);
+        let brief = |outcome: &Outcome| format!("{}, {:.3}", kept(outcome), pair.cost(outcome));
+        let others = [hedge, hedge_tuned, serve_tuned, late, late_tuned];
+        format!(
+            "| {} | {} | {} for {:.0} | {} for {:.0} | {:.3} | {} |\n",
+            pair.market,
+            pair.workload.name,
+            kept(pair.only),
+            pair.only.usage.cost,
+            kept(&mixed),
+            mixed.usage.cost,
+            pair.cost(&mixed),
+            others.each_ref().map(brief).join(" | "),
+        )
+    }));
+    table
 }
 
 /// Cheaper and dearer spot.
-fn prices(folder: &Path, cases: &[Case]) -> Result<String> {
+fn prices(pairs: &[Pair<'_>]) -> String {
     let mut table = String::from(
         "Share in time and cost over that of on-demand only, by the price of on-demand over that of spot.\n\n| capacity | trace | 1.8 | 2.45 | 3 |\n|---|---|---|---|---|\n",
     );
-    for (file, name) in CAPACITIES {
-        let zones = Table::read(&folder.join(file))?;
-        for Case { workload, .. } in cases.iter().take(3) {
-            let only = ours(&Setup::simple(60, 180), workload);
-            write!(table, "| {name} | {} |", workload.name)?;
-            for ratio in [1.8, RATIO, 3.0] {
-                let mixed = ours(&setup(&zones, workload, (60, ratio))?, workload);
-                let cost = mixed.usage.cost / only.usage.cost;
-                write!(table, " {}, {cost:.3} |", kept(&mixed))?;
-            }
-            table.push('\n');
+    table.extend(parallel::map(pairs, |pair| {
+        let mut row = format!("| {} | {} |", pair.market, pair.workload.name);
+        for ratio in RATIOS {
+            let mixed = ours(&pair.at(ratio, 60), pair.workload);
+            let _ = write!(row, " {}, {:.3} |", kept(&mixed), pair.cost(&mixed));
         }
-    }
-    Ok(table)
+        row + "\n"
+    }));
+    table
 }
 
 /// Jobs that may wait for hours, where "Can't Be Late" is at home.
-fn patient(folder: &Path, cases: &[Case]) -> Result<String> {
+fn patient(pairs: &[Pair<'_>]) -> String {
     let mut table = String::from(
-        "All jobs may wait as long as is said. Share in time for dollars, at 1 for on-demand and 1/2.45 for spot.\n\n| capacity | trace | wait | Stoker | Can't Be Late | SpotHedge |\n|---|---|---|---|---|---|\n",
+        "All jobs may wait as long as is said. Share in time for dollars, at 1 for on-demand and 1/2.45 for spot.\n\n| capacity | trace | wait | Stoker | Can't Be Late | Can't Be Late, tuned | SpotHedge, tuned |\n|---|---|---|---|---|---|---|\n",
     );
-    for (file, name) in CAPACITIES {
-        let zones = Table::read(&folder.join(file))?;
-        for Case { workload, .. } in cases.iter().take(3) {
-            for hours in [1, 4] {
-                let setup = setup(&zones, workload, (hours * 3600, RATIO))?;
-                let late = world::run(&setup, workload, &mut CantBeLate::default());
-                let runs = [ours(&setup, workload), late, hedge(&setup, workload)];
-                write!(table, "| {name} | {} | {hours} h |", workload.name)?;
-                for run in &runs {
-                    write!(table, " {} for {:.0} |", kept(run), run.usage.cost)?;
-                }
-                table.push('\n');
+    table.extend(parallel::map(pairs, |pair| {
+        let mut rows = String::new();
+        for hours in HOURS {
+            let setup = pair.at(RATIO, hours * 3600);
+            let (late, late_tuned) = both(pair, &setup, PolicyName::CantBeLate);
+            let (_, hedge) = both(pair, &setup, PolicyName::Spothedge);
+            let runs = [ours(&setup, pair.workload), late, late_tuned, hedge];
+            let _ = write!(rows, "| {} | {} | {hours} h |", pair.market, pair.workload.name);
+            for run in &runs {
+                let _ = write!(rows, " {} for {:.0} |", kept(run), run.usage.cost);
             }
+            rows.push('\n');
         }
-    }
-    Ok(table)
+        rows
+    }));
+    table
 }

@@ -1,7 +1,5 @@
 //! What a picture over time is drawn from.
 
-use std::cmp::Reverse;
-
 use super::World;
 use super::instance::Instance;
 use crate::fleet::score::Sample;
@@ -14,7 +12,7 @@ impl World<'_> {
             let hours = self.setup.billing.hours(instance.launched, self.now);
             hours * self.setup.offerings[instance.offering].price
         };
-        let first = self.queue.peek().map(|Reverse((_, job))| self.workload.jobs[*job].at);
+        let first = self.queue.first().map(|(job, _)| self.workload.jobs[job].at);
         Sample {
             at: self.now,
             waiting: self.queue.len(),
