@@ -7,7 +7,7 @@ use stoker_sim::fleet::job::{Class, Job, Workload};
 use stoker_sim::fleet::market::Offering;
 use stoker_sim::fleet::planner::Stoker;
 use stoker_sim::fleet::service::{Alone, Batch, Service, ServiceTime};
-use stoker_sim::fleet::suite::Comparison;
+use stoker_sim::fleet::suite::{Comparison, Run};
 use stoker_sim::fleet::synthetic;
 use stoker_sim::fleet::table::Table;
 use stoker_sim::fleet::trace;
@@ -32,6 +32,13 @@ fn every_policy_on_days_with_an_evening_peak() {
     let workload = synthetic::daily(3, 0.12, 7);
     let comparison = Comparison::run(&Setup::simple(60, 180), &workload);
     insta::assert_snapshot!("daily", comparison.table(3.0));
+    let front = comparison.front();
+    assert!(front.iter().any(|run| Some(&run.outcome) == comparison.ours()));
+    let better = |two: &[&Run]| {
+        two[0].outcome.usage.cost < two[1].outcome.usage.cost
+            && two[0].outcome.attainment < two[1].outcome.attainment
+    };
+    assert!(front.len() > 3 && front.windows(2).all(better));
 }
 
 #[test]

@@ -122,6 +122,7 @@ fn compare(
     fs::write(output.join(format!("{slug}.svg")), plot::scatter(&labels, &points, 0.99))?;
     writeln!(tables, "![cost and kept promises]({slug}.svg)\n")?;
     writeln!(tables, "{}", comparison.table(days))?;
+    writeln!(tables, "{}", comparison.front_table())?;
     Ok(())
 }
 

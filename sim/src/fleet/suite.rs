@@ -200,6 +200,35 @@ impl Comparison {
         listed
     }
 
+    /// The runs that no other beats in both, cost and kept promises, cheapest first.
+    pub fn front(&self) -> Vec<&Run> {
+        let mut most = f64::NEG_INFINITY;
+        let mut front: Vec<&Run> = Vec::new();
+        for run in &self.runs {
+            if run.outcome.attainment > most {
+                most = run.outcome.attainment;
+                // Of runs that cost the same, the one that keeps more.
+                let cost = run.outcome.usage.cost;
+                front.retain(|other| other.outcome.usage.cost < cost);
+                front.push(run);
+            }
+        }
+        front
+    }
+
+    /// [`Self::front`] as a table in Markdown, of all settings that were run.
+    pub fn front_table(&self) -> String {
+        let mut table = String::from(
+            "| kept | cost | no other is cheaper that keeps as much |\n|---|---|---|\n",
+        );
+        for run in self.front() {
+            let Outcome { attainment, usage, .. } = &run.outcome;
+            let kept = attainment * 100.0;
+            let _ = writeln!(table, "| {kept:.2} % | {:.0} | {} |", usage.cost, run.name());
+        }
+        table
+    }
+
     /// A table in Markdown, cheapest first: of each policy what its document says, and what hindsight takes.
     pub fn table(&self, days: f64) -> String {
         let mut table = String::from(
