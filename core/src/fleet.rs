@@ -9,6 +9,7 @@
 //! plan` alike.
 
 mod backlog;
+mod capacity;
 mod caps;
 mod check;
 mod clock;
@@ -32,8 +33,10 @@ mod precision;
 pub mod prompts;
 mod provision;
 mod recall;
+mod removal;
 mod report;
 mod roster;
+mod sizing;
 mod snapshot;
 mod spec;
 mod spot;

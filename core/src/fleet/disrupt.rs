@@ -2,7 +2,8 @@
 //!
 //! Interruption and liveness act on what is lost anyway. Drift, expiration and consolidation only mark: a marked
 //! instance does not count as capacity, so that a successor is launched, and it is drained once the others suffice without
-//! it. Emptiness removes what is left over. Nothing here ends a worker that runs a job: it is drained, and
+//! it. The same happens to machines that others of another size replace, which [`super::sizing`] decides. Emptiness
+//! removes what is left over. Nothing here ends a worker that runs a job: it is drained, and
 //! the drain has a deadline.
 
 pub(crate) mod consolidation;
@@ -32,6 +33,8 @@ pub(crate) struct Scene<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     pub(crate) replace: Vec<(usize, RemoveReason)>,
+    /// How many may be replaced at a time.
+    pub(crate) budget: usize,
     pub(crate) notes: Vec<Note>,
 }
 
@@ -43,7 +46,7 @@ pub(crate) fn marks(scene: &Scene<'_>, gone: &[usize]) -> Marks {
     let staying: Vec<(usize, &Member<'_>)> = scene.roster.staying(gone).collect();
     let working = staying.iter().filter(|(_, member)| member.instance.works()).count();
     let budget = working.div_ceil(REPLACED_AT_A_TIME).max(1);
-    let mut marks = Marks::default();
+    let mut marks = Marks { budget, ..Marks::default() };
     let rules: [fn(&Scene<'_>, &Member<'_>) -> Option<RemoveReason>; 3] =
         [expiration::marks, drift::marks, consolidation::marks];
     for rule in rules {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::OfferingName;
 
+use super::capacity::Capacity;
 use super::caps::Allowance;
 use super::check::Scaling;
 use super::memory::PoolMemory;
@@ -14,6 +15,7 @@ use super::pool::Context;
 use super::provision::{self, Candidate, Mode, Spread};
 use super::report::{LaunchReason, Note};
 use super::roster::Roster;
+use super::sizing::Order;
 use super::snapshot::{Instance, Reading};
 use super::spec::CapacityType;
 use super::spot;
@@ -31,8 +33,8 @@ pub(crate) struct Shortage<'a> {
     pub(crate) marked: f64,
     /// Instances that leave.
     pub(crate) leaving: usize,
-    /// Throughput that is left over for jobs that may wait.
-    pub(crate) bulk: f64,
+    /// What else is to be launched, for jobs that may wait and in other sizes.
+    pub(crate) orders: &'a [Order],
     /// Whether the promise is expected to be broken with what is there.
     pub(crate) broken: bool,
     pub(crate) waiting: u64,
@@ -68,10 +70,20 @@ pub(crate) fn steps(
             *prompt.entry(name).or_default() += count;
         }
     }
-    let bulk_missing = (shortage.want.bulk - shortage.bulk).max(0.0);
-    let bulk = provision::cover(bulk_missing, Mode::Bulk, candidates, &mut spread);
+    let ordered: Vec<_> = shortage
+        .orders
+        .iter()
+        .map(|order| {
+            let fits = |one: &&Candidate<'_>| {
+                order.shape.is_none_or(|shape| Capacity::of(one.offering).shape() == shape)
+            };
+            let offered: Vec<Candidate<'_>> = candidates.iter().filter(fits).cloned().collect();
+            let launches = provision::cover(order.shortage, order.mode, &offered, &mut spread);
+            (launches, order.reason.clone())
+        })
+        .collect();
     match missing {
-        missing if missing <= 0.0 && bulk.is_empty() => {
+        missing if missing <= 0.0 && ordered.iter().all(|(launches, _)| launches.is_empty()) => {
             notes.push(Note::Enough { wanted: shortage.want.prompt, have: shortage.staying });
         }
         missing if prompt.is_empty() && missing > 0.0 => {
@@ -82,8 +94,7 @@ pub(crate) fn steps(
     let reason = reason(shortage, bridging.then_some(refused));
     let mut room = scaling.max.saturating_sub(u32::try_from(instances.len()).unwrap_or(u32::MAX));
     let mut steps = Vec::new();
-    let bulk_reason = LaunchReason::Bulk { seconds: shortage.want.bulk_work };
-    for (launches, reason) in [(prompt, reason), (bulk, bulk_reason)] {
+    for (launches, reason) in std::iter::once((prompt, reason)).chain(ordered) {
         for (offering, count) in within(launches, scaling, (&mut room, allowance), notes) {
             let (pool, reason) = (context.name.clone(), reason.clone());
             steps.push(Step::Launch { pool, offering, count, reason });

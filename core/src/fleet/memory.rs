@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 use super::caps::Ledger;
 use super::counters::Counters;
 use super::demand::Demand;
+use super::sizing::resize::Resize;
 use super::spot::Risk;
 use super::ties::Ties;
 
@@ -47,6 +48,8 @@ pub(crate) struct PoolMemory {
     /// Since when there have been more workers than are wanted, and none that is idle can go.
     #[serde(default)]
     pub(crate) surplus_since: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) resize: Resize,
     pub(crate) planned_at: Option<Timestamp>,
 }
 

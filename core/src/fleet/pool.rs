@@ -9,18 +9,19 @@ use crate::time::Timestamp;
 use super::backlog;
 use super::caps::Allowance;
 use super::demand::{News, Terms};
-use super::disrupt::emptiness::Balance;
 use super::disrupt::{self, Marks, Scene};
 use super::expectation::{Expected, Stock};
 use super::input::{self, Hold, Input};
 use super::launch::{self, Shortage};
 use super::memory::PoolMemory;
-use super::number::ceil;
 use super::plan::Step;
 use super::policy::PoolPolicy;
-use super::provision;
-use super::report::{Findings, Note, RemoveReason};
+use super::provision::{self, Candidate};
+use super::removal::Removal;
+use super::report::{Findings, Note};
 use super::roster::{Member, Roster};
+use super::sizing::resize::Resize;
+use super::sizing::{self, Sizing};
 use super::snapshot::{InstanceState, PoolSnapshot};
 use super::terms;
 use super::want::{self, Want};
@@ -74,24 +75,38 @@ pub(crate) fn plan(
     let marks = disrupt::marks(&scene, &gone);
     notes.extend(marks.notes.iter().cloned());
 
+    let spares = launch::spares(memory, &roster.counts(), policy);
+    let sized = sized(context, memory, (&roster, &gone, &marks), (&want, spares), &candidates);
+    notes.extend(sized.notes.iter().cloned());
+
     let expected =
         Expected { context, roster: &roster, outlook: &outlook, due: &due, terms: &terms };
     let predictions = expected.of_staying(&gone);
-    let spares = launch::spares(memory, &roster.counts(), policy);
     let shortage = Shortage {
         want: &want,
         spares,
         staying: ready + booting,
         marked: capacity_of(&roster, &marks),
         leaving: roster.members.iter().filter(|m| m.instance.leaving()).count() + dead.len(),
-        bulk: bulk_capacity(&roster, &gone, &want),
+        orders: &sized.orders,
         broken: expected.is_broken(&predictions),
         waiting: input.waiting,
     };
     let mut steps = launch::steps(context, memory, (&shortage, &candidates), allowance, &mut notes);
+    settle(&sized, &steps, &roster, &mut memory.resize);
 
-    let removal =
-        Removal { roster: &roster, want: &want, spares, marks: &marks, dead, interrupted };
+    let removal = Removal {
+        roster: &roster,
+        want: &want,
+        spares,
+        marks: &marks,
+        keep: &sized.keep,
+        resize: &memory.resize,
+        demand: &memory.demand,
+        waiting: (input.waiting > 0, want.bulk_work > 0.0),
+        dead,
+        interrupted,
+    };
     steps.extend(removal.steps(context, &mut memory.surplus_since, &mut gone, &mut notes));
     memory.planned_at = Some(now);
     let planned = expected.of_plan(&steps, &predictions);
@@ -169,105 +184,46 @@ fn capacity_of(roster: &Roster<'_>, marks: &Marks) -> f64 {
     marked.map(Member::speed).sum()
 }
 
-/// What the workers can do for jobs that may wait, besides what is wanted of them for the others.
-fn bulk_capacity(roster: &Roster<'_>, gone: &[usize], want: &Want) -> f64 {
-    let prompt = capacity(roster, gone, |_| true);
-    let bulk: f64 = roster.staying(gone).map(|(_, member)| member.bulk_speed()).sum();
-    if prompt > 0.0 { bulk * (1.0 - f64::from(want.prompt) / prompt).max(0.0) } else { 0.0 }
+/// Decides about sizes, for what is not lost or replaced anyway.
+fn sized(
+    context: &Context<'_>,
+    memory: &mut PoolMemory,
+    (roster, gone, marks): (&Roster<'_>, &[usize], &Marks),
+    (want, spares): (&Want, u32),
+    candidates: &[Candidate<'_>],
+) -> Sizing {
+    let Context { policy, now, .. } = *context;
+    let members: Vec<(usize, &Member<'_>)> = roster
+        .staying(gone)
+        .filter(|(at, _)| marks.replace.iter().all(|(marked, _)| marked != at))
+        .collect();
+    let elapsed = memory.planned_at.map_or(Duration::ZERO, |before| now.since(before));
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let view = sizing::View {
+        members: &members,
+        candidates,
+        need: want.need(spares),
+        work: want.bulk_work,
+        boot: memory.boot.or(policy.scaling.boot).max(disrupt::emptiness::LEAST_BILL),
+        // Of a time in which nobody looked nothing is known.
+        elapsed: if elapsed > input::STALE_AFTER { Duration::ZERO } else { elapsed },
+        budget: if marks.replace.is_empty() { count(marks.budget) } else { 0 },
+        room: policy.scaling.max.saturating_sub(count(roster.members.len())),
+    };
+    sizing::plan(&view, &mut memory.resize)
 }
 
-/// More workers than are wanted, none of them idle, for this long: one of them goes.
-const SURPLUS: Duration = Duration::from_mins(5);
-
-/// What is taken out.
-struct Removal<'a> {
-    roster: &'a Roster<'a>,
-    want: &'a Want,
-    spares: u32,
-    marks: &'a Marks,
-    dead: Vec<(usize, RemoveReason)>,
-    interrupted: Vec<(usize, RemoveReason, Timestamp)>,
-}
-
-impl Removal<'_> {
-    fn steps(
-        &self,
-        context: &Context<'_>,
-        surplus_since: &mut Option<Timestamp>,
-        gone: &mut Vec<usize>,
-        notes: &mut Vec<Note>,
-    ) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for (at, reason) in &self.dead {
-            steps.extend(self.terminate(context, *at, *reason));
-        }
-        for (at, reason, deadline) in &self.interrupted {
-            steps.extend(self.drain(context, *at, (*reason, *deadline)));
-        }
-        let wanted = f64::from(self.want.prompt) + self.want.bulk;
-        let marked: Vec<usize> = self.marks.replace.iter().map(|(at, _)| *at).collect();
-        let mut others = gone.clone();
-        others.extend(&marked);
-        // A marked instance goes once the others do without it, whether or not it is busy.
-        let mut ready = capacity(self.roster, gone, |m| m.instance.works());
-        let mut successors = capacity(self.roster, &others, |m| m.instance.works());
-        let all_wanted = wanted + f64::from(self.spares);
-        for (at, reason) in &self.marks.replace {
-            let Some(member) = self.roster.members.get(*at) else { continue };
-            let speed = if member.instance.works() { member.speed() } else { 0.0 };
-            // Nobody comes after one that is not needed.
-            if member.idle_since().is_some() && ready - speed >= all_wanted - 1e-9 {
-                let reason = RemoveReason::Empty { wanted: ceil(all_wanted), have: ready };
-                ready -= speed;
-                gone.push(*at);
-                steps.extend(self.terminate(context, *at, reason));
-                continue;
-            }
-            if successors < member.speed() || ready - speed < wanted - 1e-9 {
-                continue;
-            }
-            ready -= speed;
-            successors -= member.speed();
-            gone.push(*at);
-            let deadline = context.now.after(disrupt::liveness::DRAIN);
-            steps.extend(self.drain(context, *at, (*reason, deadline)));
-        }
-        // Successors are not left over while what they replace is still there.
-        let have = capacity(self.roster, &others, |_| true);
-        let balance = Balance { wanted: all_wanted, have };
-        let removals = disrupt::emptiness::removals(self.roster, &others, balance, context.now);
-        notes.extend(removals.note);
-        for (at, reason) in removals.terminate {
-            steps.extend(self.terminate(context, at, reason));
-        }
-        let Some(at) = removals.spare else {
-            *surplus_since = None;
-            return steps;
-        };
-        let span = context.now.since(*surplus_since.get_or_insert(context.now));
-        if span >= SURPLUS {
-            let (wanted, have) = (ceil(balance.wanted), removals.have);
-            let reason = RemoveReason::Spare { wanted, have, span };
-            let deadline = context.now.after(disrupt::liveness::DRAIN);
-            steps.extend(self.drain(context, at, (reason, deadline)));
-            // The next one has its own time.
-            *surplus_since = None;
-        }
-        steps
+/// Marks what has successors now, if they were launched: bounds may have forbidden it.
+fn settle(sized: &Sizing, steps: &[Step], roster: &Roster<'_>, resize: &mut Resize) {
+    let ordered = |step: &Step| match step {
+        Step::Launch { reason, .. } => sized.orders.iter().any(|order| order.reason == *reason),
+        Step::Drain { .. } | Step::Terminate { .. } => false,
+    };
+    if sized.replaced.is_empty() || !steps.iter().any(ordered) {
+        return;
     }
-
-    fn terminate(&self, context: &Context<'_>, at: usize, reason: RemoveReason) -> Option<Step> {
-        let instance = self.roster.members.get(at)?.instance.name.clone();
-        Some(Step::Terminate { pool: context.name.clone(), instance, reason })
-    }
-
-    fn drain(
-        &self,
-        context: &Context<'_>,
-        at: usize,
-        (reason, deadline): (RemoveReason, Timestamp),
-    ) -> Option<Step> {
-        let instance = self.roster.members.get(at)?.instance.name.clone();
-        Some(Step::Drain { pool: context.name.clone(), instance, deadline, reason })
-    }
+    resize.marked.extend(sized.replaced.iter().cloned());
+    resize.missed = 0.0;
+    let ready = roster.staying(&[]).filter(|(_, member)| member.instance.works());
+    resize.attained = ready.map(|(_, member)| member.capacity()).sum();
 }

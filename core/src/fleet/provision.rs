@@ -20,7 +20,7 @@ const SPREAD: f64 = 1.25;
 /// A launch refused within this time tells that spot capacity is short.
 const REFUSED_LATELY: Duration = Duration::from_mins(1);
 /// What an interruption costs besides a boot: work that is done twice.
-const REWORK: Duration = Duration::from_mins(1);
+pub(crate) const REWORK: Duration = Duration::from_mins(1);
 /// Launches in one plan for one pool.
 const MOST_LAUNCHES: usize = 10_000;
 

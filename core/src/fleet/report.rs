@@ -89,6 +89,8 @@ pub enum LaunchReason {
     Replacement { of: u32 },
     /// A backlog that may wait is worked off where it is cheapest.
     Bulk { seconds: f64 },
+    /// Takes the place of so many machines of other sizes, for so many dollars an hour less.
+    Resize { of: u32, saving: f64 },
 }
 
 /// Why an instance is taken out.
@@ -107,6 +109,8 @@ pub enum RemoveReason {
     Dead { silent: Duration },
     /// A cheaper one has taken its place.
     Cheaper,
+    /// Machines of another size have taken its place, which cost less for what is needed.
+    Resized,
     /// It runs an old configuration, and a new one has taken its place.
     Outdated,
     /// It is older than it may be, and a new one has taken its place.
@@ -139,6 +143,11 @@ pub enum Note {
     Surplus { busy: u32, paid: u32 },
     /// To be replaced later, as others are being replaced.
     Waits { instance: InstanceName, behind: u32 },
+    /// To be replaced for this reason once its successor is ready.
+    Marked { instance: InstanceName, reason: RemoveReason },
+    /// Machines of other sizes would cost so many dollars an hour less. The move costs more than what has been missed
+    /// so far, so that it is too early to say that it pays.
+    OtherSizes { saving: f64, missed: f64, cost: f64 },
     /// A counter shrank, so that what happened since is not known.
     CounterReset,
     /// A count of a class's jobs grew by more than can be. It is left out.
@@ -170,6 +179,7 @@ impl LaunchReason {
             Self::Bridge { .. } => "bridge",
             Self::Replacement { .. } => "replacement",
             Self::Bulk { .. } => "bulk",
+            Self::Resize { .. } => "resize",
         }
     }
 }
@@ -184,6 +194,7 @@ impl RemoveReason {
             Self::Interrupted { .. } => "interrupted",
             Self::Dead { .. } => "dead",
             Self::Cheaper => "cheaper",
+            Self::Resized => "resized",
             Self::Outdated => "outdated",
             Self::Expired { .. } => "expired",
             Self::DrainOverdue { .. } => "drain-overdue",
@@ -211,6 +222,28 @@ impl fmt::Display for LaunchReason {
             Self::Bulk { seconds } => {
                 write!(f, "{seconds:.0} s of work may wait and are cheapest here")
             }
+            Self::Resize { of, saving } => write!(
+                f,
+                "takes the place of {of} instances of another size, for ${saving:.2} an hour less"
+            ),
+        }
+    }
+}
+
+impl RemoveReason {
+    /// What will be so when it is taken out, said while it is still needed.
+    fn why_marked(&self) -> String {
+        match self {
+            Self::Cheaper => "a cheaper one can be had".to_owned(),
+            Self::Resized => "instances of another size cost less".to_owned(),
+            Self::Outdated => "its configuration is not the present one".to_owned(),
+            Self::Expired { age } => format!("it is {} old", time(*age)),
+            Self::Empty { .. }
+            | Self::Spare { .. }
+            | Self::CalledOff { .. }
+            | Self::Interrupted { .. }
+            | Self::Dead { .. }
+            | Self::DrainOverdue { .. } => self.to_string(),
         }
     }
 }
@@ -243,6 +276,9 @@ impl fmt::Display for RemoveReason {
             }
             Self::Dead { silent } => write!(f, "no sign of life for {}", time(*silent)),
             Self::Cheaper => f.write_str("a cheaper one has taken its place"),
+            Self::Resized => {
+                f.write_str("instances of another size have taken its place and cost less")
+            }
             Self::Outdated => f.write_str("one with the present configuration has taken its place"),
             Self::Expired { age } => write!(f, "{} old, and a new one is there", time(*age)),
             Self::DrainOverdue { since } => write!(f, "draining since {since}, longer than it may"),
@@ -282,6 +318,16 @@ impl fmt::Display for Note {
             Self::Waits { instance, behind } => {
                 write!(f, "{instance} is to be replaced, behind {behind} others")
             }
+            Self::Marked { instance, reason } => write!(
+                f,
+                "{instance} is marked and waits for its successor: {}",
+                reason.why_marked()
+            ),
+            Self::OtherSizes { saving, missed, cost } => write!(
+                f,
+                "instances of other sizes would cost ${saving:.2} an hour less; they are worth the move, \
+                 which costs ${cost:.2}, once that has lasted: ${missed:.2} so far"
+            ),
             Self::CounterReset => f.write_str("a counter was reset; the time since is not known"),
             Self::ManyJobs { class, jobs } => {
                 write!(f, "{jobs} new jobs of class {class} at a look cannot be; they are left out")

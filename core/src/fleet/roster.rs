@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::ids::OfferingName;
 use crate::time::Timestamp;
 
+use super::capacity::Capacity;
 use super::check::{Offering, Scaling};
 use super::snapshot::{Instance, InstanceState};
 
@@ -22,8 +23,14 @@ impl Member<'_> {
         self.offering.map_or(1.0, |offering| offering.speed)
     }
 
-    pub(crate) fn bulk_speed(&self) -> f64 {
-        self.offering.map_or(1.0, |offering| offering.bulk_speed)
+    /// What it does in both ways.
+    pub(crate) fn capacity(&self) -> Capacity {
+        self.offering.map_or(Capacity { prompt: 1.0, bulk: 1.0 }, Capacity::of)
+    }
+
+    /// Dollars an hour; what has no known price is dear.
+    pub(crate) fn price(&self) -> f64 {
+        self.offering.map_or(f64::MAX, |offering| offering.price.hour().dollars())
     }
 
     /// Dollars an hour for a worker of speed 1; what has no known price is dear.

@@ -2,6 +2,7 @@ mod absurd;
 mod rolling;
 mod stored;
 mod warm;
+mod sizes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -446,6 +447,44 @@ fn a_busy_worker_goes_when_there_have_been_too_many_for_long() {
     // One after the other, first the one that has the least to finish.
     assert_eq!(drained[..2], ["i-1", "i-2"], "{drained:?}");
     assert!(drained.len() < 6, "{drained:?}");
+}
+
+#[test]
+fn of_busy_workers_the_one_with_the_least_work_to_finish_goes_first() {
+    let policy = policy();
+    let model = |name: &str| ModelName::new(name).unwrap();
+    let of = |name: &str, seconds: f64, jobs: u64| Queue {
+        model: model(name),
+        started: jobs,
+        finished: jobs,
+        service_seconds: seconds * f64::from(u32::try_from(jobs).unwrap()),
+        service_squares: seconds * seconds * f64::from(u32::try_from(jobs).unwrap()),
+        ..queue("standard", vec![], jobs)
+    };
+    let mut memory = Memory::default();
+    for look in 0..200 {
+        let (now, jobs) = (at(look * 15), u64::try_from(look.min(100)).unwrap());
+        let queues = vec![of("short", 1.0, jobs), of("long", 30.0, jobs)];
+        // Three short jobs take less than one long one.
+        let mut workers: Vec<Instance> = [("long", 1), ("short", 3), ("long", 2), ("long", 3)]
+            .iter()
+            .zip(1..)
+            .map(|((name, jobs), number)| Instance {
+                warm: vec![model(name)],
+                ..instance(number, CapacityType::Spot, ready(*jobs))
+            })
+            .collect();
+        for worker in &mut workers {
+            worker.seen_at = now;
+        }
+        let planned = plan(&policy, &snapshot(now, queues, workers), memory, now);
+        if let Some(first) = removed(&planned.plan).first() {
+            assert_eq!(first, "i-2", "at {look}");
+            return;
+        }
+        memory = planned.memory;
+    }
+    panic!("four are too many for a load that has ended");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::time::Timestamp;
 
 use super::backlog::{self, Due};
+use super::capacity::Need;
 use super::demand::quiet::{self, Trade};
 use super::demand::{Outlook, Terms};
 use super::input::Input;
@@ -32,6 +33,13 @@ pub(crate) struct Want {
     pub(crate) bulk: f64,
     pub(crate) bulk_work: f64,
     pub(crate) notes: Vec<Note>,
+}
+
+impl Want {
+    /// The same in the units of each, with workers against losses.
+    pub(crate) fn need(&self, spares: u32) -> Need {
+        Need { prompt: f64::from(self.prompt.saturating_add(spares)), bulk: self.bulk }
+    }
 }
 
 /// Decides what is wanted. `ready` is the capacity that works now.
@@ -78,7 +86,9 @@ fn quiet_floor(
     notes: &mut Vec<Note>,
 ) -> u32 {
     let floor = base.max(1);
-    if base > 1 || input.waiting > 0 || input.running > 0 {
+    // Workers that run what may wait are not given up for that, and are not needed for the others.
+    let running = input.running.saturating_sub(input.bulk_running);
+    if base > 1 || input.waiting > 0 || running > 0 {
         return floor;
     }
     if let Some(class) = &terms.warm_for {

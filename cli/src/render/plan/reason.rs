@@ -12,6 +12,7 @@ pub(super) const fn launch_kind(reason: &LaunchReason) -> &'static str {
         LaunchReason::Bridge { .. } => "bridge",
         LaunchReason::Replacement { .. } => "replacement",
         LaunchReason::Bulk { .. } => "bulk",
+        LaunchReason::Resize { .. } => "resize",
     }
 }
 
@@ -23,6 +24,7 @@ pub(super) const fn removal_kind(reason: &RemoveReason) -> &'static str {
         RemoveReason::Interrupted { .. } => "interrupted",
         RemoveReason::Dead { .. } => "dead",
         RemoveReason::Cheaper => "cheaper",
+        RemoveReason::Resized => "resized",
         RemoveReason::Outdated => "outdated",
         RemoveReason::Expired { .. } => "expired",
         RemoveReason::DrainOverdue { .. } => "drain-overdue",
@@ -41,6 +43,8 @@ pub(super) const fn note_kind(note: &Note) -> &'static str {
         Note::NothingAvailable { .. } => "nothing-available",
         Note::Surplus { .. } => "surplus",
         Note::Waits { .. } => "waits",
+        Note::Marked { .. } => "marked",
+        Note::OtherSizes { .. } => "other-sizes",
         Note::CounterReset => "counter-reset",
         Note::ManyJobs { .. } => "many-jobs",
         Note::LongRuns { .. } => "long-runs",
@@ -63,6 +67,7 @@ pub(super) fn removal(reason: &RemoveReason, now: Timestamp) -> String {
         | RemoveReason::Interrupted { lost_at: None }
         | RemoveReason::Dead { .. }
         | RemoveReason::Cheaper
+        | RemoveReason::Resized
         | RemoveReason::Outdated
         | RemoveReason::Expired { .. } => reason.to_string(),
     }

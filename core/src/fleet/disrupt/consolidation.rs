@@ -1,5 +1,8 @@
-//! Work that could run cheaper elsewhere: on spot again after a bridge, or on a larger or smaller type.
+//! Work that could run cheaper on a machine that does at least as much: on spot again after a bridge, or on a newer
+//! type. What is larger or smaller is the concern of [`crate::fleet::sizing`], which looks at all of a pool.
 
+use crate::fleet::capacity::{Capacity, EPSILON};
+use crate::fleet::provision::Candidate;
 use crate::fleet::report::RemoveReason;
 use crate::fleet::roster::Member;
 
@@ -12,11 +15,13 @@ const SHARE: f64 = 0.8;
 /// Whether an instance is to be replaced by something cheaper. That one is still booting does not matter: it
 /// bridges until its successor is ready.
 pub(crate) fn marks(scene: &Scene<'_>, member: &Member<'_>) -> Option<RemoveReason> {
-    let limit = member.unit_price() * SHARE;
-    // A larger type that would stand half empty is not cheaper: compare what covers this one's work.
-    let cost = |candidate: &crate::fleet::provision::Candidate<'_>| {
-        candidate.price / candidate.offering.speed.min(member.speed())
+    let own = member.capacity();
+    let limit = member.price() * SHARE;
+    let takes_its_place = |candidate: &Candidate<'_>| {
+        let capacity = Capacity::of(candidate.offering);
+        capacity.prompt >= own.prompt - EPSILON
+            && capacity.bulk >= own.bulk - EPSILON
+            && candidate.price <= limit
     };
-    let cheaper = scene.candidates.iter().any(|candidate| cost(candidate) <= limit);
-    cheaper.then_some(RemoveReason::Cheaper)
+    scene.candidates.iter().any(takes_its_place).then_some(RemoveReason::Cheaper)
 }

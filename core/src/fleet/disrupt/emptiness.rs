@@ -6,21 +6,27 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::fleet::capacity::{Capacity, Need};
+use crate::fleet::demand::Demand;
 use crate::fleet::number::ceil;
 use crate::fleet::report::{Note, RemoveReason};
 use crate::fleet::roster::{Member, Roster};
+use crate::fleet::sizing::{Census, Keep};
 use crate::fleet::snapshot::InstanceState;
 use crate::ids::ModelName;
 use crate::time::Timestamp;
 
 /// EC2 bills at least this much of an instance.
-const LEAST_BILL: Duration = Duration::from_mins(1);
+pub(crate) const LEAST_BILL: Duration = Duration::from_mins(1);
 
-/// How much is there, and how much of it is wanted, in workers of speed 1.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Balance {
-    pub(crate) wanted: f64,
-    pub(crate) have: f64,
+/// How much is there, how much of it is needed, and which sizes are to stay.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Balance<'a> {
+    pub(crate) need: Need,
+    pub(crate) have: Capacity,
+    pub(crate) keep: &'a Keep,
+    /// What is known of run times.
+    pub(crate) demand: &'a Demand,
 }
 
 /// What may go.
@@ -39,14 +45,21 @@ pub(crate) struct Removals {
 pub(crate) fn removals(
     roster: &Roster<'_>,
     gone: &[usize],
-    balance: Balance,
+    balance: Balance<'_>,
     now: Timestamp,
 ) -> Removals {
     let mut removed = called_off(roster, gone, balance);
     // Only what is ready can be given up for something that is ready.
-    let booting: f64 = booting(roster, gone).map(|(_, member)| member.speed()).sum();
-    let mut have = balance.have - booting;
-    let mut warmth = Warmth::of(roster, gone);
+    let booting = booting(roster, gone).map(|(_, member)| member.capacity()).sum();
+    let ready = roster.staying(gone).filter(|(_, member)| member.instance.works());
+    let mut rest = Rest {
+        have: balance.have.minus(booting),
+        need: balance.need,
+        census: Census::new(balance.keep, ready.map(|(_, member)| member)),
+        warmth: Warmth::of(roster, gone),
+        demand: balance.demand,
+        paid: 0,
+    };
     let (mut idle, busy): (Vec<Place<'_>>, Vec<Place<'_>>) = roster
         .staying(gone)
         .filter(|(_, member)| member.instance.works())
@@ -55,56 +68,95 @@ pub(crate) fn removals(
         let by_price = b.unit_price().total_cmp(&a.unit_price());
         by_price.then(a.idle_since().cmp(&b.idle_since()))
     });
-    let mut paid = 0;
     for alike in idle.chunk_by(|(_, a), (_, b)| a.unit_price().total_cmp(&b.unit_price()).is_eq()) {
-        // Of equals, the last one that has a model in its memory stays the longest.
+        rest.give_up(alike, &mut removed, now);
+    }
+    let surplus = rest.have.prompt - balance.need.prompt;
+    let busy_ones = ceil(surplus - f64::from(rest.paid));
+    let note = (surplus >= 1.0).then_some(Note::Surplus { busy: busy_ones, paid: rest.paid });
+    // One that was just paid for will be idle or not wanted soon enough.
+    let spare = if rest.paid == 0 { rest.spare(&busy, now) } else { None };
+    Removals { terminate: removed, spare, have: rest.have.prompt, note }
+}
+
+/// What is left as one after the other is given up.
+#[derive(Debug)]
+struct Rest<'a> {
+    have: Capacity,
+    need: Need,
+    census: Census<'a>,
+    warmth: Warmth<'a>,
+    demand: &'a Demand,
+    /// Idle ones whose minimum bill is not used up.
+    paid: u32,
+}
+
+impl Rest<'_> {
+    fn does_without(&self, member: &Member<'_>) -> bool {
+        self.have.minus(member.capacity()).covers(self.need)
+            && self.census.spares(member.capacity().shape())
+    }
+
+    /// Gives up what it can of idle ones that cost the same. The last one that has a model in its memory stays the
+    /// longest.
+    fn give_up(
+        &mut self,
+        alike: &[Place<'_>],
+        removed: &mut Vec<(usize, RemoveReason)>,
+        now: Timestamp,
+    ) {
         let mut last = Vec::new();
         for place in alike {
-            let (at, member) = place;
-            if have - member.speed() < balance.wanted - 1e-9 {
+            let (_, member) = place;
+            if !self.does_without(member) {
                 continue;
             }
             if member.age(now) < LEAST_BILL {
-                paid += 1;
-            } else if warmth.is_last(member) {
+                self.paid += 1;
+            } else if self.warmth.is_last(member) {
                 last.push(place);
             } else {
-                removed.push((*at, RemoveReason::Empty { wanted: ceil(balance.wanted), have }));
-                have -= member.speed();
-                warmth.remove(member);
+                removed.push(self.remove(*place));
             }
         }
-        for (at, member) in last {
-            if have - member.speed() >= balance.wanted - 1e-9 {
-                removed.push((*at, RemoveReason::Empty { wanted: ceil(balance.wanted), have }));
-                have -= member.speed();
-                warmth.remove(member);
+        for place in last {
+            if self.does_without(place.1) {
+                removed.push(self.remove(*place));
             }
         }
     }
-    let surplus = have - balance.wanted;
-    let busy_ones = ceil(surplus - f64::from(paid));
-    let note = (surplus >= 1.0).then_some(Note::Surplus { busy: busy_ones, paid });
-    // One that was just paid for will be idle or not wanted soon enough.
-    let spare = if paid == 0 { spare(&busy, &warmth, surplus, now) } else { None };
-    Removals { terminate: removed, spare, have, note }
+
+    fn remove(&mut self, (at, member): Place<'_>) -> (usize, RemoveReason) {
+        let reason = RemoveReason::Empty { wanted: ceil(self.need.prompt), have: self.have.prompt };
+        self.have = self.have.minus(member.capacity());
+        self.census.remove(member.capacity().shape());
+        self.warmth.remove(member);
+        (at, reason)
+    }
+
+    /// The busy worker whose loss costs least: the dearest, then the one with the least work to finish, then one whose
+    /// models are warm elsewhere.
+    fn spare(&self, busy: &[Place<'_>], now: Timestamp) -> Option<usize> {
+        let fits =
+            |(_, member): &&Place<'_>| self.does_without(member) && member.age(now) >= LEAST_BILL;
+        let best = busy.iter().filter(fits).min_by(|(_, a), (_, b)| {
+            let by_price = b.unit_price().total_cmp(&a.unit_price());
+            let by_work = self.work_left(a).total_cmp(&self.work_left(b));
+            by_price.then(by_work).then(self.warmth.is_last(a).cmp(&self.warmth.is_last(b)))
+        });
+        best.map(|(at, _)| *at)
+    }
+
+    /// Seconds until a worker has finished what it runs, as far as can be told: of its jobs only the number is known, and
+    /// that they are of the models in its memory. The one that takes longest is taken, as no job is to be cut short.
+    fn work_left(&self, member: &Member<'_>) -> f64 {
+        let means = member.instance.warm.iter().map(|model| self.demand.mean_of(model));
+        let mean = means.max_by(f64::total_cmp).unwrap_or_else(|| self.demand.service.mean());
+        f64::from(member.instance.running()) * mean / member.speed()
+    }
 }
 
 type Place<'a> = (usize, &'a Member<'a>);
-
-/// The busy worker whose loss costs least: the dearest, then the one with the fewest jobs to finish, then one
-/// whose models are warm elsewhere.
-fn spare(busy: &[Place<'_>], warmth: &Warmth<'_>, surplus: f64, now: Timestamp) -> Option<usize> {
-    let fits = |(_, member): &&Place<'_>| {
-        member.speed() <= surplus + 1e-9 && member.age(now) >= LEAST_BILL
-    };
-    let best = busy.iter().filter(fits).min_by(|(_, a), (_, b)| {
-        let by_price = b.unit_price().total_cmp(&a.unit_price());
-        let by_work = a.instance.running().cmp(&b.instance.running());
-        by_price.then(by_work).then(warmth.is_last(a).cmp(&warmth.is_last(b)))
-    });
-    best.map(|(at, _)| *at)
-}
 
 /// How many ready workers have a model in their memory.
 #[derive(Debug)]
@@ -146,18 +198,27 @@ fn booting<'a>(
 }
 
 /// Boots that are not wanted any more. One that is cheaper than a worker at hand is let be: it takes that one's
-/// place when it is ready.
-fn called_off(roster: &Roster<'_>, gone: &[usize], balance: Balance) -> Vec<(usize, RemoveReason)> {
+/// place when it is ready. Where there are several sizes, those that are to stay are let be instead.
+fn called_off(
+    roster: &Roster<'_>,
+    gone: &[usize],
+    balance: Balance<'_>,
+) -> Vec<(usize, RemoveReason)> {
     let ready = roster.staying(gone).filter(|(_, member)| member.instance.works());
     let dearest = ready.map(|(_, member)| member.unit_price()).fold(0.0, f64::max);
+    let sizes = balance.keep.tells();
     let mut boots: Vec<(usize, &Member<'_>)> =
-        booting(roster, gone).filter(|(_, member)| member.unit_price() >= dearest).collect();
+        booting(roster, gone).filter(|(_, m)| sizes || m.unit_price() >= dearest).collect();
     boots.sort_by_key(|(_, member)| Reverse(member.instance.launched_at));
+    let mut census = Census::new(balance.keep, roster.staying(gone).map(|(_, member)| member));
     let (mut removed, mut have) = (Vec::new(), balance.have);
     for (at, member) in boots {
-        if have - member.speed() >= balance.wanted - 1e-9 {
-            removed.push((at, RemoveReason::CalledOff { wanted: ceil(balance.wanted), have }));
-            have -= member.speed();
+        let without = have.minus(member.capacity());
+        if without.covers(balance.need) && census.spares(member.capacity().shape()) {
+            let wanted = ceil(balance.need.prompt);
+            removed.push((at, RemoveReason::CalledOff { wanted, have: have.prompt }));
+            have = without;
+            census.remove(member.capacity().shape());
         }
     }
     removed
