@@ -4,9 +4,11 @@ use stoker_sim::fleet::job::{Class, HOUR_MS, Job, Millis, Workload};
 use stoker_sim::fleet::market::Offering;
 use stoker_sim::fleet::planner::Stoker;
 use stoker_sim::fleet::score::Outcome;
+use stoker_sim::fleet::service::Batch;
 use stoker_sim::fleet::world::{self, Setup};
 
 fn offering(name: &str, price: f64, speed: f64, batch: u32) -> Offering {
+    let batch = Batch { size: batch, growth: 0.0 };
     Offering { name: name.to_owned(), speed, batch, ..Offering::on_demand(price) }
 }
 
@@ -21,7 +23,12 @@ fn run(offerings: &[Offering], max_wait: Millis, jobs: &[Job], end: Millis) -> O
 /// A job of 6 s every `6 / load` seconds.
 fn load(load: f64, from: Millis, to: Millis) -> impl Iterator<Item = Job> {
     let gap = stoker_sim::fleet::job::millis(6.0 / load);
-    (0..(to - from) / gap).map(move |n| Job { at: from + n * gap, service: 6_000, class: 0 })
+    (0..(to - from) / gap).map(move |n| Job {
+        at: from + n * gap,
+        service: 6_000,
+        class: 0,
+        model: 0,
+    })
 }
 
 /// With both sizes, and with each of them alone.
@@ -56,7 +63,7 @@ fn a_bulk_backlog_is_worked_off_for_what_the_best_size_alone_would_cost() {
     // All at once, and in steps that are small enough to be met one by one.
     for gap in [0, 250, 1000] {
         let jobs: Vec<Job> =
-            (0..8000).map(|n| Job { at: n * gap, service: 10_000, class: 0 }).collect();
+            (0..8000).map(|n| Job { at: n * gap, service: 10_000, class: 0, model: 0 }).collect();
         let (both, alone) = compare(&offerings, 4 * HOUR_MS, &jobs, 8000 * gap + 6 * HOUR_MS);
         let best = alone[0].usage.cost.min(alone[1].usage.cost);
         let told = format!("every {gap} ms: {}", told(&both, &alone));

@@ -1,8 +1,8 @@
 mod absurd;
 mod rolling;
+mod sizes;
 mod stored;
 mod warm;
-mod sizes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
