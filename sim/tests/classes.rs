@@ -93,7 +93,8 @@ fn classes_with_different_waits_keep_theirs_and_cost_less_than_if_all_had_the_sh
 fn heaps_of_jobs_are_worked_off_by_the_time_that_is_left_to_them() {
     let calm = synthetic::daily(3, 0.1, 5);
     // A hundred jobs of 20 s at once, every four hours. Each may wait for ten minutes, of which a boot takes three.
-    let heap = |hour| (0..100).map(move |_| Job { at: hour * HOUR, service: 20_000, class: 0 });
+    let heap =
+        |hour| (0..100).map(move |_| Job { at: hour * HOUR, service: 20_000, class: 0, model: 0 });
     let jobs = calm.jobs.iter().copied().chain((6..72).step_by(4).flat_map(heap)).collect();
     let outcome = run(&setup(&[(600, 0.99)]), &Workload::new("heaps", jobs, calm.end));
     assert!(outcome.attainment >= 0.998, "{}", outcome.attainment);
