@@ -69,7 +69,7 @@ fn rare_at_the_rise(days: i64, seed: u64) -> Workload {
 fn a_class_with_few_jobs_at_bad_times_keeps_its_own_percentile() {
     let workload = rare_at_the_rise(10, 7);
     let of_class = workload.jobs.iter().filter(|job| job.class == 1).count();
-    assert!((0.02..0.04).contains(&(count(of_class) / count(workload.jobs.len()))), "{of_class}");
+    assert!((0.005..0.02).contains(&(count(of_class) / count(workload.jobs.len()))), "{of_class}");
     let outcome = run(&setup(&[(60, 0.99), (60, 0.99)]), &workload);
     assert!(outcome.by_class.iter().all(|kept| *kept >= 0.99), "{:?}", outcome.by_class);
     let alone = run(&setup(&[(60, 0.99)]), &synthetic::daily(10, 0.12, 7));

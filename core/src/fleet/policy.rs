@@ -50,17 +50,32 @@ impl Policy {
 }
 
 impl PoolPolicy {
-    /// The stated speed of those of these machines that work, on average; of all offerings, while none does. Run times
-    /// are measured on them, and the planner counts in seconds of a worker of speed 1.
+    /// What a second of a job's run time is worth in seconds of a worker of speed 1, by the stated speeds of these machines.
+    ///
+    /// Run times are measured over all machines of a pool. While jobs run, what runs on each machine says how many of
+    /// those seconds are its own. While none does, the next ones may come to any of them: then a job takes the mean of the times, which is
+    /// the harmonic mean of the speeds. It is that of all offerings while no machine works.
     pub fn mean_speed(&self, instances: &[Instance]) -> f64 {
         let offerings = &self.scaling.offerings;
-        let works = instances.iter().filter(|instance| instance.works());
-        let mut working = works.filter_map(|instance| offerings.get(&instance.offering));
-        let mean = |speeds: &mut dyn Iterator<Item = &Offering>| {
-            let (sum, count) = speeds.fold((0.0, 0.0), |(s, n), of| (s + of.speed, n + 1.0));
-            (count > 0.0).then(|| sum / count)
+        let speed = |instance: &Instance| Some(offerings.get(&instance.offering)?.speed);
+        let (mut work, mut seconds) = (0.0, 0.0);
+        for instance in instances.iter().filter(|instance| instance.running() > 0) {
+            if let Some(speed) = speed(instance) {
+                work += f64::from(instance.running()) * speed;
+                seconds += f64::from(instance.running());
+            }
+        }
+        if seconds > 0.0 {
+            return work / seconds;
+        }
+        let mean = |speeds: &mut dyn Iterator<Item = f64>| {
+            let (times, count) =
+                speeds.fold((0.0, 0.0), |(sum, n), speed| (sum + 1.0 / speed, n + 1.0));
+            (count > 0.0).then(|| count / times)
         };
-        mean(&mut working).or_else(|| mean(&mut offerings.values())).unwrap_or(1.0)
+        let mut working = instances.iter().filter(|one| one.works()).filter_map(speed);
+        let mut offered = offerings.values().map(|offering| offering.speed);
+        mean(&mut working).or_else(|| mean(&mut offered)).unwrap_or(1.0)
     }
 
     /// Whether jobs of a class may wait so long that workers are launched for the backlog alone, when
@@ -80,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mean_speed_is_that_of_the_machines_that_work() {
+    fn the_mean_speed_is_that_of_what_runs() {
         let name = |name: &str| OfferingName::new(name).unwrap();
         let offering = |speed| Offering {
             instance_type: "g".to_owned(),
@@ -101,7 +116,7 @@ mod tests {
         };
         let pool = PoolPolicy { classes: BTreeMap::new(), scaling };
         let at = Timestamp::from_unix_millis(0);
-        let ready = InstanceState::Ready { ready_at: at, running: 1, idle_since: None };
+        let ready = |running| InstanceState::Ready { ready_at: at, running, idle_since: None };
         let instance = |number: u32, offering: &str, state| Instance {
             name: InstanceName::new(&format!("i-{number}")).unwrap(),
             offering: name(offering),
@@ -112,14 +127,19 @@ mod tests {
             outdated: false,
             warm: Vec::new(),
         };
-        let fast = [1, 2, 3].map(|number| instance(number, "fast", ready));
         let booting = instance(4, "slow", InstanceState::Booting);
-        let unknown = instance(5, "gone", ready);
-        let all = [&fast[..], &[booting.clone(), unknown]].concat();
-        assert!((pool.mean_speed(&all) - 4.0).abs() < 1e-12);
-        let mixed = [fast[0].clone(), instance(6, "slow", ready)];
-        assert!((pool.mean_speed(&mixed) - 2.5).abs() < 1e-12);
+        let unknown = instance(5, "gone", ready(1));
+        let of = |fast, slow| [instance(1, "fast", ready(fast)), instance(2, "slow", ready(slow))];
+        let is = |instances: &[Instance], speed: f64| {
+            assert!((pool.mean_speed(instances) - speed).abs() < 1e-12, "{instances:?}");
+        };
+        // Of four seconds of run time three are the slow machine's.
+        is(&of(1, 3), 7.0 / 4.0);
+        is(&of(1, 0), 4.0);
+        is(&[&of(1, 0)[..], &[booting.clone(), unknown]].concat(), 4.0);
+        // A job of 4 s takes 1 s on one and 4 s on the other, 2.5 s on average.
+        is(&of(0, 0), 1.6);
         // Nothing has run yet: any offering may be bought.
-        assert!((pool.mean_speed(&[booting]) - 2.5).abs() < 1e-12);
+        is(&[booting], 1.6);
     }
 }

@@ -66,13 +66,7 @@ pub(crate) fn plan(
     notes.extend(want.notes.iter().cloned());
     let (candidates, paused) = provision::candidates(&policy.scaling, &memory.risks, boot, now);
     notes.extend(paused);
-    let scene = Scene {
-        roster: &roster,
-        candidates: &candidates,
-        expire_after: policy.scaling.expire_after,
-        now,
-    };
-    let marks = disrupt::marks(&scene, &gone);
+    let marks = marks(context, (&roster, &gone), &candidates);
     notes.extend(marks.notes.iter().cloned());
 
     let spares = launch::spares(memory, &roster.counts(), policy);
@@ -173,6 +167,16 @@ fn observe(
         notes.push(Note::UnknownOffering { instance: member.instance.name.clone() });
     }
     notes
+}
+
+/// What is to be replaced by its like.
+fn marks(
+    context: &Context<'_>,
+    (roster, gone): (&Roster<'_>, &[usize]),
+    candidates: &[Candidate<'_>],
+) -> Marks {
+    let expire_after = context.policy.scaling.expire_after;
+    disrupt::marks(&Scene { roster, candidates, expire_after, now: context.now }, gone)
 }
 
 fn capacity(roster: &Roster<'_>, gone: &[usize], counts: impl Fn(&Member<'_>) -> bool) -> f64 {

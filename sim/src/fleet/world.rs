@@ -226,8 +226,8 @@ impl<'a> World<'a> {
         offering.alone((job, &self.workload.jobs[job]), self.setup.seed)
     }
 
-    /// What a second on this machine counts as for the planner: production knows no better than the mean of the machines
-    /// that work.
+    /// What a second on this machine, which runs something, counts as for the planner: production knows no better than what runs on each
+    /// machine, as `PoolPolicy::mean_speed` has it.
     fn stated_speed(&self, id: InstanceId) -> f64 {
         let of = |instance: &Instance| self.setup.offerings[instance.offering].speed;
         let own = of(&self.instances[id]);
@@ -235,9 +235,10 @@ impl<'a> World<'a> {
             return own;
         }
         let live = self.live.iter().map(|id| &self.instances[*id]);
-        let works = live.filter(|instance| instance.takes_work());
-        let (sum, number) = works.fold((0.0, 0.0), |(sum, n), one| (sum + of(one), n + 1.0));
-        if number > 0.0 { sum / number } else { own }
+        let jobs = live.map(|instance| (count(instance.running.len()), of(instance)));
+        let (work, number) =
+            jobs.fold((0.0, 0.0), |(work, n), (jobs, speed)| (work + jobs * speed, n + jobs));
+        if number > 0.0 { work / number } else { own }
     }
 
     fn start(&mut self, index: usize) {
