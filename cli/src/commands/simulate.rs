@@ -149,8 +149,8 @@ struct WhatIfArgs {
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = not_negative)]
     batch_growth: f64,
 
-    /// CSV of model, instance_type and times (as many times as long as in the arrivals) or mean_s and cv (drawn), also with
-    /// batch and batch_growth: how long jobs run there, which the planner has to find out; `*` is any model
+    /// CSV of `model`, `instance_type` and `times` (as many times as long as in the arrivals) or `mean_s` and `cv` (drawn), also with
+    /// `batch` and `batch_growth`: how long jobs run there, which the planner has to find out; `*` is any model
     #[arg(long, value_name = "FILE")]
     service_times: Option<PathBuf>,
 

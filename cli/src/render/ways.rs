@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stoker_core::fleet::CapacityType;
 use stoker_sim::fleet::job::{Workload, count as number, seconds};
 use stoker_sim::fleet::suite::days;
 use stoker_sim::fleet::ways::{self, Spent, Way, Ways};
@@ -62,13 +63,13 @@ fn spent(simulation: &Simulation<'_>) -> String {
     let mut rows = Vec::new();
     for way in &simulation.ways.ways {
         let mut name = way.name.as_str();
-        for spot in [false, true] {
-            let used = way.spent.iter().filter(|one| one.spot == spot && one.launches > 0);
+        for capacity in [CapacityType::OnDemand, CapacityType::Spot] {
+            let used = way.spent.iter().filter(|one| one.capacity == capacity && one.launches > 0);
             let used: Vec<&Spent> = used.collect();
             let mut add = |offering: &str, hours: f64, cost: f64, launches: usize| {
                 rows.push(vec![
                     std::mem::take(&mut name).to_owned(),
-                    capacity(spot).to_owned(),
+                    capacity.as_str().to_owned(),
                     offering.to_owned(),
                     format!("{hours:.1}"),
                     dollars(cost),
@@ -87,14 +88,16 @@ fn spent(simulation: &Simulation<'_>) -> String {
     format!("{}\n", table(&SPENT, rows))
 }
 
-const fn capacity(spot: bool) -> &'static str {
-    if spot { "spot" } else { "on-demand" }
+/// What several offerings were used for together.
+#[derive(Debug, Default)]
+struct Total {
+    hours: f64,
+    cost: f64,
+    launches: usize,
 }
 
-/// Of several offerings of a kind.
-fn total(used: &[&Spent]) -> Spent {
-    let mut all =
-        Spent { offering: String::new(), spot: false, hours: 0.0, cost: 0.0, launches: 0 };
+fn total(used: &[&Spent]) -> Total {
+    let mut all = Total::default();
     for one in used {
         all.hours += one.hours;
         all.cost += one.cost;
@@ -293,12 +296,12 @@ fn of_way(way: &Way, classes: &[String]) -> Value {
         "jobs_cut_short": outcome.usage.cut_short,
         "jobs_run_again": outcome.usage.rerun,
         "by_capacity": {
-            "on_demand": of_capacity(way, false),
-            "spot": of_capacity(way, true),
+            "on_demand": of_capacity(way, CapacityType::OnDemand),
+            "spot": of_capacity(way, CapacityType::Spot),
         },
         "by_offering": way.spent.iter().map(|one| json!({
             "offering": one.offering,
-            "capacity": capacity(one.spot),
+            "capacity": one.capacity.as_str(),
             "gpu_hours": one.hours,
             "cost_dollars": one.cost,
             "launches": one.launches,
@@ -306,8 +309,8 @@ fn of_way(way: &Way, classes: &[String]) -> Value {
     })
 }
 
-fn of_capacity(way: &Way, spot: bool) -> Value {
-    let of_kind: Vec<&Spent> = way.spent.iter().filter(|one| one.spot == spot).collect();
+fn of_capacity(way: &Way, capacity: CapacityType) -> Value {
+    let of_kind: Vec<&Spent> = way.spent.iter().filter(|one| one.capacity == capacity).collect();
     let all = total(&of_kind);
     json!({ "gpu_hours": all.hours, "cost_dollars": all.cost, "launches": all.launches })
 }

@@ -1,5 +1,6 @@
 //! What the autoscaler would do, and what scaling would cost: `plan` and `simulate`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -231,7 +232,7 @@ async fn rates_and_service_times_by_model_and_type_are_simulated() {
 
     let mut jobs = "t_s,service_s,model\n".to_owned();
     for n in 0..240 {
-        jobs += &format!("{},20,{}\n", 60 * n, if n % 2 == 0 { "bert" } else { "llama" });
+        let _ = writeln!(jobs, "{},20,{}", 60 * n, if n % 2 == 0 { "bert" } else { "llama" });
     }
     let jobs = file(folder.path(), "jobs.csv", &jobs);
     let times =

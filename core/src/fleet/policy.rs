@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::ids::{ClassName, PoolName};
 use crate::money::HourlyPrice;
 
-use super::check::{Budget, Class, Fleet, Offering, Scaling};
+use super::check::{Budget, Class, Fleet, Scaling};
 use super::ledger::Order;
 use super::snapshot::Instance;
 use super::spec::CapacityType;
@@ -93,6 +93,7 @@ mod tests {
     use crate::time::Timestamp;
 
     use super::*;
+    use crate::fleet::check::Offering;
 
     #[test]
     fn the_mean_speed_is_that_of_what_runs() {

@@ -1,7 +1,7 @@
 //! Serverless, always-on or spot? The ways to buy capacity for a workload, side by side.
 
 use serde::Serialize;
-use stoker_core::fleet::{Budget, PoolPolicy};
+use stoker_core::fleet::{Budget, CapacityType, PoolPolicy};
 
 use crate::fleet::catalog::{Chosen, PolicyName};
 use crate::fleet::clairvoyant;
@@ -28,7 +28,7 @@ pub struct Way {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Spent {
     pub offering: String,
-    pub spot: bool,
+    pub capacity: CapacityType,
     /// Billed.
     pub hours: f64,
     /// Dollars.
@@ -121,7 +121,7 @@ fn way(name: String, setup: &Setup, outcome: Outcome) -> Way {
     let usage = &outcome.usage;
     let spent = |(index, offering): (usize, &Offering)| Spent {
         offering: offering.name.clone(),
-        spot: offering.spot,
+        capacity: if offering.spot { CapacityType::Spot } else { CapacityType::OnDemand },
         hours: usage.hours[index],
         cost: usage.costs[index],
         launches: usage.launched[index],
