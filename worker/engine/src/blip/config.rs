@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::clip::{Activation, TowerConfig, VisionConfig, known};
+use crate::clip::{Activation, NetworkFile, TowerConfig, VisionConfig, known};
 use crate::{LoadError, json};
 
 const NOT_A_MODEL: &str = "the model's `source` in the fleet file must name a BLIP model: config.json, \
@@ -60,33 +60,35 @@ struct File {
     architectures: Vec<String>,
     tie_word_embeddings: Option<bool>,
     #[serde(default)]
-    text_config: NetworkFile,
+    text_config: WordsFile,
     #[serde(default)]
     vision_config: NetworkFile,
 }
 
-/// Either network. What is left out is as in transformers.
+/// The decoder.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct NetworkFile {
-    hidden_size: Option<usize>,
-    num_hidden_layers: Option<usize>,
-    num_attention_heads: Option<usize>,
-    intermediate_size: Option<usize>,
-    hidden_act: Option<String>,
-    layer_norm_eps: Option<f64>,
-    image_size: Option<usize>,
-    patch_size: Option<usize>,
-    num_channels: Option<usize>,
-    vocab_size: Option<usize>,
-    max_position_embeddings: Option<usize>,
+struct WordsFile {
+    #[serde(flatten)]
+    network: NetworkFile,
     bos_token_id: Option<u32>,
     sep_token_id: Option<u32>,
 }
 
-/// What a file may leave out: the number of heads, and what is added before a root is taken.
-const USUAL_TEXT: (usize, f64) = (8, 1e-12);
-const USUAL_VISION: (usize, f64) = (12, 1e-5);
+/// What a file may leave out, which is as in transformers.
+const USUAL_WORDS: TowerConfig = TowerConfig {
+    hidden: 768,
+    layers: 12,
+    heads: 8,
+    wide: 3_072,
+    activation: Activation::Gelu,
+    epsilon: 1e-12,
+};
+const USUAL_VISION: VisionConfig = VisionConfig {
+    tower: TowerConfig { heads: 12, epsilon: 1e-5, ..USUAL_WORDS },
+    side: 384,
+    patch: 16,
+};
 
 impl File {
     fn config(self) -> Result<BlipConfig, String> {
@@ -102,34 +104,21 @@ impl File {
             Some(false) => OutputRows::Own,
         };
         Ok(BlipConfig {
-            vision: self.vision_config.vision()?,
-            words: self.text_config.words(output)?,
+            vision: self.vision_config.vision(&USUAL_VISION)?,
+            words: self.text_config.config(output)?,
         })
     }
 }
 
-impl NetworkFile {
-    fn vision(&self) -> Result<VisionConfig, String> {
-        let side = known("image_size", self.image_size.unwrap_or(384), 4_096)?;
-        let patch = known("patch_size", self.patch_size.unwrap_or(16), side)?;
-        if !side.is_multiple_of(patch) {
-            return Err(format!(
-                "image_size is {side}, which is no multiple of patch_size, {patch}"
-            ));
-        }
-        if let Some(channels) = self.num_channels.filter(|channels| *channels != 3) {
-            return Err(format!("num_channels is {channels}, only 3 is supported"));
-        }
-        Ok(VisionConfig { tower: self.layers(USUAL_VISION)?, side, patch })
-    }
-
-    fn words(&self, output: OutputRows) -> Result<WordsConfig, String> {
-        let layers = self.layers(USUAL_TEXT)?;
+impl WordsFile {
+    fn config(&self, output: OutputRows) -> Result<WordsConfig, String> {
+        let network = &self.network;
+        let layers = network.tower(&USUAL_WORDS)?;
         if layers.activation != Activation::Gelu {
             return Err("hidden_act of text_config is not gelu".to_owned());
         }
-        let vocabulary = known("vocab_size", self.vocab_size.unwrap_or(30_524), 10_000_000)?;
-        let positions = self.max_position_embeddings.unwrap_or(512);
+        let vocabulary = known("vocab_size", network.vocab_size.unwrap_or(30_524), 10_000_000)?;
+        let positions = network.max_position_embeddings.unwrap_or(512);
         let token = |name: &str, token: u32| {
             let inside = usize::try_from(token).is_ok_and(|token| token < vocabulary);
             if inside { Ok(token) } else { Err(format!("{name} is {token} of {vocabulary}")) }
@@ -145,38 +134,6 @@ impl NetworkFile {
             begin: token("bos_token_id", self.bos_token_id.unwrap_or(30_522))?,
             end: token("sep_token_id", self.sep_token_id.unwrap_or(102))?,
             output,
-        })
-    }
-
-    fn layers(&self, (heads, epsilon): (usize, f64)) -> Result<TowerConfig, String> {
-        let hidden = known("hidden_size", self.hidden_size.unwrap_or(768), 65_536)?;
-        let heads =
-            known("num_attention_heads", self.num_attention_heads.unwrap_or(heads), hidden)?;
-        if !hidden.is_multiple_of(heads) {
-            return Err("hidden_size is not a multiple of num_attention_heads".to_owned());
-        }
-        let epsilon = self.layer_norm_eps.unwrap_or(epsilon);
-        if !(0.0..1.0).contains(&epsilon) {
-            return Err(format!("layer_norm_eps is {epsilon}"));
-        }
-        let activation = match self.hidden_act.as_deref().unwrap_or("gelu") {
-            "gelu" => Activation::Gelu,
-            "quick_gelu" => Activation::QuickGelu,
-            other => {
-                return Err(format!(
-                    "hidden_act is `{other}`, only gelu and quick_gelu are supported"
-                ));
-            }
-        };
-        let wide = self.intermediate_size.unwrap_or(3_072);
-        Ok(TowerConfig {
-            hidden,
-            layers: known("num_hidden_layers", self.num_hidden_layers.unwrap_or(12), 1_000)?,
-            heads,
-            wide: known("intermediate_size", wide, 1_000_000)?,
-            activation,
-            #[expect(clippy::cast_possible_truncation, reason = "it is a small power of ten")]
-            epsilon: epsilon as f32,
         })
     }
 }

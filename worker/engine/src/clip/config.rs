@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::network_file::NetworkFile;
 use crate::{LoadError, json};
 
 const NOT_A_MODEL: &str = "the model's `source` in the fleet file must name a CLIP model: config.json, \
@@ -100,33 +101,34 @@ struct File {
     model_type: String,
     projection_dim: Option<usize>,
     #[serde(default)]
-    text_config: NetworkFile,
+    text_config: TextFile,
     #[serde(default)]
     vision_config: NetworkFile,
 }
 
-/// Either network. What is left out is as in `OpenAI`'s smallest model.
+/// The network of texts.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct NetworkFile {
-    hidden_size: Option<usize>,
-    num_hidden_layers: Option<usize>,
-    num_attention_heads: Option<usize>,
-    intermediate_size: Option<usize>,
-    hidden_act: Option<String>,
-    layer_norm_eps: Option<f64>,
-    image_size: Option<usize>,
-    patch_size: Option<usize>,
-    num_channels: Option<usize>,
-    vocab_size: Option<usize>,
-    max_position_embeddings: Option<usize>,
+struct TextFile {
+    #[serde(flatten)]
+    network: NetworkFile,
     eos_token_id: Option<u32>,
 }
 
-/// Sizes that a file may leave out: hidden, layers, heads and wide.
-const USUAL_TEXT: [usize; 4] = [512, 12, 8, 2_048];
-const USUAL_VISION: [usize; 4] = [768, 12, 12, 3_072];
-const USUAL_EPSILON: f64 = 1e-5;
+/// What a file may leave out, which is as in `OpenAI`'s smallest model.
+const USUAL_TEXT: TowerConfig = TowerConfig {
+    hidden: 512,
+    layers: 12,
+    heads: 8,
+    wide: 2_048,
+    activation: Activation::QuickGelu,
+    epsilon: 1e-5,
+};
+const USUAL_VISION: VisionConfig = VisionConfig {
+    tower: TowerConfig { hidden: 768, heads: 12, wide: 3_072, ..USUAL_TEXT },
+    side: 224,
+    patch: 32,
+};
 const USUAL_END: u32 = 49_407;
 /// The end that `OpenAI`'s files name wrongly.
 const WRONG_END: u32 = 2;
@@ -138,67 +140,22 @@ impl File {
         }
         let (text, vision) = (&self.text_config, &self.vision_config);
         let width = known("projection_dim", self.projection_dim.unwrap_or(512), 65_536)?;
-        Ok(ClipConfig { vision: vision.vision()?, text: text.text()?, width })
+        Ok(ClipConfig { vision: vision.vision(&USUAL_VISION)?, text: text.config()?, width })
     }
 }
 
-impl NetworkFile {
-    fn vision(&self) -> Result<VisionConfig, String> {
-        let side = known("image_size", self.image_size.unwrap_or(224), 4_096)?;
-        let patch = known("patch_size", self.patch_size.unwrap_or(32), side)?;
-        if !side.is_multiple_of(patch) {
-            return Err(format!(
-                "image_size is {side}, which is no multiple of patch_size, {patch}"
-            ));
-        }
-        if let Some(channels) = self.num_channels.filter(|channels| *channels != 3) {
-            return Err(format!("num_channels is {channels}, only 3 is supported"));
-        }
-        Ok(VisionConfig { tower: self.tower(USUAL_VISION)?, side, patch })
-    }
-
-    fn text(&self) -> Result<TextConfig, String> {
-        let positions = self.max_position_embeddings.unwrap_or(77);
+impl TextFile {
+    fn config(&self) -> Result<TextConfig, String> {
+        let network = &self.network;
+        let positions = network.max_position_embeddings.unwrap_or(77);
         Ok(TextConfig {
-            tower: self.tower(USUAL_TEXT)?,
-            vocabulary: known("vocab_size", self.vocab_size.unwrap_or(49_408), 10_000_000)?,
+            tower: network.tower(&USUAL_TEXT)?,
+            vocabulary: known("vocab_size", network.vocab_size.unwrap_or(49_408), 10_000_000)?,
             positions: known("max_position_embeddings", positions, 65_536)?,
             end: match self.eos_token_id.unwrap_or(USUAL_END) {
                 WRONG_END => End::Largest,
                 token => End::Token(token),
             },
-        })
-    }
-
-    fn tower(&self, usual: [usize; 4]) -> Result<TowerConfig, String> {
-        let [hidden, layers, heads, wide] = usual;
-        let hidden = known("hidden_size", self.hidden_size.unwrap_or(hidden), 65_536)?;
-        let heads =
-            known("num_attention_heads", self.num_attention_heads.unwrap_or(heads), hidden)?;
-        if !hidden.is_multiple_of(heads) {
-            return Err("hidden_size is not a multiple of num_attention_heads".to_owned());
-        }
-        let epsilon = self.layer_norm_eps.unwrap_or(USUAL_EPSILON);
-        if !(0.0..1.0).contains(&epsilon) {
-            return Err(format!("layer_norm_eps is {epsilon}"));
-        }
-        let activation = match self.hidden_act.as_deref().unwrap_or("quick_gelu") {
-            "gelu" => Activation::Gelu,
-            "quick_gelu" => Activation::QuickGelu,
-            other => {
-                return Err(format!(
-                    "hidden_act is `{other}`, only gelu and quick_gelu are supported"
-                ));
-            }
-        };
-        Ok(TowerConfig {
-            hidden,
-            layers: known("num_hidden_layers", self.num_hidden_layers.unwrap_or(layers), 1_000)?,
-            heads,
-            wide: known("intermediate_size", self.intermediate_size.unwrap_or(wide), 1_000_000)?,
-            activation,
-            #[expect(clippy::cast_possible_truncation, reason = "it is a small power of ten")]
-            epsilon: epsilon as f32,
         })
     }
 }
