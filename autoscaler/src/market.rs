@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stoker_core::fleet::execute::{EndedBy, Listings, Machine, MachineState, Quota};
+use stoker_core::fleet::execute::{EndedBy, Listings, Machine, MachineState};
+use stoker_core::fleet::ledger::Quota;
 use stoker_core::fleet::{CapacityType, Policy, Reading};
 use stoker_core::ids::{MachineId, RegionName};
 use stoker_core::time::Timestamp;

@@ -3,6 +3,7 @@
 mod buying;
 mod coordinator;
 mod launches;
+mod quotas;
 #[cfg(test)]
 mod tests;
 mod work;

@@ -28,7 +28,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::tls;
-use stoker_core::fleet::execute::Quota;
+use stoker_core::fleet::ledger::Quota;
 use stoker_core::fleet::{CapacityType, Ec2Region};
 use stoker_core::ids::{FleetName, InstanceName, RegionName};
 use stoker_core::time::Timestamp;
@@ -138,6 +138,23 @@ impl CloudProvider for Ec2 {
             caller.call(Verb::Launch, || request.clone().send_with(caller.client())).await?;
         let order = fleet::Order { launch, setup, capacity, tags: &tags, now: self.clock.now() };
         Ok(order.read(&answer))
+    }
+
+    async fn rehearse(&self, launch: &Launch) -> Result<(), CloudError> {
+        let (capacity, region) = launch.check(|zone| self.region_of(zone))?;
+        let Place { caller, setup, .. } = self.place(&region, Verb::Rehearse)?;
+        let tags = owner::tags(&self.fleet, &launch.pool, &launch.token, &launch.tags);
+        let request = fleet::request(launch, setup, capacity, &tags)?.dry_run(true);
+        let answer =
+            caller.call(Verb::Rehearse, || request.clone().send_with(caller.client())).await;
+        match answer {
+            Err(error) if error.code.as_deref() == Some(codes::DRY_RUN) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => {
+                let message = "this endpoint carried a dry run out; end what it launched";
+                Err(CloudError::new(ErrorClass::Invalid, Verb::Rehearse, message))
+            }
+        }
     }
 
     async fn list(&self, region: &RegionName) -> Result<Vec<Machine>, CloudError> {

@@ -14,6 +14,7 @@ const LONGEST_MESSAGE: usize = 500;
 #[serde(rename_all = "kebab-case")]
 pub enum Verb {
     Launch,
+    Rehearse,
     List,
     Terminate,
     Prices,
@@ -35,8 +36,9 @@ pub struct CloudError {
 }
 
 impl Verb {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Launch,
+        Self::Rehearse,
         Self::List,
         Self::Terminate,
         Self::Prices,
@@ -49,7 +51,12 @@ impl Verb {
     pub const fn changes(self) -> bool {
         match self {
             Self::Launch | Self::Terminate => true,
-            Self::List | Self::Prices | Self::Types | Self::Setup | Self::Quotas => false,
+            Self::Rehearse
+            | Self::List
+            | Self::Prices
+            | Self::Types
+            | Self::Setup
+            | Self::Quotas => false,
         }
     }
 
@@ -62,6 +69,7 @@ impl Verb {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Launch => "launch",
+            Self::Rehearse => "rehearse",
             Self::List => "list",
             Self::Terminate => "terminate",
             Self::Prices => "prices",
@@ -76,6 +84,7 @@ impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Launch => "launch machines",
+            Self::Rehearse => "launch machines, says a dry run",
             Self::List => "list machines",
             Self::Terminate => "terminate machines",
             Self::Prices => "read spot prices",

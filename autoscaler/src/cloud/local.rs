@@ -21,7 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use stoker_core::fleet::execute::Quota;
+use stoker_core::fleet::ledger::Quota;
 use stoker_core::fleet::{CapacityType, Local as LocalSettings, Offering};
 use stoker_core::ids::{FleetName, InstanceName, OfferingName, RegionName};
 use stoker_core::time::Timestamp;
@@ -184,6 +184,11 @@ impl CloudProvider for Local {
             }
         }
         Ok(launched)
+    }
+
+    async fn rehearse(&self, launch: &Launch) -> Result<(), CloudError> {
+        launch.check(|zone| self.region_of(zone))?;
+        Ok(())
     }
 
     async fn list(&self, region: &RegionName) -> Result<Vec<Machine>, CloudError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stoker_core::fleet::CapacityType;
-use stoker_core::fleet::execute::Quota;
+use stoker_core::fleet::ledger::Quota;
 use stoker_core::ids::{InstanceName, RegionName};
 use stoker_core::time::Timestamp;
 
@@ -55,6 +55,13 @@ pub trait CloudProvider: Send + Sync + std::fmt::Debug {
     /// When none of it was done, or, if the class is `Unknown`, all of it may have been. Machines that were launched
     /// then carry the token in their tags.
     async fn launch(&self, launch: &Launch) -> Result<Launched, CloudError>;
+
+    /// Asks for what a launch asks for, and launches nothing: whether it may be asked for. Whether there is capacity stays
+    /// open, and so do rights that the cloud looks at only while it launches.
+    ///
+    /// # Errors
+    /// Why it would be refused. Never of the class `Unknown`.
+    async fn rehearse(&self, launch: &Launch) -> Result<(), CloudError>;
 
     /// The machines in a region that carry the fleet's tag, ended ones for a while.
     ///

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use stoker_core::fleet::execute::Quota;
+use stoker_core::fleet::ledger::Quota;
 use stoker_core::fleet::{CapacityType, Policy};
 use stoker_core::ids::RegionName;
 

@@ -1,12 +1,12 @@
 //! Whether what a fleet buys can be bought: rights, launch templates, types, zones and quotas.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use stoker_core::fleet::execute::Quota;
+use stoker_core::fleet::ledger::Quota;
 use stoker_core::fleet::{Offering, Policy};
-use stoker_core::ids::{PoolName, RegionName};
+use stoker_core::ids::{OfferingName, PoolName, RegionName};
 
-use crate::cloud::{CloudError, CloudProvider};
+use crate::cloud::{CloudError, CloudProvider, Launch, LaunchToken};
 use crate::market::wanted;
 
 /// What was found, in sentences.
@@ -18,10 +18,12 @@ pub struct Checked {
     pub problems: Vec<String>,
 }
 
-/// Asks the cloud about everything that a fleet buys. Nothing is launched, so what only a launch can tell stays open.
+/// Asks the cloud about everything that a fleet buys. Nothing is launched, so what only a launch can tell stays open: whether
+/// there is capacity, and the rights that EC2 looks at for each machine of a launch.
 pub async fn check(cloud: &dyn CloudProvider, policy: &Policy) -> Checked {
     let mut checked = Checked::default();
     for region in cloud.regions() {
+        let known = checked.problems.len();
         if let Err(error) = cloud.list(&region).await {
             checked.problems.push(format!("{region}: {error}"));
             continue;
@@ -33,6 +35,9 @@ pub async fn check(cloud: &dyn CloudProvider, policy: &Policy) -> Checked {
         }
         if let Err(error) = offerings(cloud, policy, &region, &mut checked.problems).await {
             checked.problems.push(format!("{region}: {error}"));
+        }
+        if checked.problems.len() == known {
+            rehearse(cloud, policy, &region, &mut checked).await;
         }
         if let Some(types) = wanted(cloud, policy).get(&region) {
             match cloud.quotas(&region, types).await {
@@ -49,6 +54,52 @@ pub async fn check(cloud: &dyn CloudProvider, policy: &Policy) -> Checked {
     checked
 }
 
+/// What pools buy in a region.
+fn of_region<'a>(
+    cloud: &'a dyn CloudProvider,
+    policy: &'a Policy,
+    region: &'a RegionName,
+) -> impl Iterator<Item = (&'a PoolName, &'a OfferingName, &'a Offering)> {
+    let all = policy.pools.iter().flat_map(|(pool, of)| {
+        of.scaling.offerings.iter().map(move |(name, offering)| (pool, name, offering))
+    });
+    all.filter(move |(_, _, offering)| cloud.region_of(&offering.zone).as_ref() == Some(region))
+}
+
+/// Launches of everything that is bought there, dry: whether the rights suffice. One for each pool, zone and capacity type,
+/// since rights may differ by the machine's subnet and by whether it is spot, and hardly by its size.
+async fn rehearse(
+    cloud: &dyn CloudProvider,
+    policy: &Policy,
+    region: &RegionName,
+    checked: &mut Checked,
+) {
+    let mut kinds = BTreeMap::new();
+    for (pool, name, of) in of_region(cloud, policy, region) {
+        kinds.entry((pool, &of.zone, of.capacity)).or_insert((name, of));
+    }
+    let (count, before) = (kinds.len(), checked.problems.len());
+    // Under which nothing is launched.
+    let token = LaunchToken::new("dry-run").expect("letters and a dash");
+    for ((pool, zone, capacity), (name, offering)) in kinds {
+        let launch = Launch {
+            token: token.clone(),
+            pool: pool.clone(),
+            template: None,
+            offerings: BTreeMap::from([(name.clone(), offering.clone())]),
+            count: 1,
+            tags: BTreeMap::new(),
+        };
+        if let Err(error) = cloud.rehearse(&launch).await {
+            let kind = format!("{} in {zone}", capacity.as_str());
+            checked.problems.push(format!("pool {pool}, {kind}: {error}"));
+        }
+    }
+    if count > 0 && checked.problems.len() == before {
+        checked.said.push(format!("launches may be asked for in {region}, by dry runs of {count}"));
+    }
+}
+
 /// Which offerings of a region the cloud does not sell.
 async fn offerings(
     cloud: &dyn CloudProvider,
@@ -56,16 +107,9 @@ async fn offerings(
     region: &RegionName,
     problems: &mut Vec<String>,
 ) -> Result<(), CloudError> {
-    let of_region: Vec<(&PoolName, &Offering)> = policy
-        .pools
-        .iter()
-        .flat_map(|(pool, of)| of.scaling.offerings.values().map(move |one| (pool, one)))
-        .filter(|(_, offering)| cloud.region_of(&offering.zone).as_ref() == Some(region))
-        .collect();
-    let types: BTreeSet<String> =
-        of_region.iter().map(|(_, offering)| offering.instance_type.clone()).collect();
-    let known = cloud.types(region, &types).await?;
-    for (pool, offering) in of_region {
+    let types = of_region(cloud, policy, region).map(|(_, _, of)| of.instance_type.clone());
+    let known = cloud.types(region, &types.collect()).await?;
+    for (pool, _, offering) in of_region(cloud, policy, region) {
         let (name, zone) = (&offering.instance_type, &offering.zone);
         match known.get(name) {
             None => problems.push(format!("pool {pool}: {region} has no {name}")),
@@ -98,7 +142,7 @@ fn quota_of(quota: &Quota, checked: &mut Checked) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -111,6 +155,7 @@ mod tests {
     use crate::cloud::{ErrorClass, MachineType, Verb};
 
     const LISTED: &str = "machines can be listed in us-east-1";
+    const ALLOWED: &str = "launches may be asked for in us-east-1, by dry runs of 1";
 
     /// What the fleet buys.
     const G5: &[&str] = &["g5"];
@@ -150,7 +195,10 @@ mod tests {
     #[tokio::test]
     async fn what_can_be_bought_has_no_problem() {
         let checked = found(&cloud(G5)).await;
-        assert_eq!(checked, Checked { said: vec![LISTED.to_owned()], problems: Vec::new() });
+        assert_eq!(
+            checked,
+            Checked { said: vec![LISTED.to_owned(), ALLOWED.to_owned()], problems: Vec::new() }
+        );
     }
 
     #[tokio::test]
@@ -171,13 +219,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_launch_that_may_not_be_asked_for_is_a_problem_of_its_pool() {
+        let cloud = cloud(G5);
+        cloud.fail_next(Verb::Rehearse, Fault::Refused(ErrorClass::Auth));
+        let checked = found(&cloud).await;
+        let [denied] = &checked.problems[..] else { panic!("{checked:?}") };
+        assert!(denied.starts_with("pool default, on-demand in us-east-1a: "), "{denied}");
+        assert_eq!((checked.said, cloud.calls(Verb::Launch)), (vec![LISTED.to_owned()], 0));
+    }
+
+    #[tokio::test]
     async fn a_quota_is_said_and_one_that_allows_no_machine_is_a_problem() {
         let cloud = cloud(G5);
         cloud.set_quota(CapacityType::Spot, 0);
         cloud.set_quota(CapacityType::OnDemand, 5);
         let checked = found(&cloud).await;
         let allowed = "the account's quota (machines of on-demand in us-east-1: 5) allows 5 of g5";
-        assert_eq!(checked.said, [LISTED, allowed]);
+        assert_eq!(checked.said, [LISTED, ALLOWED, allowed]);
         assert_eq!(checked.problems, Vec::<String>::new(), "no spot is bought");
         cloud.set_quota(CapacityType::OnDemand, 0);
         let none = "the account's quota (machines of on-demand in us-east-1: 0) does not allow one g5, \
@@ -191,6 +249,6 @@ mod tests {
         cloud.fail_next(Verb::Quotas, Fault::Refused(ErrorClass::Auth));
         let checked = found(&cloud).await;
         assert_eq!(checked.problems, Vec::<String>::new());
-        assert!(checked.said[1].contains("quotas of us-east-1 are not known"), "{checked:?}");
+        assert!(checked.said[2].contains("quotas of us-east-1 are not known"), "{checked:?}");
     }
 }

@@ -84,3 +84,26 @@ async fn what_may_not_be_read_is_an_error_and_no_problem_of_the_template() {
     let failed = stage.ours.setup_problems(&Stage::region(EAST)).await.unwrap_err();
     assert_eq!(failed.class, ErrorClass::Auth, "{failed}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_asks_for_what_a_launch_asks_for_and_launches_nothing() {
+    let stage = Stage::set().await.unwrap();
+    let launch = Stage::launch(EAST, 1);
+    stage.ours.rehearse(&launch).await.unwrap();
+    let mut asked: BTreeMap<String, String> = stage.proxy.last("CreateFleet").into_iter().collect();
+    assert_eq!(asked.remove("DryRun").as_deref(), Some("true"));
+    assert_eq!(stage.ours.list(&Stage::region(EAST)).await.unwrap(), []);
+    stage.ours.launch(&launch).await.unwrap();
+    let sent: BTreeMap<String, String> = stage.proxy.last("CreateFleet").into_iter().collect();
+    assert_eq!(asked, sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_that_is_refused_says_so() {
+    let stage = Stage::set().await.unwrap();
+    let refused = Order::Error { status: 403, code: "UnauthorizedOperation".to_owned() };
+    stage.proxy.next("CreateFleet", refused);
+    let failed = stage.ours.rehearse(&Stage::launch(EAST, 1)).await.unwrap_err();
+    assert_eq!(failed.class, ErrorClass::Auth, "{failed}");
+    assert!(failed.to_string().starts_with("cannot launch machines, says a dry run: "), "{failed}");
+}

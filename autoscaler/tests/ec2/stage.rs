@@ -206,7 +206,7 @@ fn offerings() -> BTreeMap<OfferingName, Offering> {
 
 pub(crate) const fn action(verb: Verb) -> &'static str {
     match verb {
-        Verb::Launch => "CreateFleet",
+        Verb::Launch | Verb::Rehearse => "CreateFleet",
         Verb::List => "DescribeInstances",
         Verb::Terminate => "TerminateInstances",
         Verb::Prices => "DescribeSpotPriceHistory",

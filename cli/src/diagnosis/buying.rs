@@ -4,7 +4,7 @@ use stoker_core::fleet::Provider;
 use stoker_core::fleet::ledger::Mode;
 use stoker_core::money::Money;
 
-use super::{Evidence, Finding, Level, launches, work};
+use super::{Evidence, Finding, Level, launches, quotas, work};
 use crate::client::LedgerView;
 use crate::render::machine::neglect;
 use crate::render::money::{dollars, of_cap};
@@ -21,6 +21,7 @@ pub(super) fn findings(evidence: &Evidence) -> Vec<Finding> {
             findings.push(switch(ledger));
             findings.push(budget(ledger));
             findings.extend(launches::findings(ledger));
+            findings.extend(quotas::findings(ledger));
         }
         Err(why) => findings.push(work::unread("autoscaler", why)),
     }
@@ -116,7 +117,7 @@ fn cloud(evidence: &Evidence) -> Finding {
         Some(Some(Provider::Ec2(_))) => Finding::new(
             "cloud",
             Level::Unchecked,
-            "credentials, machine types and quotas can be asked for by the autoscaler only; what launches met stands above",
+            "credentials and machine types can be asked for by the autoscaler only; what launches met and the quotas that it read stand above",
             "run `stoker-autoscaler check` where the autoscaler runs",
         ),
         Some(Some(Provider::Local(_))) => {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stoker_core::fleet::ledger::{
-    Account, Breaker, Ending, Entry, Failure, Leave, Mode, Order, Spend, State, Switch,
+    Account, Breaker, Ending, Entry, Failure, Leave, Mode, Order, Quota, Spend, State, Switch,
 };
 use stoker_core::fleet::{Budget, CapacityType};
 use stoker_core::ids::{Epoch, InstanceName, MachineId, OfferingName, PoolName, WorkerId};
@@ -62,6 +62,7 @@ fn healthy() -> Evidence {
             switch: Switch::default(),
             budget: Some(Budget::default()),
             read_at: NOW,
+            memory: None,
         }),
     }
 }
@@ -232,7 +233,8 @@ fn workers_that_went_with_a_machine_that_was_ended_are_as_they_should_be() {
     let none: [(&str, Level); 0] = [];
     let (name, why, deadline) = (instance.clone(), planned.clone(), NOW);
     let worker = WorkerId::from_bytes([1; 16]);
-    assert_eq!(lost(State::Draining { instance: name, worker, deadline, why }), none);
+    let drains = State::Draining { instance: name, worker, deadline, why };
+    assert_eq!(lost(drains), warned, "what it had to finish is run again elsewhere");
     let ends = State::Terminating { instance: instance.clone(), why: planned.clone() };
     assert_eq!(lost(ends), none);
     assert_eq!(lost(gone(Ending::Terminated(planned))), none);
@@ -277,6 +279,31 @@ fn a_template_that_does_not_boot_is_a_problem_until_it_is_tried_again() {
     };
     assert_eq!(closed(15), [("launches", Level::Problem)]);
     assert_eq!(closed(10), []);
+}
+
+#[test]
+fn quotas_that_the_autoscaler_read_are_told_and_one_that_is_too_small_is_a_problem() {
+    let quota = |most| {
+        let quota = Quota {
+            name: "Running On-Demand G instances".into(),
+            region: "us-east-1".into(),
+            capacity: CapacityType::OnDemand,
+            most,
+            units: [("g5".to_owned(), 4)].into(),
+        };
+        let instance = InstanceName::new("i-1").unwrap();
+        let worker = WorkerId::from_bytes([1; 16]);
+        with(|evidence| {
+            let ledger = evidence.ledger.as_mut().unwrap();
+            ledger.account.quotas = vec![quota];
+            ledger.account.spend.charged_until = Some(NOW);
+            ledger.budget = Some(Budget { per_month: Money::from_micros(1), ..Budget::default() });
+            ledger.entries = machines([machine(1, 9, State::Ready { instance, worker })]);
+        })
+    };
+    assert_eq!(quota(8), []);
+    assert_eq!(quota(7), [("quota", Level::Warning)], "one is there, and no other fits");
+    assert_eq!(quota(3), [("quota", Level::Problem)]);
 }
 
 #[test]

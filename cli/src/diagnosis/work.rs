@@ -95,12 +95,15 @@ fn went_with_its_machine(worker: &v1::Worker, ledger: Option<&LedgerView>) -> bo
     };
     let machine = ledger.and_then(|ledger| ledger.entries.values().find(on_it));
     machine.is_some_and(|entry| match &entry.state {
-        State::Draining { .. } | State::Terminating { .. } => true,
+        State::Terminating { .. } => true,
         State::Gone { why, .. } => match why {
             Ending::Terminated(_) | Ending::Interrupted => true,
             Ending::Elsewhere | Ending::Vanished => false,
         },
-        State::Launched { .. } | State::Ready { .. } => entry.times.noticed.is_some(),
+        // It still has work, or would have left.
+        State::Draining { .. } | State::Launched { .. } | State::Ready { .. } => {
+            entry.times.noticed.is_some()
+        }
         State::Intended | State::Requested { .. } | State::Failed { .. } => false,
     })
 }

@@ -35,13 +35,12 @@ use serde::{Deserialize, Serialize};
 pub use command::{Command, Outcome, Proposal};
 pub use finding::Finding;
 pub use listing::{EndedBy, Listings, Machine, MachineState};
-pub use quota::Quota;
 pub use rules::{Orphans, Rules};
 
 use crate::ids::{Epoch, MachineId, OfferingName, PoolName};
 use crate::time::Timestamp;
 
-use super::ledger::{Account, Entry, Ledger, Mode, WorkerList};
+use super::ledger::{Account, Entry, Ledger, Mode, Quota, WorkerList};
 use super::policy::Policy;
 use super::snapshot::Reading;
 use turn::Turn;

@@ -9,6 +9,7 @@ mod account;
 mod cost;
 mod entry;
 mod order;
+mod quota;
 mod state;
 mod switch;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use account::{Account, Breaker, Pause};
 pub use cost::{Spend, cost, span};
 pub use entry::{Entry, Order, Times};
 pub use order::EndOrder;
+pub use quota::Quota;
 pub use state::{Ending, Failure, Leave, State, StateKind};
 pub use switch::{Mode, Switch};
 pub use transition::{Event, Illegal, apply};

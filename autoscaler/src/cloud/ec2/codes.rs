@@ -4,6 +4,9 @@ use crate::cloud::error::{ErrorClass, Verb};
 
 use ErrorClass::{Auth, Capacity, Invalid, Quota, Throttle, Transient};
 
+/// How EC2 says that a dry run would have been carried out.
+pub(super) const DRY_RUN: &str = "DryRunOperation";
+
 /// Codes by class; one that ends in `*` stands for all that begin so. The first that fits counts.
 ///
 /// Of the failures of EC2 itself only those are here that say that the call was not looked at. `InternalError` and its
@@ -78,6 +81,7 @@ const CODES: &[(ErrorClass, &[&str])] = &[
     (
         Invalid,
         &[
+            DRY_RUN,
             "IdempotentParameterMismatch",
             "IdempotentInstanceTerminated",
             "Invalid*",

@@ -65,7 +65,12 @@ impl Ec2Limits {
         match verb {
             Verb::Launch => self.launch,
             Verb::Terminate => self.terminate,
-            Verb::List | Verb::Prices | Verb::Types | Verb::Setup | Verb::Quotas => self.read,
+            Verb::Rehearse
+            | Verb::List
+            | Verb::Prices
+            | Verb::Types
+            | Verb::Setup
+            | Verb::Quotas => self.read,
         }
     }
 

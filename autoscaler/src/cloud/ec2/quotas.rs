@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_servicequotas::Client;
 use aws_sdk_servicequotas::types::ServiceQuota;
 use stoker_core::fleet::CapacityType;
-use stoker_core::fleet::execute::Quota;
+use stoker_core::fleet::ledger::Quota;
 use stoker_core::ids::RegionName;
 
 use super::caller::Caller;

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -304,7 +305,10 @@ async fn a_provider_that_is_started_again_knows_what_it_launched() {
     let clock = SystemClock::new();
     let launch = Stage::launch(2);
     // What a provider leaves behind that is killed when one of two workers has been started.
-    let mut orphan = std::process::Command::new("/bin/sh").args(["-c", STUBBORN]).spawn().unwrap();
+    let mut orphan = std::process::Command::new("/bin/sh");
+    // What it started itself outlives it by a moment, and holds nothing of the test's.
+    orphan.args(["-c", STUBBORN]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut orphan = orphan.spawn().unwrap();
     let process = ProcessId::of(orphan.id());
     assert!(process.is_some());
     let (book, left) = Book::open(folder.path(), clock.now()).unwrap();

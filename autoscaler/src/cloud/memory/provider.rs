@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use stoker_core::fleet::CapacityType;
-use stoker_core::fleet::execute::Quota;
+use stoker_core::fleet::ledger::Quota;
 use stoker_core::ids::{FleetName, InstanceName, RegionName};
 use stoker_core::time::Timestamp;
 
@@ -69,6 +69,13 @@ impl CloudProvider for MemoryProvider {
 
     async fn launch(&self, launch: &Launch) -> Result<Launched, CloudError> {
         self.call(Verb::Launch, |world, now| world.launch(launch, &self.fleet, now))
+    }
+
+    async fn rehearse(&self, launch: &Launch) -> Result<(), CloudError> {
+        self.call(Verb::Rehearse, |world, _| {
+            launch.check(|zone| world.region_of(zone))?;
+            Ok(())
+        })
     }
 
     async fn list(&self, region: &RegionName) -> Result<Vec<Machine>, CloudError> {

@@ -46,7 +46,10 @@ pub(super) enum Work<'a> {
 
 impl<'a> Turn<'a> {
     pub(super) fn new(before: &'a Ledger, situation: &'a Situation<'a>) -> Self {
-        let (entries, account) = (before.entries.clone(), before.account.clone());
+        let (entries, mut account) = (before.entries.clone(), before.account.clone());
+        if !situation.quotas.is_empty() {
+            account.quotas = situation.quotas.to_vec();
+        }
         let guard = Guard::new(&entries, situation.rules, situation.now);
         let (commands, findings) = (Vec::new(), Vec::new());
         let asked = BTreeSet::new();

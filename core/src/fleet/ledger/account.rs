@@ -10,6 +10,7 @@ use crate::ids::{InstanceName, OfferingName, PoolName};
 use crate::time::Timestamp;
 
 use super::cost::Spend;
+use super::quota::Quota;
 
 /// Totals and memories of the one who executes plans.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct Account {
     pub breakers: BTreeMap<String, Breaker>,
     /// By region, and by `pool/offering`.
     pub pauses: BTreeMap<String, Pause>,
+    /// What the provider allows the account, as it was read last. Empty where it tells nothing.
+    pub quotas: Vec<Quota>,
     /// Machines with our tag in no entry, and since when listings show them.
     pub orphans: BTreeMap<InstanceName, Timestamp>,
 }

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use crate::fleet::check::Budget;
 use crate::fleet::execute::{
-    Command, EndedBy, Executed, Listings, Machine, MachineState, Outcome, Proposal, Quota, Rules,
+    Command, EndedBy, Executed, Listings, Machine, MachineState, Outcome, Proposal, Rules,
     Situation, step,
 };
 use crate::fleet::ledger::{
-    Failure, Ledger, Mode, Presence, State, StateKind, WorkerList, WorkerSeen,
+    Failure, Ledger, Mode, Presence, Quota, State, StateKind, WorkerList, WorkerSeen,
 };
 use crate::fleet::plan::{Plan, Step};
 use crate::fleet::report::{LaunchReason, RemoveReason};

@@ -2,6 +2,7 @@
 
 use super::stage::{offering, pool};
 use super::*;
+use crate::fleet::ledger::Quota;
 use crate::fleet::spec::CapacityType;
 use crate::ids::OfferingName;
 
@@ -39,6 +40,20 @@ fn launches_stay_within_the_accounts_quota_and_the_planner_hears_of_it() {
     let done = stage.step();
     assert_eq!((stage.ledger.open().count(), reached(&done)), (5, vec![(1, 0)]));
     assert!(done.commands.is_empty(), "{done:?}");
+}
+
+#[test]
+fn what_is_known_of_quotas_stands_in_the_account_until_something_else_is() {
+    let mut stage = Stage::new();
+    stage.quotas = vec![quota(20, 4)];
+    let _ = stage.step();
+    assert_eq!(stage.ledger.account.quotas, [quota(20, 4)]);
+    stage.quotas = Vec::new();
+    let _ = stage.step();
+    assert_eq!(stage.ledger.account.quotas, [quota(20, 4)], "nothing was read yet");
+    stage.quotas = vec![quota(24, 4)];
+    let _ = stage.step();
+    assert_eq!(stage.ledger.account.quotas, [quota(24, 4)]);
 }
 
 #[test]

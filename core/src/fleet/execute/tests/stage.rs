@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use crate::fleet::check::{Offering, Scaling};
 use crate::fleet::execute::{
-    Command, Executed, Listings, Machine, MachineState, Outcome, Proposal, Quota, Rules, Site,
-    Sites, Situation, step,
+    Command, Executed, Listings, Machine, MachineState, Outcome, Proposal, Rules, Site, Sites,
+    Situation, step,
 };
-use crate::fleet::ledger::{Ledger, Mode, Presence, StateKind, WorkerList, WorkerSeen, instances};
+use crate::fleet::ledger::{
+    Ledger, Mode, Presence, Quota, StateKind, WorkerList, WorkerSeen, instances,
+};
 use crate::fleet::plan::{Plan, Step};
 use crate::fleet::policy::{Policy, PoolPolicy};
 use crate::fleet::report::{LaunchReason, RemoveReason};
