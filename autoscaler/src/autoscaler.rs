@@ -2,7 +2,7 @@
 
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use stoker_core::fleet::execute::{
     Executed, Finding, Outcome, Proposal, Rules, Sites, Situation, step,
 };
 use stoker_core::fleet::journal::{Line, Record};
-use stoker_core::fleet::ledger::{Ledger, Mode, WorkerList};
+use stoker_core::fleet::ledger::{Ledger, Mode, Presence, WorkerList, instances};
 use stoker_core::fleet::{self, Fleet, INTERVAL, Memory, Plan, Planned, Policy, Reading, Snapshot};
 use stoker_core::ids::{Epoch, FleetName, PoolName};
 use stoker_core::time::Timestamp;
@@ -252,7 +252,12 @@ impl Autoscaler {
     fn mark_outdated(&self, seen: &mut Seen, ledger: &Ledger) -> Vec<Finding> {
         let wanted = self.wanted.as_ref();
         let wanted = wanted.map(|(version, since)| Wanted { version, since: *since });
-        let Drift { outdated, findings } = drift(ledger, &self.sites, &seen.versions, wanted);
+        // What an operator keeps as it is tells nothing, and is not replaced.
+        let kept = seen.list.workers.iter().filter(|one| one.presence == Presence::Cordoned);
+        let kept: BTreeSet<_> = kept.filter_map(|one| one.instance.clone()).collect();
+        let mut versions = seen.versions.clone();
+        versions.retain(|machine, _| !kept.contains(machine));
+        let Drift { outdated, findings } = drift(ledger, &self.sites, &versions, wanted);
         for worker in &mut seen.list.workers {
             let machine = worker.instance.as_ref();
             worker.outdated = machine.is_some_and(|machine| outdated.contains(machine));
@@ -278,7 +283,7 @@ impl Autoscaler {
         let now = self.clock.now();
         let memory = match &look.read.memory {
             Some(memory) => memory.clone().taken_over(),
-            None => self.recall(&look.seen, now).await,
+            None => self.recall(look, now).await,
         };
         Ok(Head {
             epoch,
@@ -293,7 +298,7 @@ impl Autoscaler {
         })
     }
 
-    async fn recall(&self, seen: &Seen, now: Timestamp) -> Memory {
+    async fn recall(&self, look: &Look, now: Timestamp) -> Memory {
         let answer = match self.coordinator.demand(WHOLE_PAST).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -301,9 +306,15 @@ impl Autoscaler {
                 return Memory::default();
             }
         };
-        let past = self.policy.pools.keys().map(|pool| {
-            let slots = seen.slots.get(pool).copied().unwrap_or(1.0);
-            (pool.clone(), convert::past_slots(&answer, pool, slots))
+        let machines = match &look.workers {
+            Reading::Known { value, .. } => instances(&look.read.ledger, value),
+            Reading::Unknown { .. } => BTreeMap::new(),
+        };
+        let past = self.policy.pools.iter().map(|(name, pool)| {
+            let slots = look.seen.slots.get(name).copied().unwrap_or(1.0);
+            // What was measured on fast machines is more work than it took time.
+            let speed = pool.mean_speed(machines.get(name).map(Vec::as_slice).unwrap_or_default());
+            (name.clone(), convert::past_slots(&answer, name, slots / speed))
         });
         fleet::recall(&self.policy, &past.collect(), Memory::default(), now)
     }

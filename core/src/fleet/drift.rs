@@ -85,22 +85,23 @@ impl Seen<'_> {
 
 impl Drift {
     fn by_version(&mut self, template: &str, machines: &[Seen<'_>], wanted: Wanted<'_>) {
-        let (old, new): (Vec<Seen<'_>>, Vec<Seen<'_>>) =
-            machines.iter().partition(|seen| seen.other_than(wanted.version).is_some());
-        if !new.is_empty() {
-            // The template brings it.
-            self.outdated.extend(old.iter().map(|seen| seen.instance.clone()));
-            return;
-        }
-        let Some(newest) = old.iter().max_by_key(|seen| seen.launched()) else { return };
-        if newest.launched() >= wanted.since {
-            self.findings.push(Finding::OtherVersion {
-                template: template.to_owned(),
-                wanted: wanted.version.to_owned(),
-                found: newest.other_than(wanted.version).unwrap_or_default().to_owned(),
-            });
-        } else if let Some(oldest) = old.iter().min_by_key(|seen| seen.launched()) {
-            self.outdated.insert(oldest.instance.clone());
+        let old: Vec<&Seen<'_>> =
+            machines.iter().filter(|seen| seen.other_than(wanted.version).is_some()).collect();
+        // What it boots now is what it booted last: older ones may be of a version that it has left behind.
+        let newest = machines.iter().max_by_key(|seen| seen.launched());
+        match newest.and_then(|newest| Some((newest, newest.other_than(wanted.version)?))) {
+            None => self.outdated.extend(old.iter().map(|seen| seen.instance.clone())),
+            Some((newest, found)) if newest.launched() >= wanted.since => {
+                self.findings.push(Finding::OtherVersion {
+                    template: template.to_owned(),
+                    wanted: wanted.version.to_owned(),
+                    found: found.to_owned(),
+                });
+            }
+            Some(_) => {
+                let oldest = old.iter().min_by_key(|seen| seen.launched());
+                self.outdated.extend(oldest.map(|seen| seen.instance.clone()));
+            }
         }
     }
 }
@@ -201,6 +202,16 @@ mod tests {
         // Its successor boots: it is still the same one.
         let booting = [&machines[..], &[(4, "lt-1:2", 6, "")]].concat();
         assert_eq!(outdated(&found(&booting, Some(("2.0", 5)))), [instance(2)]);
+    }
+
+    #[test]
+    fn a_version_that_the_template_has_left_behind_is_not_brought_back_by_replacing_machines() {
+        // Rolled back half-way: some still run what is wanted again, and what boots is 2.0.
+        let machines = [(1, "lt-1:2", 0, "1.9"), (2, "lt-1:2", 4, "2.0")];
+        assert_eq!(outdated(&found(&machines, Some(("1.9", 5)))), [instance(2)], "one is tried");
+        let tried = [&machines[..], &[(3, "lt-1:2", 6, "2.0")]].concat();
+        let drift = found(&tried, Some(("1.9", 5)));
+        assert_eq!((outdated(&drift), drift.findings.len()), (vec![], 1));
     }
 
     #[test]
