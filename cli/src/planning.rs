@@ -9,6 +9,7 @@ use stoker_core::fleet::{
     self, Fleet, Instance, Memory, PastSlot, Planned, Policy, PoolSnapshot, Reading, Snapshot,
 };
 use stoker_core::ids::{OfferingName, PoolName};
+use stoker_core::money::Money;
 use stoker_core::time::Timestamp;
 use stoker_proto::{convert, v1};
 
@@ -19,6 +20,8 @@ pub(crate) struct Observed {
     pub(crate) workers: Result<v1::ListWorkersResponse, String>,
     /// None: no autoscaler keeps one.
     pub(crate) ledger: Option<Ledger>,
+    /// What it has learned. None: the recent past is lived through instead.
+    pub(crate) memory: Option<Memory>,
     /// When the coordinator answered, by its clock.
     pub(crate) now: Timestamp,
 }
@@ -27,12 +30,20 @@ pub(crate) struct Observed {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) planned: Planned,
-    /// Jobs that the memory was made from, by pool.
-    pub(crate) learned: BTreeMap<PoolName, u64>,
+    pub(crate) learned: Learned,
     /// What was assumed for want of a reading.
     pub(crate) assumed: Vec<String>,
     /// What is not known, and so not planned with.
     pub(crate) unknown: Vec<String>,
+}
+
+/// Where what is known of the load comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Learned {
+    /// Of the autoscaler, which has seen it all.
+    Autoscaler,
+    /// Of so many recorded jobs, by pool.
+    Jobs(BTreeMap<PoolName, u64>),
 }
 
 /// Plans for every pool that has offerings. `workers_are` says which offering the workers of a pool are of, where the
@@ -85,12 +96,19 @@ pub(crate) fn outcome(
                 "pool {name}: a worker runs {slots:.0} jobs at a time, so each counts for 1/{slots:.0} of its run time"
             ));
         }
-        let markets = BTreeMap::new();
+        let ledger = observed.ledger.as_ref();
+        let markets = ledger.and_then(|ledger| ledger.account.markets.get(name)).cloned();
+        let markets = markets.unwrap_or_default();
         snapshot.pools.insert(name.clone(), PoolSnapshot { queues, instances, markets });
     }
-    let memory = fleet::recall(&policy, &past, Memory::default(), observed.now);
+    let (memory, learned) = if let Some(memory) = &observed.memory {
+        (memory.clone().taken_over(), Learned::Autoscaler)
+    } else {
+        let memory = fleet::recall(&policy, &past, Memory::default(), observed.now);
+        (memory, Learned::Jobs(learned))
+    };
     let planned = fleet::plan(&policy, &snapshot, memory, observed.now);
-    Outcome { planned, learned, assumed, unknown: unknown(fleet, observed.ledger.as_ref()) }
+    Outcome { planned, learned, assumed, unknown: unknown(fleet, observed) }
 }
 
 /// The machines of each pool, where an autoscaler keeps a ledger: as it sees them.
@@ -102,26 +120,25 @@ fn bought(observed: &Observed) -> Option<Result<BTreeMap<PoolName, Vec<Instance>
 }
 
 /// What is not looked at.
-fn unknown(fleet: &Fleet, ledger: Option<&Ledger>) -> Vec<String> {
-    let mut unknown = vec![
-        "how long boots took: the fleet file's time is taken".to_owned(),
-        "launches that were refused and instances that were taken back: no offering counts as risky or paused"
-            .to_owned(),
-    ];
-    if ledger.is_none() {
-        unknown.push("notices of the provider: none counts as given".to_owned());
-        let launches =
-            "launches that are under way and have not registered yet: they are not counted";
-        unknown.push(launches.to_owned());
+fn unknown(fleet: &Fleet, observed: &Observed) -> Vec<String> {
+    let mut unknown = Vec::new();
+    if observed.ledger.is_none() {
+        unknown.extend([
+            "notices of the provider: none counts as given",
+            "launches that are under way and have not registered yet: they are not counted",
+        ]);
     }
-    let budget = fleet.budget;
-    if budget.per_day != stoker_core::money::Money::MAX
-        || budget.per_month != stoker_core::money::Money::MAX
-    {
-        unknown
-            .push("what was spent today and this month: those budgets count from now".to_owned());
+    if observed.memory.is_none() {
+        unknown.extend([
+            "how long boots took: the fleet file's time is taken",
+            "launches that were refused and instances that were taken back: no offering counts as risky or paused",
+        ]);
+        let budget = fleet.budget;
+        if budget.per_day != Money::MAX || budget.per_month != Money::MAX {
+            unknown.push("what was spent today and this month: those budgets count from now");
+        }
     }
-    unknown
+    unknown.into_iter().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -199,7 +216,7 @@ mod tests {
 
     fn observed() -> Observed {
         let workers = Ok(workers(1, v1::WorkerState::Ready));
-        Observed { demand: Ok(demand()), workers, ledger: None, now: NOW }
+        Observed { demand: Ok(demand()), workers, ledger: None, memory: None, now: NOW }
     }
 
     #[test]
@@ -207,7 +224,8 @@ mod tests {
         let outcome = plan(FLEET, &observed(), &[]);
         let PoolReport::Planned(findings) = only(&outcome) else { panic!("{outcome:?}") };
         assert!((findings.load - 2.0).abs() < 0.3, "{findings:?}");
-        assert_eq!((findings.waiting, outcome.learned.values().sum::<u64>()), (30, 240));
+        let Learned::Jobs(jobs) = &outcome.learned else { panic!("{outcome:?}") };
+        assert_eq!((findings.waiting, jobs.values().sum::<u64>()), (30, 240));
         let steps = &outcome.planned.plan.steps;
         assert!(matches!(steps[..], [Step::Launch { count, .. }] if count >= 2), "{steps:?}");
     }
@@ -285,6 +303,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_autoscaler_has_learned_is_planned_with() {
+        let idle = Observed { demand: Ok(v1::ObserveDemandResponse::default()), ..observed() };
+        let load = |outcome: &Outcome| {
+            let PoolReport::Planned(findings) = only(outcome) else { panic!("{outcome:?}") };
+            findings.load
+        };
+        let busy = plan(FLEET, &observed(), &[]);
+        let memory = Some(busy.planned.memory.clone());
+        // Nothing of the past is recorded; the autoscaler was there.
+        let of_memory = plan(FLEET, &Observed { memory, ..idle }, &[]);
+        assert_eq!(of_memory.learned, Learned::Autoscaler);
+        assert!((load(&of_memory) - load(&busy)).abs() < 0.1, "{of_memory:?}");
+        assert!(!of_memory.unknown.iter().any(|said| said.contains("boots")), "{of_memory:?}");
+    }
+
+    #[test]
     fn a_lost_worker_is_no_capacity() {
         let workers = Ok(workers(1, v1::WorkerState::Lost));
         let outcome = plan(FLEET, &Observed { workers, ..observed() }, &[]);
@@ -298,5 +332,7 @@ mod tests {
         let budget = format!("{FLEET}[budget]\nper-day = 10\n");
         assert!(plan(&budget, &observed(), &[]).unknown.iter().any(|said| said.contains("spent")));
         assert!(!plan(FLEET, &observed(), &[]).unknown.iter().any(|said| said.contains("spent")));
+        let known = Observed { memory: Some(Memory::default()), ..observed() };
+        assert!(!plan(&budget, &known, &[]).unknown.iter().any(|said| said.contains("spent")));
     }
 }

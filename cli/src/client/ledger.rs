@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use stoker_core::fleet::Budget;
 use stoker_core::fleet::ledger::{Account, Entry, Spend, Switch};
+use stoker_core::fleet::{Budget, Memory};
 use stoker_core::ids::MachineId;
 use stoker_core::time::Timestamp;
 use stoker_proto::convert;
@@ -31,6 +31,8 @@ pub(crate) struct LedgerView {
     /// Of the coordinator's fleet file; `None`: it does not say.
     pub(crate) budget: Option<Budget>,
     pub(crate) read_at: Timestamp,
+    /// What the planner has learned, where that was asked for and can be read.
+    pub(crate) memory: Option<Memory>,
 }
 
 impl LedgerView {
@@ -64,21 +66,40 @@ impl Client {
 
     /// The ledger with what ended since `ended_since` only.
     pub(crate) async fn ledger_since(&self, ended_since: Timestamp) -> Result<LedgerView, Failure> {
-        let mut request = v1::ReadLedgerRequest {
+        self.whole_ledger(v1::ReadLedgerRequest {
             ended_since: Some(to_wire(ended_since)),
-            page_size: PAGE,
             ..v1::ReadLedgerRequest::default()
-        };
-        let mut entries = BTreeMap::new();
+        })
+        .await
+    }
+
+    /// The ledger with what is there, and what the planner has learned.
+    pub(crate) async fn ledger_and_memory(&self) -> Result<LedgerView, Failure> {
+        let request = v1::ReadLedgerRequest { with_memory: true, ..Default::default() };
+        self.whole_ledger(request).await
+    }
+
+    async fn whole_ledger(
+        &self,
+        mut request: v1::ReadLedgerRequest,
+    ) -> Result<LedgerView, Failure> {
+        request.page_size = PAGE;
+        let (mut entries, mut memory) = (BTreeMap::new(), Vec::new());
         loop {
             let answer = self.read_ledger(request.clone()).await?;
+            if request.with_memory {
+                memory.clone_from(&answer.memory);
+                request.with_memory = false;
+            }
             for json in &answer.entries {
                 let entry: Entry = self.parse(json, "an entry")?;
                 entries.insert(entry.id, entry);
             }
             // What changes between two pages shows in the account of the last.
             if answer.next_page_token.is_empty() {
-                return self.view(entries, &answer);
+                // One of another version says nothing here; then the past is lived through again.
+                let memory = serde_json::from_slice(&memory).ok();
+                return Ok(LedgerView { memory, ..self.view(entries, &answer)? });
             }
             request.page_token = answer.next_page_token;
         }
@@ -97,7 +118,7 @@ impl Client {
         let read_at = from_wire(last.read_at.as_ref()).ok_or_else(incomplete)?;
         let account = self.parse(&last.account, "the account")?;
         let budget = last.budget.as_ref().map(convert::fleet_budget);
-        Ok(LedgerView { entries, account, switch, budget, read_at })
+        Ok(LedgerView { entries, account, switch, budget, read_at, memory: None })
     }
 
     /// Orders the end of a machine; answers it with the order.

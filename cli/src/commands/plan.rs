@@ -23,13 +23,16 @@ use crate::render::plan::{Basis, Page, document, followed, followed_document, pa
 use crate::render::time::{duration_to_wire, from_wire, rfc3339};
 use crate::terminal::note;
 
+/// How much of the recorded past is lived through, unless somebody says otherwise.
+const HISTORY: Duration = Duration::from_hours(24);
+
 /// A journal that says nothing for longer belongs to an autoscaler that did not run.
 const LONGEST_QUIET: Duration = Duration::from_hours(24);
 
 /// Show what the autoscaler would do now, and why.
 ///
-/// Reads what waits and runs from the coordinator, lives through its recent past to learn the load,
-/// and plans with the offerings of the fleet file. Nothing is done. What is not known is said; a
+/// Reads what waits and runs from the coordinator and plans with the offerings of the fleet file, and with what
+/// the autoscaler has learned; where none is at work, the recent past is lived through instead. Nothing is done. What is not known is said; a
 /// pool about which something essential is not known is held. With --at, the autoscaler's journal says
 /// what was planned then, why, and what was done about it.
 #[derive(Debug, clap::Args)]
@@ -42,9 +45,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", default_value = "fleet.toml")]
     fleet: PathBuf,
 
-    /// How much of the past to learn from, at most 8d
-    #[arg(long, value_name = "TIME", default_value = "24h")]
-    history: HumanDuration,
+    /// How much of the recorded past to learn from, at most 8d [default: what the autoscaler has learned, or 24h
+    /// where none is at work]
+    #[arg(long, value_name = "TIME")]
+    history: Option<HumanDuration>,
 
     /// What was planned at this time and what was done about it, by the autoscaler's journal:
     /// `2026-11-26T10:15:00Z`, or `10m` for ten minutes ago
@@ -89,28 +93,33 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
     }
     let fleet = fleet_file::load(&args.fleet, Exit::Usage)?;
     let workers_are = checked(&args, &fleet)?;
-    let history = Some(duration_to_wire(args.history.get()));
+    let history = args.history.map_or(HISTORY, HumanDuration::get);
     let client = &context.client;
     let status = client.fleet_status(v1::FleetStatusRequest {}).await?;
     if let Some(problem) = fleet_file::of_another_fleet("the coordinator", &status.fleet, &fleet) {
         note(&problem);
     }
-    let demand = client.observe_demand(v1::ObserveDemandRequest { history }).await;
+    let demand = client
+        .observe_demand(v1::ObserveDemandRequest { history: Some(duration_to_wire(history)) })
+        .await;
     let workers = client.list_workers(v1::ListWorkersRequest {}).await;
-    let now = context.clock.now();
-    let ledger = reason(client.ledger_since(now).await)?;
+    let ledger = reason(client.ledger_and_memory().await)?;
     if let Err(why) = &ledger {
         note(&format!(
             "the autoscaler's ledger cannot be read, so its machines are not known: {why}"
         ));
     }
     // Where nothing was ever bought no autoscaler runs.
-    let ledger = ledger.ok().filter(|ledger| ledger.account.intents > 0);
+    let mut ledger = ledger.ok().filter(|ledger| ledger.account.intents > 0);
     let answered = demand.as_ref().ok().and_then(|demand| demand.observed_at.as_ref());
     let observed = Observed {
         now: from_wire(answered).unwrap_or_else(|| context.clock.now()),
         demand: reason(demand)?,
         workers: reason(workers)?,
+        memory: ledger
+            .as_mut()
+            .and_then(|view| view.memory.take())
+            .filter(|_| args.history.is_none()),
         ledger: ledger.map(|view| Ledger { entries: view.entries, account: view.account }),
     };
     let outcome = outcome(&fleet, &observed, &workers_are);
@@ -123,7 +132,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         now: observed.now,
         plan: &outcome.planned.plan,
         report: &outcome.planned.report,
-        basis: Some(Basis { history: args.history.get(), outcome: &outcome }),
+        basis: Some(Basis { history, outcome: &outcome }),
     };
     if context.terminal.is_json() {
         return context.terminal.json(&document(&page_of));

@@ -24,7 +24,11 @@ pub(super) fn latest(ledger: &LedgerView, most: usize) -> Vec<Decision> {
 
 fn of_entry(entry: &Entry) -> Vec<Decision> {
     let order = &entry.order;
-    let machine = format!("{} in {}", order.offering, order.pool);
+    let place = format!("{} in {}", order.offering, order.pool);
+    let machine = match entry.state.instance() {
+        Some(instance) => format!("{instance}, {place}"),
+        None => place,
+    };
     let decision = |at: Timestamp, what: &'static str, why: String| Decision {
         at,
         what,

@@ -76,6 +76,7 @@ fn ledger() -> LedgerView {
         switch: Switch::default(),
         budget: Some(Budget { per_month: Money::from_micros(100_000_000), ..Budget::default() }),
         read_at: NOW,
+        memory: None,
     }
 }
 

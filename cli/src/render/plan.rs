@@ -14,7 +14,7 @@ use stoker_core::time::Timestamp;
 use super::table::{Column, left, pairs, right, table};
 use super::text::{count, grouped};
 use super::time::{rfc3339, span};
-use crate::planning::Outcome;
+use crate::planning::{Learned, Outcome};
 
 pub(crate) use past::{followed, followed_document};
 
@@ -167,7 +167,10 @@ fn wait(time: Duration) -> String {
 fn learned(page: &Page<'_>, name: &PoolName) -> String {
     let Some(Basis { history, outcome }) = page.basis else { return String::new() };
     let history = span(history);
-    match outcome.learned.get(name) {
+    let Learned::Jobs(learned) = &outcome.learned else {
+        return ", as the autoscaler has learned".to_owned();
+    };
+    match learned.get(name) {
         None | Some(0) => {
             format!("; no job was accepted in the last {history}, so nothing is learned")
         }
@@ -217,7 +220,10 @@ pub(crate) fn document(page: &Page<'_>) -> Value {
             pool["pool"] = json!(name.as_str());
             pool["actions"] = json!(actions);
             if let Some(Basis { outcome, .. }) = page.basis {
-                pool["jobs_learned_from"] = json!(outcome.learned.get(name));
+                pool["jobs_learned_from"] = match &outcome.learned {
+                    Learned::Autoscaler => Value::Null,
+                    Learned::Jobs(jobs) => json!(jobs.get(name)),
+                };
             }
             pool
         })
@@ -229,6 +235,7 @@ pub(crate) fn document(page: &Page<'_>) -> Value {
     });
     if let Some(Basis { history, outcome }) = page.basis {
         document["history_seconds"] = json!(history.as_secs());
+        document["learned_by_autoscaler"] = json!(outcome.learned == Learned::Autoscaler);
         document["assumed"] = json!(outcome.assumed);
         document["not_known"] = json!(outcome.unknown);
     }
@@ -282,18 +289,18 @@ fn action(step: &Step, now: Timestamp) -> Value {
             "action": "launch",
             "offering": offering.as_str(),
             "count": count,
-            "reason": { "kind": reason::launch_kind(reason), "text": reason.to_string() },
+            "reason": { "kind": reason.kind(), "text": reason.to_string() },
         }),
         Step::Drain { instance, deadline, reason, .. } => json!({
             "action": "drain",
             "instance": instance.as_str(),
             "deadline": rfc3339(*deadline),
-            "reason": { "kind": reason::removal_kind(reason), "text": reason::removal(reason, now) },
+            "reason": { "kind": reason.kind(), "text": reason::removal(reason, now) },
         }),
         Step::Terminate { instance, reason, .. } => json!({
             "action": "terminate",
             "instance": instance.as_str(),
-            "reason": { "kind": reason::removal_kind(reason), "text": reason::removal(reason, now) },
+            "reason": { "kind": reason.kind(), "text": reason::removal(reason, now) },
         }),
     }
 }

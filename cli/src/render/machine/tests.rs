@@ -56,6 +56,7 @@ fn ledger(entries: Vec<Entry>) -> LedgerView {
             ..Budget::default()
         }),
         read_at: NOW,
+        memory: None,
     }
 }
 

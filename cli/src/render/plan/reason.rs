@@ -1,35 +1,9 @@
 //! Reasons: a name for programs, and words in which times are spans from now.
 
-use stoker_core::fleet::{LaunchReason, Note, RemoveReason};
+use stoker_core::fleet::{Note, RemoveReason};
 use stoker_core::time::Timestamp;
 
 use crate::render::time::span;
-
-pub(super) const fn launch_kind(reason: &LaunchReason) -> &'static str {
-    match reason {
-        LaunchReason::Load { .. } => "load",
-        LaunchReason::Backlog { .. } => "backlog",
-        LaunchReason::Bridge { .. } => "bridge",
-        LaunchReason::Replacement { .. } => "replacement",
-        LaunchReason::Bulk { .. } => "bulk",
-        LaunchReason::Resize { .. } => "resize",
-    }
-}
-
-pub(super) const fn removal_kind(reason: &RemoveReason) -> &'static str {
-    match reason {
-        RemoveReason::Empty { .. } => "empty",
-        RemoveReason::Spare { .. } => "spare",
-        RemoveReason::CalledOff { .. } => "called-off",
-        RemoveReason::Interrupted { .. } => "interrupted",
-        RemoveReason::Dead { .. } => "dead",
-        RemoveReason::Cheaper => "cheaper",
-        RemoveReason::Resized => "resized",
-        RemoveReason::Outdated => "outdated",
-        RemoveReason::Expired { .. } => "expired",
-        RemoveReason::DrainOverdue { .. } => "drain-overdue",
-    }
-}
 
 pub(super) const fn note_kind(note: &Note) -> &'static str {
     match note {
