@@ -50,7 +50,9 @@ impl TryFrom<&Global> for Settings {
     type Error = Failure;
 
     fn try_from(global: &Global) -> Result<Self, Failure> {
-        let (token, file) = (global.operator_token.clone(), global.operator_token_file.clone());
+        // A secret that could not be read leaves an empty variable; most calls need none.
+        let token = global.operator_token.clone().filter(|token| !token.expose().is_empty());
+        let file = global.operator_token_file.clone();
         let operator_token = token::read(Bearer::Operator, token, file)
             .map_err(|error| Failure::usage(chain(&error)))?;
         Ok(Self {

@@ -1,6 +1,7 @@
 //! What an image may be: bounds that are checked where jobs come in, and again before an engine decodes it.
 
-/// Pixels of an image that no fleet may exceed: a decoded pixel takes up to eight bytes of an engine's memory.
+/// Pixels of an image that no fleet may exceed: a pixel takes up to sixteen bytes of an engine's memory while an
+/// image is decoded, turned and made RGB, on each of the threads that prepare items.
 pub const MOST_PIXELS: u64 = 500_000_000;
 
 /// Bounds of one image.

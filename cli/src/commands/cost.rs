@@ -110,11 +110,74 @@ fn read(wire: &v1::Usage) -> Option<Usage> {
 fn month(ledger: &LedgerView) -> Month {
     let now = ledger.read_at;
     let begin = ledger.entries.values().filter_map(|entry| entry.times.requested).min();
-    let over = begin.map_or(Duration::ZERO, |begin| now.since(begin)).min(LATELY);
     let spent = ledger.spend().month_spent;
-    let lately = Period { from: now.before(over), until: now };
+    let lately = Period { from: now.before(LATELY), until: now };
     let recent: Money =
         bill(ledger.entries.values(), &[], lately, now).iter().map(|item| item.money).sum();
+    // Where the month has cost clearly more than these machines did, there were others before them.
+    let alone = spent.dollars() <= recent.dollars() * 1.1 + 0.01;
+    let over = begin.filter(|_| alone).map_or(LATELY, |begin| now.since(begin).min(LATELY));
     let cap = ledger.budget.map(|budget| budget.per_month);
     Month { spent, forecast: forecast(spent, recent, over, now), over, cap }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use stoker_core::fleet::CapacityType;
+    use stoker_core::fleet::ledger::{Account, Entry, Event, Order, Spend, Switch, apply};
+    use stoker_core::ids::{Epoch, MachineId, OfferingName};
+    use stoker_core::money::HourlyPrice;
+    use stoker_core::time::Timestamp;
+
+    use super::*;
+
+    const DOLLAR: Money = Money::from_micros(1_000_000);
+    /// Noon of 15 November 2023 (UTC).
+    const NOW: Timestamp = Timestamp::from_unix_millis(1_700_049_600_000);
+
+    /// One machine at a dollar an hour that was asked for an hour ago, in a month that has cost this.
+    fn ledger(of_month: Money) -> LedgerView {
+        let order = Order {
+            pool: PoolName::new("gpu").unwrap(),
+            offering: OfferingName::new("g5.a").unwrap(),
+            provider: "ec2".into(),
+            region: "r".into(),
+            zone: "a".into(),
+            instance_type: "g5".into(),
+            capacity: CapacityType::Spot,
+            price: HourlyPrice::new(DOLLAR),
+            template: "1".into(),
+            reason: "load".into(),
+        };
+        let begin = NOW.before(Duration::from_hours(1));
+        let entry = Entry::intended(MachineId::from_bytes([1; 16]), Epoch::new(1), order, begin);
+        let entry = apply(&entry, &Event::Asked, begin).unwrap();
+        let spend = Spend {
+            charged_until: Some(NOW),
+            day: 19_676,
+            month: 24_284,
+            month_spent: of_month,
+            ..Spend::default()
+        };
+        LedgerView {
+            entries: BTreeMap::from([(entry.id, entry)]),
+            account: Account { spend, ..Account::default() },
+            switch: Switch::default(),
+            budget: None,
+            read_at: NOW,
+            memory: None,
+        }
+    }
+
+    #[test]
+    fn an_hour_of_a_fleet_that_is_older_is_not_taken_for_all_of_it() {
+        let new = month(&ledger(DOLLAR));
+        assert_eq!(new.over, Duration::from_hours(1), "it has bought nothing before");
+        // Last week's hour has been forgotten, and the account has it.
+        let old = month(&ledger(DOLLAR.times(2)));
+        assert_eq!(old.over, LATELY);
+        assert!(old.forecast < DOLLAR.times(6), "{:?}", old.forecast);
+    }
 }

@@ -164,6 +164,12 @@ fn time(duration: Duration) -> HumanDuration {
     HumanDuration::new(Duration::from_secs(duration.as_secs()))
 }
 
+/// `1 job`, `2 jobs`.
+fn counted(number: impl Into<u64>, noun: &str) -> String {
+    let number = number.into();
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Zero is said without a sign: a sum of nothing is `-0.0`.
 fn tenths(workers: f64) -> String {
     let said = format!("{workers:.1}");
@@ -208,15 +214,23 @@ impl fmt::Display for LaunchReason {
             Self::Load { wanted, have } => {
                 write!(
                     f,
-                    "the expected load needs {wanted} workers and there are {}",
+                    "the expected load needs {} and there are {}",
+                    counted(*wanted, "worker"),
                     tenths(*have)
                 )
             }
             Self::Backlog { waiting, wanted } => {
-                write!(f, "{waiting} jobs wait; starting them in time needs {wanted} workers")
+                let wait = if *waiting == 1 { "waits" } else { "wait" };
+                write!(
+                    f,
+                    "{} {wait}; starting in time needs {}",
+                    counted(*waiting, "job"),
+                    counted(*wanted, "worker")
+                )
             }
             Self::Bridge { refused } => {
-                write!(f, "{refused} spot offerings refused lately, so on-demand bridges")
+                let refused = counted(*refused, "spot offering");
+                write!(f, "{refused} refused lately, so on-demand bridges")
             }
             Self::Replacement { of } => write!(f, "{of} instances leave and need successors"),
             Self::Bulk { seconds } => {
@@ -316,7 +330,8 @@ impl fmt::Display for Note {
                 write!(f, "more than are wanted: {busy} are busy, {paid} are paid for already")
             }
             Self::Waits { instance, behind } => {
-                write!(f, "{instance} is to be replaced, behind {behind} others")
+                let others = counted(*behind, "other");
+                write!(f, "{instance} is to be replaced, behind {others}")
             }
             Self::Marked { instance, reason } => write!(
                 f,
@@ -354,6 +369,8 @@ mod tests {
     fn nobody_is_said_without_a_sign() {
         let have = std::iter::empty::<f64>().sum();
         let said = LaunchReason::Load { wanted: 1, have }.to_string();
-        assert_eq!(said, "the expected load needs 1 workers and there are 0.0");
+        assert_eq!(said, "the expected load needs 1 worker and there are 0.0");
+        let said = LaunchReason::Backlog { waiting: 1, wanted: 2 }.to_string();
+        assert_eq!(said, "1 job waits; starting in time needs 2 workers");
     }
 }
