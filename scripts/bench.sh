@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 readonly CARGO=${CARGO:-cargo} RESULTS=.stoker/bench MODEL=.cache/models/all-minilm-l6-v2
 readonly names=(fsync-before raw-publish celery submit submit-postgres submit-postgres-2 end-to-end
     end-to-end-rabbitmq end-to-end-postgres end-to-end-postgres-2 queued recovery scaling sentence-transformers
-    embedding embedding-fleet fsync-after)
+    onnxruntime embedding eight-bits embedding-fleet generation fsync-after)
 readonly vectors=$RESULTS/expected.f32
 
 wanted=("$@")
@@ -37,11 +37,50 @@ sentence_transformers() {
         --corpus demo/corpus/austen.txt --threads "$(nproc)" --out "$vectors"
 }
 
+# Its vectors are compared with those of `sentence-transformers`, which has the same environment.
+onnxruntime() {
+    local python=.cache/embedding/bin/python expect=()
+    if [[ ! -x $python ]] || ! "$python" -c 'import onnxruntime' 2>/dev/null; then
+        echo "bench: SKIPPED; benches/embedding/README.md says how to install it" >&2
+        return
+    fi
+    [[ ! -s $vectors ]] || expect=(--expect "$vectors")
+    "$python" benches/embedding/onnxruntime_bench.py --model "$MODEL" --corpus demo/corpus/austen.txt \
+        --threads "$(nproc)" "${expect[@]}"
+}
+
 embedding() {
     local expect=()
     [[ ! -s $vectors ]] || expect=(--expect "$vectors")
     "$CARGO" run --quiet --release --locked -p stoker-engine --example embedding_bench -- \
         --dir "$MODEL" --corpus demo/corpus/austen.txt "${expect[@]}"
+}
+
+# SmolLM2-135M in two formats: one text at a time against llama.cpp with the same tokens, then eight at once. As with
+# PyTorch, the comparator is there only where it was installed.
+generation() {
+    local python=.cache/generation/bin/python model=.cache/models/smollm2-135m-instruct tokens=64 format folder prompts
+    scripts/fetch-model.sh --smollm2
+    mapfile -t prompts < <(head -n 8 demo/corpus/austen.txt)
+    for format in q8_0 q4_0; do
+        folder=$TMPDIR/$format
+        mkdir -p "$folder"
+        "$CARGO" run --quiet --release --locked -p stoker-engine --example requantize -- \
+            "$model"/*.gguf "$format" "$folder/model.gguf"
+        "$CARGO" run --quiet --release --locked -p stoker-engine --example generation_bench -- \
+            "$folder" "$tokens" "${prompts[*]}" >"$folder/one.json"
+        "$CARGO" run --quiet --release --locked -p stoker-engine --example generation_bench -- \
+            "$folder" "$tokens" "${prompts[@]}" >"$folder/eight.json"
+        echo null >"$folder/llama.json"
+        if [[ -x $python ]]; then
+            "$python" benches/generation/llama_cpp_bench.py --model "$folder/model.gguf" \
+                --prompt-tokens "$folder/one.json" --tokens "$tokens" --threads "$(nproc)" >"$folder/llama.json"
+        else
+            echo "bench: llama.cpp is SKIPPED; benches/generation/README.md says how to install it" >&2
+        fi
+        printf '{"format": "%s", "one": %s, "eight": %s, "llama_cpp": %s}\n' \
+            "$format" "$(<"$folder/one.json")" "$(<"$folder/eight.json")" "$(<"$folder/llama.json")"
+    done
 }
 
 measure() {
@@ -60,8 +99,11 @@ measure() {
     recovery) bench recovery ;;
     scaling) bench scaling ;;
     sentence-transformers) sentence_transformers ;;
+    onnxruntime) onnxruntime ;;
     embedding) embedding ;;
+    eight-bits) "$CARGO" run --quiet --release --locked -p stoker-engine --example eight_bits ;;
     embedding-fleet) bench embedding "$MODEL" demo/corpus/austen.txt ;;
+    generation) generation ;;
     esac
 }
 

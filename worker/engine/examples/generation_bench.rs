@@ -73,6 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let result = json!({
         "load_seconds": engine.info().load.total(),
         "prompt_tokens": tokens,
+        "prompt_token_ids": items.first().map(PreparedPrompt::prompt),
         "prefill_tokens_per_second": f64::from(u32::try_from(tokens)?) / prefill,
         "generated_tokens": generated,
         "decode_tokens_per_second": f64::from(generated) / (total - prefill).max(1e-9),
