@@ -1,4 +1,5 @@
 mod absurd;
+mod burst;
 mod rolling;
 mod sizes;
 mod stored;
