@@ -104,3 +104,21 @@ fn a_burst_of_short_jobs_does_not_want_the_more_the_nearer_its_end_is() {
     // moment, hundreds would be needed for what is left.
     assert!((10..100).contains(&most), "{most}");
 }
+
+#[test]
+fn jobs_of_a_class_that_the_fleet_file_names_no_more_are_as_patient_as_any() {
+    let mut policy = policy();
+    policy.budget = Budget::default();
+    policy.pools.get_mut(&pool_name()).unwrap().scaling.max = u32::MAX;
+    // A job is taken to run for 5 s until that is known.
+    let jobs = vec![Waiting { age: Duration::from_secs(30), jobs: 100_000 }];
+    let seen = snapshot(at(0), vec![queue("removed", jobs, 100_000)], vec![]);
+    let wanted_of = |policy: &Policy| wanted(&plan(policy, &seen, Memory::default(), at(0)));
+    let most = wanted_of(&policy);
+    assert!(most >= 1 && f64::from(most) <= 500_000.0 / 14_400.0, "{most}");
+    // Where no class may wait for long, as one that could.
+    let bulk = ClassName::new("bulk").unwrap();
+    policy.pools.get_mut(&pool_name()).unwrap().classes.remove(&bulk);
+    let most = wanted_of(&policy);
+    assert!(most >= 1 && f64::from(most) <= 500_000.0 / 900.0, "{most}");
+}
