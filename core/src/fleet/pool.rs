@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 use super::backlog;
 use super::caps::Allowance;
 use super::demand::{News, Terms};
+use super::disrupt::headroom::Headroom;
 use super::disrupt::{self, Marks, Scene};
 use super::expectation::{Expected, Stock};
 use super::input::{self, Hold, Input};
@@ -94,6 +95,7 @@ pub(crate) fn plan(
         want: &want,
         spares,
         marks: &marks,
+        headroom: Headroom::new((&roster, &policy.scaling), &candidates, (allowance, &steps)),
         keep: &sized.keep,
         resize: &memory.resize,
         demand: &memory.demand,

@@ -24,7 +24,7 @@ use crate::ids::InstanceName;
 
 use super::capacity::{Capacity, EPSILON, Need, Shape};
 use super::provision::{Candidate, Mode};
-use super::report::{LaunchReason, Note};
+use super::report::{LaunchReason, NoRoom, Note};
 use super::roster::Member;
 use batch::{Backlog, Machine};
 use exchange::{Exchange, Rules};
@@ -309,6 +309,11 @@ fn sizes(
     let found = if busy { None } else { exchange::best(&kinds, offered, &rules) };
     let saving = found.as_ref().map(|exchange| exchange.saving);
     resize.observe(saving, hours(view.elapsed), rules.boot_hours);
+    if found.is_none() && !busy && view.room == 0 {
+        let roomy = exchange::best(&kinds, offered, &Rules { room: u32::MAX, ..rules });
+        let saving = roomy.map(|exchange| exchange.saving);
+        sizing.notes.extend(saving.map(|saving| Note::NoRoom(NoRoom::Sizes { saving })));
+    }
     let Some(exchange) = found else { return };
     let Exchange { saving, cost, .. } = exchange;
     if view.budget == 0 || resize.missed < cost {

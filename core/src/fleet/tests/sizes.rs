@@ -194,6 +194,17 @@ fn what_may_wait_is_not_given_the_seconds_of_what_starts_at_once() {
     assert_eq!(launched(35_000), BTreeMap::from([(LARGE.to_owned(), 1)]));
 }
 
+#[test]
+fn a_full_pool_says_that_other_sizes_would_be_cheaper() {
+    let mut policy = sizes(8, CHEAP.0, CHEAP.1);
+    policy.pools.get_mut(&pool_name()).unwrap().scaling.max = 8;
+    let story = live(&policy, ready_ones(8, 0), 0, 20);
+    assert_eq!(story.left, BTreeMap::from([(SMALL.to_owned(), 8)]), "{story:?}");
+    let said = "instances of other sizes would cost $1.00 an hour less, and the pool has no room for \
+         them";
+    assert!(story.notes.iter().any(|note| note == said), "{:?}", story.notes);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
