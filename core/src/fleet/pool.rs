@@ -228,8 +228,6 @@ fn settle(sized: &Sizing, steps: &[Step], roster: &Roster<'_>, resize: &mut Resi
     if sized.replaced.is_empty() || !steps.iter().any(ordered) {
         return;
     }
-    resize.marked.extend(sized.replaced.iter().cloned());
-    resize.missed = 0.0;
     let ready = roster.staying(&[]).filter(|(_, member)| member.instance.works());
-    resize.attained = ready.map(|(_, member)| member.capacity()).sum();
+    resize.mark(&sized.replaced, ready.map(|(_, member)| member.capacity()).sum());
 }

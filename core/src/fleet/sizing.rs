@@ -287,6 +287,9 @@ fn trim(view: &View<'_>, keep: &Keep, resize: &mut Resize) {
         census.remove(shape);
         true
     });
+    let ready = view.members.iter().filter(|(_, member)| member.instance.works());
+    let ready = ready.map(|(_, member)| member.capacity()).sum();
+    resize.wait(ready, view.elapsed, view.boot);
 }
 
 /// What starts at once: whether machines of other sizes have been cheaper for long enough.

@@ -1,6 +1,7 @@
 //! Machines of other sizes: what replaces what, when, and that it comes to an end.
 
 use super::*;
+use crate::fleet::capacity::Capacity;
 
 /// From a launch to a ready worker.
 const BOOT: Duration = Duration::from_mins(3);
@@ -192,6 +193,44 @@ fn what_may_wait_is_not_given_the_seconds_of_what_starts_at_once() {
     // 12 workers of speed 1 do 34,000 jobs of 5 s within 4 hours without a boot, and no 35,000.
     assert!(launched(34_000).is_empty(), "{:?}", launched(34_000));
     assert_eq!(launched(35_000), BTreeMap::from([(LARGE.to_owned(), 1)]));
+}
+
+/// A memory in which a small machine is marked, whose successors were launched when so much was ready.
+fn marked(attained: f64) -> Memory {
+    let mut memory = Memory::default();
+    let resize = &mut memory.pools.entry(pool_name()).or_default().resize;
+    resize.mark(&[machine(1, SMALL, ready(1)).name], Capacity { prompt: 1.0, bulk: attained });
+    memory
+}
+
+#[test]
+fn a_marked_machine_goes_though_jobs_wait_when_others_have_gone_since_it_was_marked() {
+    let mut policy = sizes(0, (1.0, 1.0, 1.0), (2.0, 8.0, 3.0));
+    policy.pools.get_mut(&pool_name()).unwrap().classes.retain(|name, _| name.as_str() == "bulk");
+    let looked = |machines: Vec<Instance>, memory, second| {
+        let backlog = vec![Waiting { age: Duration::ZERO, jobs: 1000 }];
+        let mut machines = machines;
+        for machine in &mut machines {
+            machine.seen_at = at(second);
+        }
+        let seen = snapshot(at(second), vec![queue("bulk", backlog, 1000)], machines);
+        plan(&policy, &seen, memory, at(second))
+    };
+    let (small, large) = (machine(1, SMALL, ready(1)), |state| machine(2, LARGE, state));
+    // Of nine times as much only it is left.
+    let booting = looked(vec![small.clone(), large(InstanceState::Booting)], marked(9.0), 0);
+    assert!(removed(&booting.plan).is_empty(), "{:?}", booting.plan);
+    let there = looked(vec![small.clone(), large(ready(1))], booting.memory, 15);
+    assert_eq!(removed(&there.plan), ["i-1"], "{:?}", there.plan);
+    // They went after its successor had come.
+    let mut memory = marked(9.0);
+    let gone = (0..80).find(|look| {
+        let machines = vec![small.clone(), large(ready(1))];
+        let planned = looked(machines, std::mem::take(&mut memory), look * 15);
+        memory = planned.memory;
+        !removed(&planned.plan).is_empty()
+    });
+    assert!(gone.is_some_and(|look| (36..60).contains(&look)), "three boots: {gone:?}");
 }
 
 #[test]
