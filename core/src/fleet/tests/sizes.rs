@@ -234,6 +234,35 @@ fn a_marked_machine_goes_though_jobs_wait_when_others_have_gone_since_it_was_mar
 }
 
 #[test]
+fn machines_of_an_offering_that_the_fleet_file_names_no_more_miss_no_money() {
+    let policy = sizes(6, CHEAP.0, CHEAP.1);
+    let unknown = |number| machine(number, "former.a.on-demand", ready(1));
+    let (mut memory, mut savings) = (Memory::default(), Vec::new());
+    for look in 0..40 {
+        let now = at(look * 15);
+        // Six of them are replaced, which is half of all; two have to stay for now.
+        let mut machines: Vec<Instance> = (0..8).map(unknown).collect();
+        machines.extend((20..24).map(|number| machine(number, SMALL, ready(1))));
+        for machine in &mut machines {
+            machine.seen_at = now;
+        }
+        let busy = Queue { running: 9, ..queue("standard", vec![], 9) };
+        let planned = plan(&policy, &snapshot(now, vec![busy], machines), memory, now);
+        memory = planned.memory;
+        let PoolReport::Planned(findings) = &planned.report.pools[&pool_name()] else { panic!() };
+        for note in &findings.notes {
+            if let Note::OtherSizes { saving, .. } = note {
+                savings.push(*saving);
+            }
+        }
+        let missed = memory.pools[&pool_name()].resize.missed;
+        assert!(missed.abs() < 1e-9, "while others are replaced nothing is missed: {missed}");
+    }
+    // A large one for the four small ones.
+    assert!(!savings.is_empty() && savings.iter().all(|saving| *saving <= 1.0), "{savings:?}");
+}
+
+#[test]
 fn a_full_pool_says_that_other_sizes_would_be_cheaper() {
     let mut policy = sizes(8, CHEAP.0, CHEAP.1);
     policy.pools.get_mut(&pool_name()).unwrap().scaling.max = 8;
