@@ -61,7 +61,9 @@ pub use plan::{INTERVAL, Plan, Planned, Step, plan};
 pub use policy::{Policy, PoolPolicy};
 pub use precision::Precision;
 pub use recall::{PastSlot, recall};
-pub use report::{ClassFindings, Findings, LaunchReason, Note, PoolReport, RemoveReason, Report};
+pub use report::{
+    ClassFindings, Findings, LaunchReason, NoRoom, Note, PoolReport, RemoveReason, Report,
+};
 pub use snapshot::{
     Instance, InstanceState, Market, Notice, PoolSnapshot, Queue, Reading, Snapshot, Waiting,
 };

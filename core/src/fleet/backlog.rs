@@ -4,12 +4,18 @@
 //! the time that is left then, so that it weighs the more the nearer its end is. Other work only delays what is behind it: a
 //! wait is soon enough to have worked it off. So it is for a class that may wait for less than two boots and is not late too
 //! often: the little that a launch can save there was measured to cost more than it is worth.
+//!
+//! No launch is made to work for less than a boot. What is left just before the last moment would want any number of workers, each for
+//! a moment; those that are launched then come too late for most of it, and all are paid for.
 
 use crate::ids::{ClassName, ModelName};
 
 use super::demand::{Demand, Need, Outlook};
 use super::number::real;
 use super::snapshot::Waiting;
+
+/// A launch works for a boot or for so many seconds, whichever is longer, unless the class allows less.
+const LEAST_SPAN: f64 = 60.0;
 
 /// The jobs of a class and model that wait.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,7 +57,8 @@ impl Due {
     fn span(&self, boot: f64, service: f64) -> f64 {
         let left = self.left - boot;
         let hurried = self.pressed || self.max_wait >= 2.0 * boot;
-        (if hurried && left > 0.0 { left } else { self.max_wait }) + service
+        let least = boot.max(LEAST_SPAN).min(self.max_wait);
+        (if hurried && left > 0.0 { left.max(least) } else { self.max_wait }) + service
     }
 }
 
@@ -100,10 +107,22 @@ mod tests {
 
     #[test]
     fn what_can_still_be_saved_weighs_by_the_time_that_is_left() {
-        let near = workers(&[due(200.0, 600.0)], 0.0, TIMES);
+        let near = workers(&[due(390.0, 600.0)], 0.0, TIMES);
         let far = workers(&[due(580.0, 600.0)], 0.0, TIMES);
-        assert!((near - 25.0).abs() < 1e-9, "1000 s within 20 s and a service: {near}");
+        assert!((near - 1000.0 / 230.0).abs() < 1e-9, "within 210 s and a service: {near}");
         assert!((far - 1000.0 / 420.0).abs() < 1e-9, "{far}");
+    }
+
+    #[test]
+    fn just_before_the_last_moment_no_more_are_wanted_than_work_for_a_boot() {
+        for left in [350.0, 200.0, 181.0, 180.001] {
+            let wanted = workers(&[due(left, 420.0)], 0.0, (180.0, 0.05));
+            assert!((wanted - 1000.0 / 180.05).abs() < 1e-9, "{left}: {wanted}");
+        }
+        let quick = workers(&[due(10.001, 600.0)], 0.0, (10.0, 0.05));
+        assert!((quick - 1000.0 / 60.05).abs() < 1e-9, "or for a minute: {quick}");
+        let short = workers(&[due(15.001, 30.0)], 0.0, (15.0, 0.05));
+        assert!((short - 1000.0 / 30.05).abs() < 1e-9, "or for a wait: {short}");
     }
 
     #[test]
@@ -112,7 +131,7 @@ mod tests {
         let wanted = workers(&[calm], 0.0, TIMES);
         assert!((wanted - 1000.0 / 320.0).abs() < 1e-9, "{wanted}");
         let pressed = workers(&[Due { pressed: true, ..calm }], 0.0, TIMES);
-        assert!((pressed - 1000.0 / 40.0).abs() < 1e-9, "{pressed}");
+        assert!((pressed - 1000.0 / 200.0).abs() < 1e-9, "{pressed}");
     }
 
     #[test]

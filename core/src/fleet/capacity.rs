@@ -43,6 +43,11 @@ impl Capacity {
         Self { prompt: self.prompt - other.prompt, bulk: self.bulk - other.bulk }
     }
 
+    /// The less of both, each for itself.
+    pub(crate) fn least(self, other: Self) -> Self {
+        Self { prompt: self.prompt.min(other.prompt), bulk: self.bulk.min(other.bulk) }
+    }
+
     /// Throughput for jobs that may wait, besides `prompt` workers' worth of the others. Whoever is free takes the next
     /// job, so that both kinds of jobs are on all machines alike.
     pub(crate) fn beside(self, prompt: f64) -> f64 {

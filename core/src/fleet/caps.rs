@@ -121,6 +121,13 @@ impl Allowance {
         (count, None)
     }
 
+    /// Whether one may be launched at the price of `new` an hour once one at that of `old` has gone.
+    pub(crate) fn permits_after(&self, old: Money, new: Money) -> bool {
+        let per_hour = Money::from_micros(self.per_hour.micros().saturating_sub(old.micros()));
+        let instances = self.instances.saturating_sub(1);
+        Self { instances, per_hour, ..self.clone() }.forbids(new).is_none()
+    }
+
     fn forbids(&self, price: Money) -> Option<Cap> {
         let Budget { max_instances, max_launches, per_hour, per_day, per_month, at_limit: _ } =
             self.budget;
@@ -224,5 +231,17 @@ mod tests {
         ledger.charge(Money::ZERO, at(0, 1));
         let mut allowance = ledger.allowance(&budget, 3, Money::ZERO);
         assert_eq!(allowance.take(5, DOLLAR), (2, Some(Cap::Instances(5))));
+        assert!(allowance.permits_after(DOLLAR, DOLLAR), "another may take its place");
+        let full = ledger.allowance(&Budget { max_launches: 0, ..budget }, 5, Money::ZERO);
+        assert!(!full.permits_after(DOLLAR, DOLLAR), "there would be no launch for it");
+    }
+
+    #[test]
+    fn what_takes_the_place_of_another_is_paid_for_by_its_price() {
+        let budget = Budget { per_hour: DOLLAR.times(5), ..Budget::default() };
+        let allowance = Ledger::default().allowance(&budget, 5, DOLLAR.times(5));
+        assert_eq!(allowance.clone().take(1, DOLLAR).0, 0);
+        assert!(allowance.permits_after(DOLLAR, DOLLAR));
+        assert!(!allowance.permits_after(DOLLAR, DOLLAR.times(2)), "a dearer one does not fit");
     }
 }

@@ -196,8 +196,8 @@ impl Demand {
         for _ in 0..slots.min(HELD_SLOTS) {
             self.forecaster.learn(&self.history, horizon);
         }
-        self.of_classes(news, terms, slots);
         self.seen.retain(|_, at| now.since(*at) <= USED);
+        self.of_classes(news, terms, slots);
         let starts = Starts { own: all.record(), lent: Record::default(), cold: news.cold };
         self.margin.observe(starts, slots, 1.0 - terms.objective);
     }
@@ -208,8 +208,9 @@ impl Demand {
             0 | 1 => ClassDemand::first(&self.margin),
             _ => ClassDemand::first(&self.margin.as_lent()),
         };
+        // One that is launched for by its deadlines for a while, as boots take less, keeps what it has learned.
         let promised = |class: &ClassName| terms.promises.iter().any(|own| own.class == *class);
-        self.classes.retain(|class, _| promised(class));
+        self.classes.retain(|class, _| promised(class) || self.seen.contains_key(class));
         for Promise { class, .. } in &terms.promises {
             let arrived = news.classes.get(class).map_or(0.0, |news| news.arrived);
             self.classes.entry(class.clone()).or_insert(first).arrive(arrived, slots);

@@ -2,7 +2,8 @@
 //!
 //! Interruption and liveness act on what is lost anyway. Drift, expiration and consolidation only mark: a marked
 //! instance does not count as capacity, so that a successor is launched, and it is drained once the others suffice without
-//! it. The same happens to machines that others of another size replace, which [`super::sizing`] decides. Emptiness
+//! it; in a pool that is as large as it may be, [`headroom`] says what goes without. The same happens to machines that
+//! others of another size replace, which [`super::sizing`] decides. Emptiness
 //! removes what is left over. Nothing here ends a worker that runs a job: it is drained, and
 //! the drain has a deadline.
 
@@ -10,6 +11,7 @@ pub(crate) mod consolidation;
 pub(crate) mod drift;
 pub(crate) mod emptiness;
 pub(crate) mod expiration;
+pub(crate) mod headroom;
 pub(crate) mod interruption;
 pub(crate) mod liveness;
 

@@ -11,7 +11,6 @@ use crate::time::Timestamp;
 use crate::units::HumanDuration;
 
 use super::backlog::Lot;
-use super::check::Class;
 use super::counters::Counters;
 use super::policy::PoolPolicy;
 use super::snapshot::{Instance, PoolSnapshot, Queue, Reading};
@@ -127,7 +126,7 @@ pub(crate) fn read<'a>(
     };
     for queue in current(&snapshot.queues, Part::Queues, now)? {
         credible_queue(queue)?;
-        input.add(queue, policy.classes.get(&queue.class), boot);
+        input.add(queue, policy, boot);
     }
     if input.waiting > MOST_JOBS || input.counters.is_full() {
         return Err(Hold::Absurd { part: Part::Queues, what: "too many jobs".to_owned() });
@@ -136,14 +135,16 @@ pub(crate) fn read<'a>(
 }
 
 impl<'a> Input<'a> {
-    fn add(&mut self, queue: &'a Queue, class: Option<&Class>, boot: Duration) {
+    fn add(&mut self, queue: &'a Queue, policy: &PoolPolicy, boot: Duration) {
+        let class = policy.classes.get(&queue.class);
         self.counters.add(queue);
         self.running = self.running.saturating_add(queue.running);
         if queue.running > 0 || queue.waiting.iter().any(|waiting| waiting.jobs > 0) {
             self.present.insert(&queue.class);
         }
-        // What the fleet file does not name any more waits for nothing.
-        let max_wait = class.map_or(0.0, |class| class.max_wait.as_secs_f64());
+        // Nothing is promised any more to what the fleet file does not name: it may wait for as long as anything.
+        let max_wait = class.map_or_else(|| policy.longest_wait(boot), |class| class.max_wait);
+        let max_wait = max_wait.as_secs_f64();
         let left = |age: Duration| max_wait - age.as_secs_f64();
         if class.is_some_and(|class| PoolPolicy::is_bulk(class, boot)) {
             self.bulk_running = self.bulk_running.saturating_add(queue.running);

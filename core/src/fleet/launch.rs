@@ -13,7 +13,7 @@ use super::plan::Step;
 use super::policy::PoolPolicy;
 use super::pool::Context;
 use super::provision::{self, Candidate, Mode, Spread};
-use super::report::{LaunchReason, Note};
+use super::report::{LaunchReason, NoRoom, Note};
 use super::roster::Roster;
 use super::sizing::Order;
 use super::snapshot::{Instance, Reading};
@@ -117,7 +117,7 @@ fn within(
     while launches.values().any(|left| *left > 0) {
         for (offering, left) in launches.iter_mut().filter(|(_, left)| **left > 0) {
             if *room == 0 {
-                notes.push(Note::Bounded { wanted, bound: total });
+                notes.push(Note::NoRoom(NoRoom::Launches { wanted, allowed: total }));
                 return taken;
             }
             if let (0, cap) = allowance.take(1, provision::price_of(scaling, offering)) {

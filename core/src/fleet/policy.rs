@@ -81,8 +81,18 @@ impl PoolPolicy {
     /// Whether jobs of a class may wait so long that workers are launched for the backlog alone, when
     /// `boot` is how long that takes.
     pub(crate) fn is_bulk(class: &Class, boot: Duration) -> bool {
-        class.max_wait >= boot.saturating_mul(4).max(Duration::from_mins(15))
+        class.max_wait >= least_bulk(boot)
     }
+
+    /// The longest wait of any class, and at least one with which it would be bulk.
+    pub(crate) fn longest_wait(&self, boot: Duration) -> Duration {
+        self.classes.values().map(|class| class.max_wait).fold(least_bulk(boot), Duration::max)
+    }
+}
+
+/// From this wait on workers are launched for the backlog alone.
+fn least_bulk(boot: Duration) -> Duration {
+    boot.saturating_mul(4).max(Duration::from_mins(15))
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use crate::time::Timestamp;
 
 use super::backlog;
 use super::caps::Allowance;
-use super::demand::{News, Terms};
+use super::demand::News;
+use super::disrupt::headroom::Headroom;
 use super::disrupt::{self, Marks, Scene};
 use super::expectation::{Expected, Stock};
 use super::input::{self, Hold, Input};
@@ -47,9 +48,8 @@ pub(crate) fn plan(
     forward(memory, now)?;
     let boot = memory.boot.or(policy.scaling.boot);
     let input = input::read(context.observed, policy, boot, now)?;
-    let known = terms::terms(policy, &memory.demand, (boot, context.warm_for), now);
     let roster = Roster::new(input.instances, &policy.scaling);
-    let mut notes = observe(context, memory, (&input, &roster), &known);
+    let mut notes = observe(context, memory, (&input, &roster), boot);
 
     // Classes whose first jobs have just been seen count from now on.
     let terms = terms::terms(policy, &memory.demand, (boot, context.warm_for), now);
@@ -94,6 +94,7 @@ pub(crate) fn plan(
         want: &want,
         spares,
         marks: &marks,
+        headroom: Headroom::new((&roster, &policy.scaling), &candidates, (allowance, &steps)),
         keep: &sized.keep,
         resize: &memory.resize,
         demand: &memory.demand,
@@ -122,9 +123,10 @@ fn observe(
     context: &Context<'_>,
     memory: &mut PoolMemory,
     (input, roster): (&Input<'_>, &Roster<'_>),
-    terms: &Terms,
+    boot: Duration,
 ) -> Vec<Note> {
     let now = context.now;
+    let terms = terms::terms(context.policy, &memory.demand, (boot, context.warm_for), now);
     let elapsed = memory.planned_at.map_or(Duration::ZERO, |before| now.since(before));
     // Long jobs that could have waited and run now are not to be handed over only because nothing waits behind
     // them; and of a time in which nobody looked nothing is known.
@@ -156,10 +158,10 @@ fn observe(
     if let Some(mut since) = since.flatten() {
         notes.extend(since.believed(&input.counters, elapsed));
         since.arrived().for_each(|class| memory.demand.see(class, now));
-        let counts = |class: &ClassName| terms::is_prompt(context.policy, class, terms.boot);
+        let counts = |class: &ClassName| terms::is_prompt(context.policy, class, boot);
         news = News { cold, ..memory.demand.news(&since, counts) };
     }
-    memory.demand.observe(&news, terms, now);
+    memory.demand.observe(&news, &terms, now);
     for class in &input.present {
         memory.demand.see(class, now);
     }
@@ -226,8 +228,6 @@ fn settle(sized: &Sizing, steps: &[Step], roster: &Roster<'_>, resize: &mut Resi
     if sized.replaced.is_empty() || !steps.iter().any(ordered) {
         return;
     }
-    resize.marked.extend(sized.replaced.iter().cloned());
-    resize.missed = 0.0;
     let ready = roster.staying(&[]).filter(|(_, member)| member.instance.works());
-    resize.attained = ready.map(|(_, member)| member.capacity()).sum();
+    resize.mark(&sized.replaced, ready.map(|(_, member)| member.capacity()).sum());
 }

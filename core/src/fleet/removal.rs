@@ -5,6 +5,7 @@ use crate::time::Timestamp;
 use super::capacity::{Capacity, EPSILON};
 use super::demand::Demand;
 use super::disrupt::emptiness::Balance;
+use super::disrupt::headroom::Headroom;
 use super::disrupt::{self, Marks};
 use super::number::ceil;
 use super::plan::Step;
@@ -13,6 +14,7 @@ use super::report::{Note, RemoveReason};
 use super::roster::{Member, Roster};
 use super::sizing::Keep;
 use super::sizing::resize::Resize;
+use super::snapshot::InstanceState;
 use super::want::Want;
 
 /// More workers than are wanted, none of them idle, for this long: one of them goes.
@@ -26,6 +28,8 @@ pub(crate) struct Removal<'a> {
     /// Workers beyond that, against losses.
     pub(crate) spares: u32,
     pub(crate) marks: &'a Marks,
+    /// Whether there is room for the successors of what is marked.
+    pub(crate) headroom: Headroom<'a>,
     /// Sizes that are to stay, and what others replace.
     pub(crate) keep: &'a Keep,
     pub(crate) resize: &'a Resize,
@@ -98,7 +102,9 @@ impl Removal<'_> {
         let mut steps = Vec::new();
         let mut ready = self.capacity(gone, |m| m.instance.works());
         let mut successors = self.capacity(others, |m| m.instance.works()).prompt;
+        let booting = self.capacity(gone, |m| m.instance.state == InstanceState::Booting);
         let (need, all) = (self.want.need(0), self.want.need(self.spares));
+        let first = if gone.is_empty() { self.headroom.first(&self.marks.replace) } else { None };
         for (at, reason) in &self.marks.replace {
             let Some(member) = self.roster.members.get(*at) else { continue };
             let own = if member.instance.works() { member.capacity() } else { Capacity::default() };
@@ -115,9 +121,12 @@ impl Removal<'_> {
             // A large one may be needed for a part of it only.
             let needed =
                 if need.prompt > 0.0 { member.speed().min(need.prompt) } else { member.speed() };
-            if successors < needed - EPSILON || !without.covers(need) {
+            let waits = successors < needed - EPSILON || !without.covers(need);
+            if waits && first.filter(|_| steps.is_empty()) != Some(*at) {
                 let instance = member.instance.name.clone();
-                notes.push(Note::Marked { instance, reason: *reason });
+                let comes = without.plus(booting).covers(need);
+                let marked = Note::Marked { instance: instance.clone(), reason: *reason };
+                notes.push(if comes { marked } else { self.headroom.note(instance, *reason) });
                 continue;
             }
             ready = without;

@@ -1,5 +1,7 @@
 //! Why the planner does what it does, and why not: data first, and sentences made from it.
 
+mod room;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use super::caps::Cap;
 use super::demand::quiet::BreakEven;
 use super::input::Hold;
 use super::wait::Prediction;
+pub use room::NoRoom;
 
 /// What was found and decided, per pool.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -111,9 +114,9 @@ pub enum RemoveReason {
     Cheaper,
     /// Machines of another size have taken its place, which cost less for what is needed.
     Resized,
-    /// It runs an old configuration, and a new one has taken its place.
+    /// It runs an old configuration, and a new one takes its place.
     Outdated,
-    /// It is older than it may be, and a new one has taken its place.
+    /// It is older than it may be, and a new one takes its place.
     Expired { age: Duration },
     /// It was to be empty by now.
     DrainOverdue { since: Timestamp },
@@ -133,6 +136,8 @@ pub enum Note {
     KeptWarm { class: ClassName },
     /// Wanted more than a bound of the pool.
     Bounded { wanted: u32, bound: u32 },
+    /// The pool is as large as it may be.
+    NoRoom(NoRoom),
     /// Launches that a cap forbids.
     Capped { cap: Cap, wanted: u32, allowed: u32 },
     /// An offering is not tried.
@@ -293,8 +298,8 @@ impl fmt::Display for RemoveReason {
             Self::Resized => {
                 f.write_str("instances of another size have taken its place and cost less")
             }
-            Self::Outdated => f.write_str("one with the present configuration has taken its place"),
-            Self::Expired { age } => write!(f, "{} old, and a new one is there", time(*age)),
+            Self::Outdated => f.write_str("one with the present configuration takes its place"),
+            Self::Expired { age } => write!(f, "{} old; a new one takes its place", time(*age)),
             Self::DrainOverdue { since } => write!(f, "draining since {since}, longer than it may"),
         }
     }
@@ -319,6 +324,7 @@ impl fmt::Display for Note {
             Self::Bounded { wanted, bound } => {
                 write!(f, "{wanted} workers are wanted, the pool's bound is {bound}")
             }
+            Self::NoRoom(room) => room.fmt(f),
             Self::Capped { cap, wanted, allowed } => {
                 write!(f, "{wanted} launches are wanted, {cap} allows {allowed}")
             }

@@ -24,7 +24,7 @@ use crate::ids::InstanceName;
 
 use super::capacity::{Capacity, EPSILON, Need, Shape};
 use super::provision::{Candidate, Mode};
-use super::report::{LaunchReason, Note};
+use super::report::{LaunchReason, NoRoom, Note};
 use super::roster::Member;
 use batch::{Backlog, Machine};
 use exchange::{Exchange, Rules};
@@ -145,6 +145,21 @@ pub(crate) fn plan(view: &View<'_>, resize: &mut Resize) -> Sizing {
         sizes(view, (&stock, &kept, &offered), resize, &mut sizing);
     }
     sizing
+}
+
+/// Members whose price is known, by kind, and the workers of speed 1 that are needed of them. The others are replaced for that, not
+/// for their size.
+fn priced(stock: &Stock<'_>, kept: &[u32], need: f64) -> (Vec<Kind>, f64) {
+    let mut of_others = 0.0;
+    let kinds = stock.kinds.iter().zip(kept).map(|(kind, count)| {
+        if kind.price < UNKNOWN_PRICE {
+            return Kind { count: *count, ..*kind };
+        }
+        of_others += kind.capacity.prompt * f64::from(*count);
+        Kind { count: 0, ..*kind }
+    });
+    let kinds = kinds.collect();
+    (kinds, (need - of_others).max(0.0))
 }
 
 /// With machines of one shape, what may wait is met with what is missing for it.
@@ -287,6 +302,9 @@ fn trim(view: &View<'_>, keep: &Keep, resize: &mut Resize) {
         census.remove(shape);
         true
     });
+    let ready = view.members.iter().filter(|(_, member)| member.instance.works());
+    let ready = ready.map(|(_, member)| member.capacity()).sum();
+    resize.wait(ready, view.elapsed, view.boot);
 }
 
 /// What starts at once: whether machines of other sizes have been cheaper for long enough.
@@ -296,19 +314,21 @@ fn sizes(
     resize: &mut Resize,
     sizing: &mut Sizing,
 ) {
-    let kinds: Vec<Kind> =
-        stock.kinds.iter().zip(kept).map(|(kind, count)| Kind { count: *count, ..*kind }).collect();
-    let rules = Rules {
-        need: view.need.prompt,
-        boot_hours: hours(view.boot),
-        budget: view.budget,
-        room: view.room,
-    };
+    let (kinds, need) = priced(stock, kept, view.need.prompt);
+    let rules = Rules { need, boot_hours: hours(view.boot), budget: view.budget, room: view.room };
     // One exchange after the other, each for what is left by the one before.
     let busy = !resize.marked.is_empty() || !sizing.replaced.is_empty();
     let found = if busy { None } else { exchange::best(&kinds, offered, &rules) };
     let saving = found.as_ref().map(|exchange| exchange.saving);
-    resize.observe(saving, hours(view.elapsed), rules.boot_hours);
+    // Nothing is missed while others are replaced for another reason.
+    if view.budget > 0 {
+        resize.observe(saving, hours(view.elapsed), rules.boot_hours);
+    }
+    if found.is_none() && !busy && view.room == 0 {
+        let roomy = exchange::best(&kinds, offered, &Rules { room: u32::MAX, ..rules });
+        let saving = roomy.map(|exchange| exchange.saving);
+        sizing.notes.extend(saving.map(|saving| Note::NoRoom(NoRoom::Sizes { saving })));
+    }
     let Some(exchange) = found else { return };
     let Exchange { saving, cost, .. } = exchange;
     if view.budget == 0 || resize.missed < cost {

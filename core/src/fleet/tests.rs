@@ -1,4 +1,6 @@
 mod absurd;
+mod burst;
+mod full;
 mod rolling;
 mod sizes;
 mod stored;

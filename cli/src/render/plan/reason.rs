@@ -12,6 +12,7 @@ pub(super) const fn note_kind(note: &Note) -> &'static str {
         Note::Silence(_) => "silence",
         Note::KeptWarm { .. } => "kept-warm",
         Note::Bounded { .. } => "bounded",
+        Note::NoRoom(_) => "no-room",
         Note::Capped { .. } => "capped",
         Note::Paused { .. } => "paused",
         Note::NothingAvailable { .. } => "nothing-available",

@@ -215,4 +215,17 @@ mod tests {
         let (unseen, now) = lived(&terms, &[]);
         assert_eq!(unseen.outlook(&terms, now).needs.len(), 2, "nobody knows which is used");
     }
+    #[test]
+    fn a_class_that_is_not_staffed_for_for_a_while_keeps_what_it_has_learned() {
+        let both = terms(&[("quick", 30), ("slow", 900)]);
+        let (mut demand, now) = lived(&both, &[("quick", 3.0), ("slow", 27.0)]);
+        let learned = demand.classes[&name("slow")];
+        let quick = terms(&[("quick", 30)]);
+        let hour = now.after(Duration::from_hours(1));
+        demand.observe(&News::default(), &quick, hour);
+        assert_eq!(demand.classes[&name("slow")], learned);
+        let days = now.after(Duration::from_hours(9 * 24));
+        demand.observe(&News::default(), &quick, days);
+        assert!(!demand.classes.contains_key(&name("slow")), "its last job was nine days ago");
+    }
 }

@@ -1,6 +1,7 @@
 //! Machines of other sizes: what replaces what, when, and that it comes to an end.
 
 use super::*;
+use crate::fleet::capacity::Capacity;
 
 /// From a launch to a ready worker.
 const BOOT: Duration = Duration::from_mins(3);
@@ -192,6 +193,84 @@ fn what_may_wait_is_not_given_the_seconds_of_what_starts_at_once() {
     // 12 workers of speed 1 do 34,000 jobs of 5 s within 4 hours without a boot, and no 35,000.
     assert!(launched(34_000).is_empty(), "{:?}", launched(34_000));
     assert_eq!(launched(35_000), BTreeMap::from([(LARGE.to_owned(), 1)]));
+}
+
+/// A memory in which a small machine is marked, whose successors were launched when so much was ready.
+fn marked(attained: f64) -> Memory {
+    let mut memory = Memory::default();
+    let resize = &mut memory.pools.entry(pool_name()).or_default().resize;
+    resize.mark(&[machine(1, SMALL, ready(1)).name], Capacity { prompt: 1.0, bulk: attained });
+    memory
+}
+
+#[test]
+fn a_marked_machine_goes_though_jobs_wait_when_others_have_gone_since_it_was_marked() {
+    let mut policy = sizes(0, (1.0, 1.0, 1.0), (2.0, 8.0, 3.0));
+    policy.pools.get_mut(&pool_name()).unwrap().classes.retain(|name, _| name.as_str() == "bulk");
+    let looked = |machines: Vec<Instance>, memory, second| {
+        let backlog = vec![Waiting { age: Duration::ZERO, jobs: 1000 }];
+        let mut machines = machines;
+        for machine in &mut machines {
+            machine.seen_at = at(second);
+        }
+        let seen = snapshot(at(second), vec![queue("bulk", backlog, 1000)], machines);
+        plan(&policy, &seen, memory, at(second))
+    };
+    let (small, large) = (machine(1, SMALL, ready(1)), |state| machine(2, LARGE, state));
+    // Of nine times as much only it is left.
+    let booting = looked(vec![small.clone(), large(InstanceState::Booting)], marked(9.0), 0);
+    assert!(removed(&booting.plan).is_empty(), "{:?}", booting.plan);
+    let there = looked(vec![small.clone(), large(ready(1))], booting.memory, 15);
+    assert_eq!(removed(&there.plan), ["i-1"], "{:?}", there.plan);
+    // They went after its successor had come.
+    let mut memory = marked(9.0);
+    let gone = (0..80).find(|look| {
+        let machines = vec![small.clone(), large(ready(1))];
+        let planned = looked(machines, std::mem::take(&mut memory), look * 15);
+        memory = planned.memory;
+        !removed(&planned.plan).is_empty()
+    });
+    assert!(gone.is_some_and(|look| (36..60).contains(&look)), "three boots: {gone:?}");
+}
+
+#[test]
+fn machines_of_an_offering_that_the_fleet_file_names_no_more_miss_no_money() {
+    let policy = sizes(6, CHEAP.0, CHEAP.1);
+    let unknown = |number| machine(number, "former.a.on-demand", ready(1));
+    let (mut memory, mut savings) = (Memory::default(), Vec::new());
+    for look in 0..40 {
+        let now = at(look * 15);
+        // Six of them are replaced, which is half of all; two have to stay for now.
+        let mut machines: Vec<Instance> = (0..8).map(unknown).collect();
+        machines.extend((20..24).map(|number| machine(number, SMALL, ready(1))));
+        for machine in &mut machines {
+            machine.seen_at = now;
+        }
+        let busy = Queue { running: 9, ..queue("standard", vec![], 9) };
+        let planned = plan(&policy, &snapshot(now, vec![busy], machines), memory, now);
+        memory = planned.memory;
+        let PoolReport::Planned(findings) = &planned.report.pools[&pool_name()] else { panic!() };
+        for note in &findings.notes {
+            if let Note::OtherSizes { saving, .. } = note {
+                savings.push(*saving);
+            }
+        }
+        let missed = memory.pools[&pool_name()].resize.missed;
+        assert!(missed.abs() < 1e-9, "while others are replaced nothing is missed: {missed}");
+    }
+    // A large one for the four small ones.
+    assert!(!savings.is_empty() && savings.iter().all(|saving| *saving <= 1.0), "{savings:?}");
+}
+
+#[test]
+fn a_full_pool_says_that_other_sizes_would_be_cheaper() {
+    let mut policy = sizes(8, CHEAP.0, CHEAP.1);
+    policy.pools.get_mut(&pool_name()).unwrap().scaling.max = 8;
+    let story = live(&policy, ready_ones(8, 0), 0, 20);
+    assert_eq!(story.left, BTreeMap::from([(SMALL.to_owned(), 8)]), "{story:?}");
+    let said = "instances of other sizes would cost $1.00 an hour less, and the pool has no room for \
+         them";
+    assert!(story.notes.iter().any(|note| note == said), "{:?}", story.notes);
 }
 
 proptest! {
