@@ -50,7 +50,7 @@ mod warm;
 
 pub use caps::Cap;
 pub use check::{
-    Budget, Class, Ec2Region, Fleet, Interruptions, LaunchTemplate, Limits, Local, Model, Offering,
+    Budget, Class, Disruption, DisruptionBudget, Ec2Region, Fleet, Interruptions, LaunchTemplate, Limits, Local, Model, Offering,
     Pool, Problem, Provider, Retention, Scaling, Source, Tenant,
 };
 pub use clock::clock_off;
@@ -66,7 +66,9 @@ pub use snapshot::{
     Instance, InstanceState, Market, Notice, PoolSnapshot, Queue, Reading, Snapshot, Waiting,
 };
 pub use spec::{
-    AtLimit, BudgetSpec, CapacityType, Ec2RegionSpec, FleetSpec, InterruptionsSpec,
-    LaunchTemplateSpec, LocalSpec, OfferingSpec, ProviderSpec, ScalingSpec,
+    AtATime, AtLimit, BudgetSpec, CapacityType, Day, DisruptionBudgetSpec, DisruptionReason,
+    DisruptionSpec, Ec2RegionSpec, FleetSpec, InterruptionsSpec,
+    LaunchTemplateSpec, LocalSpec, OfferingSpec, ParseBudgetError, ProviderSpec, ScalingSpec,
+    Window,
 };
 pub use wait::Prediction;

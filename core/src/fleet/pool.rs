@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 use super::backlog;
 use super::caps::Allowance;
 use super::demand::{News, Terms};
+use super::disrupt::budget::{Budgets, Room};
 use super::disrupt::{self, Marks, Scene};
 use super::expectation::{Expected, Stock};
 use super::input::{self, Hold, Input};
@@ -23,6 +24,7 @@ use super::roster::{Member, Roster};
 use super::sizing::resize::Resize;
 use super::sizing::{self, Sizing};
 use super::snapshot::{InstanceState, PoolSnapshot};
+use super::spec::DisruptionReason;
 use super::terms;
 use super::want::{self, Want};
 
@@ -66,11 +68,13 @@ pub(crate) fn plan(
     notes.extend(want.notes.iter().cloned());
     let (candidates, paused) = provision::candidates(&policy.scaling, &memory.risks, boot, now);
     notes.extend(paused);
-    let marks = marks(context, (&roster, &gone), &candidates);
+    let mut budgets = budgets(context, (&roster, &gone), &memory.resize);
+    let marks = marks(context, (&roster, &gone), &candidates, &mut budgets);
     notes.extend(marks.notes.iter().cloned());
 
     let spares = launch::spares(memory, &roster.counts(), policy);
-    let sized = sized(context, memory, (&roster, &gone, &marks), (&want, spares), &candidates);
+    let there = (&roster, &gone[..], &marks);
+    let sized = sized(context, memory, there, (&want, spares), (&candidates, &mut budgets));
     notes.extend(sized.notes.iter().cloned());
 
     let expected =
@@ -101,7 +105,9 @@ pub(crate) fn plan(
         dead,
         interrupted,
     };
-    steps.extend(removal.steps(context, &mut memory.surplus_since, &mut gone, &mut notes));
+    let bounds = (&mut memory.surplus_since, &mut budgets);
+    steps.extend(removal.steps(context, bounds, &mut gone, &mut notes));
+    notes.extend(budgets.notes());
     memory.planned_at = Some(now);
     let planned = expected.of_plan(&steps, &predictions);
     expected.note(&planned, &mut memory.demand);
@@ -174,9 +180,23 @@ fn marks(
     context: &Context<'_>,
     (roster, gone): (&Roster<'_>, &[usize]),
     candidates: &[Candidate<'_>],
+    budgets: &mut Budgets<'_>,
 ) -> Marks {
     let expire_after = context.policy.scaling.expire_after;
-    disrupt::marks(&Scene { roster, candidates, expire_after, now: context.now }, gone)
+    disrupt::marks(&Scene { roster, candidates, expire_after, now: context.now }, gone, budgets)
+}
+
+/// What may be taken out, less the machines that wait for successors of another size.
+fn budgets<'a>(
+    context: &Context<'a>,
+    (roster, gone): (&Roster<'_>, &[usize]),
+    resize: &Resize,
+) -> Budgets<'a> {
+    let disruption = &context.policy.scaling.disruption;
+    let mut budgets = Budgets::new(disruption, (roster, gone), context.now);
+    let marked = roster.staying(gone).filter(|(_, m)| resize.marked.contains(&m.instance.name));
+    marked.for_each(|_| budgets.count_marked(DisruptionReason::Resized));
+    budgets
 }
 
 fn capacity(roster: &Roster<'_>, gone: &[usize], counts: impl Fn(&Member<'_>) -> bool) -> f64 {
@@ -194,7 +214,7 @@ fn sized(
     memory: &mut PoolMemory,
     (roster, gone, marks): (&Roster<'_>, &[usize], &Marks),
     (want, spares): (&Want, u32),
-    candidates: &[Candidate<'_>],
+    (candidates, budgets): (&[Candidate<'_>], &mut Budgets<'_>),
 ) -> Sizing {
     let Context { policy, now, .. } = *context;
     let members: Vec<(usize, &Member<'_>)> = roster
@@ -203,6 +223,8 @@ fn sized(
         .collect();
     let elapsed = memory.planned_at.map_or(Duration::ZERO, |before| now.since(before));
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let Room { left, by } = budgets.room(DisruptionReason::Resized);
+    let marked = if by.is_some() { memory.resize.marked.len() } else { 0 };
     let view = sizing::View {
         members: &members,
         candidates,
@@ -211,10 +233,15 @@ fn sized(
         boot: memory.boot.or(policy.scaling.boot).max(disrupt::emptiness::LEAST_BILL),
         // Of a time in which nobody looked nothing is known.
         elapsed: if elapsed > input::STALE_AFTER { Duration::ZERO } else { elapsed },
-        budget: if marks.replace.is_empty() { count(marks.budget) } else { 0 },
+        budget: if marks.replace.is_empty() { count(left.saturating_add(marked)) } else { 0 },
+        by,
         room: policy.scaling.max.saturating_sub(count(roster.members.len())),
     };
-    sizing::plan(&view, &mut memory.resize)
+    let sizing = sizing::plan(&view, &mut memory.resize);
+    if let (Some(budget), true) = (by, marks.replace.is_empty()) {
+        budgets.withhold(DisruptionReason::Resized, budget, sizing.withheld);
+    }
+    sizing
 }
 
 /// Marks what has successors now, if they were launched: bounds may have forbidden it.

@@ -11,8 +11,10 @@ use crate::time::Timestamp;
 use crate::units::HumanDuration;
 
 use super::caps::Cap;
+use super::check::DisruptionBudget;
 use super::demand::quiet::BreakEven;
 use super::input::Hold;
+use super::spec::DisruptionReason;
 use super::wait::Prediction;
 
 /// What was found and decided, per pool.
@@ -143,6 +145,8 @@ pub enum Note {
     Surplus { busy: u32, paid: u32 },
     /// To be replaced later, as others are being replaced.
     Waits { instance: InstanceName, behind: u32 },
+    /// So many machines stay for now, as a budget of the fleet file is used up.
+    Withheld { machines: u32, reason: DisruptionReason, budget: DisruptionBudget },
     /// To be replaced for this reason once its successor is ready.
     Marked { instance: InstanceName, reason: RemoveReason },
     /// Machines of other sizes would cost so many dollars an hour less. The move costs more than what has been missed
@@ -317,6 +321,13 @@ impl fmt::Display for Note {
             }
             Self::Waits { instance, behind } => {
                 write!(f, "{instance} is to be replaced, behind {behind} others")
+            }
+            Self::Withheld { machines, reason, budget } => {
+                let are = if *machines == 1 { " is" } else { "s are" };
+                write!(
+                    f,
+                    "{machines} machine{are} not taken out yet ({reason}): the disruption budget is {budget}"
+                )
             }
             Self::Marked { instance, reason } => write!(
                 f,

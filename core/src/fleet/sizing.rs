@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::ids::InstanceName;
 
 use super::capacity::{Capacity, EPSILON, Need, Shape};
+use super::check::DisruptionBudget;
 use super::provision::{Candidate, Mode};
 use super::report::{LaunchReason, Note};
 use super::roster::Member;
@@ -46,6 +47,8 @@ pub(crate) struct View<'a> {
     pub(crate) elapsed: Duration,
     /// Machines that may be replaced at a time; none while others are replaced for another reason.
     pub(crate) budget: u32,
+    /// The budget of the fleet file that says so; `None`: there is none, and what one machine takes the place of may be more.
+    pub(crate) by: Option<&'a DisruptionBudget>,
     /// Machines that may be launched.
     pub(crate) room: u32,
 }
@@ -115,6 +118,8 @@ pub(crate) struct Sizing {
     pub(crate) orders: Vec<Order>,
     /// Machines that are marked if the orders are launched.
     pub(crate) replaced: Vec<InstanceName>,
+    /// Machines that would be replaced, too, or that could be if the budget was larger.
+    pub(crate) withheld: u32,
     pub(crate) notes: Vec<Note>,
 }
 
@@ -266,10 +271,14 @@ fn batches(
     // Nobody is marked without a successor, and as many at a time as the budget says, or as one takes the place of.
     let marked = resize.marked.len();
     let budget = usize::try_from(view.budget).unwrap_or(usize::MAX).saturating_sub(marked);
-    let most = if successors == 1 { leave.len() } else { budget };
+    let most = if successors == 1 && view.by.is_none() { leave.len() } else { budget };
     if successors > 0 && view.budget > 0 {
         let names = leave.iter().rev().map(|(_, member)| member.instance.name.clone());
         sizing.replaced.extend(names.take(most));
+    }
+    if successors > 0 && view.by.is_some() {
+        let beyond = leave.len().saturating_sub(most.saturating_add(marked));
+        sizing.withheld = u32::try_from(beyond).unwrap_or(u32::MAX);
     }
 }
 
@@ -302,6 +311,7 @@ fn sizes(
         need: view.need.prompt,
         boot_hours: hours(view.boot),
         budget: view.budget,
+        firm: view.by.is_some(),
         room: view.room,
     };
     // One exchange after the other, each for what is left by the one before.
@@ -309,6 +319,11 @@ fn sizes(
     let found = if busy { None } else { exchange::best(&kinds, offered, &rules) };
     let saving = found.as_ref().map(|exchange| exchange.saving);
     resize.observe(saving, hours(view.elapsed), rules.boot_hours);
+    if found.is_none() && !busy && rules.firm {
+        let free = Rules { budget: u32::MAX, firm: false, ..rules };
+        let larger = exchange::best(&kinds, offered, &free);
+        sizing.withheld = larger.map_or(0, |exchange| exchange.out.iter().sum());
+    }
     let Some(exchange) = found else { return };
     let Exchange { saving, cost, .. } = exchange;
     if view.budget == 0 || resize.missed < cost {

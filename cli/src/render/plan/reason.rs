@@ -43,6 +43,7 @@ pub(super) const fn note_kind(note: &Note) -> &'static str {
         Note::NothingAvailable { .. } => "nothing-available",
         Note::Surplus { .. } => "surplus",
         Note::Waits { .. } => "waits",
+        Note::Withheld { .. } => "withheld",
         Note::Marked { .. } => "marked",
         Note::OtherSizes { .. } => "other-sizes",
         Note::CounterReset => "counter-reset",

@@ -13,8 +13,11 @@ use crate::fleet::report::{Note, RemoveReason};
 use crate::fleet::roster::{Member, Roster};
 use crate::fleet::sizing::{Census, Keep};
 use crate::fleet::snapshot::InstanceState;
+use crate::fleet::spec::DisruptionReason;
 use crate::ids::ModelName;
 use crate::time::Timestamp;
+
+use super::budget::Budgets;
 
 /// EC2 bills at least this much of an instance.
 pub(crate) const LEAST_BILL: Duration = Duration::from_mins(1);
@@ -45,7 +48,7 @@ pub(crate) struct Removals {
 pub(crate) fn removals(
     roster: &Roster<'_>,
     gone: &[usize],
-    balance: Balance<'_>,
+    (balance, budgets): (Balance<'_>, &mut Budgets<'_>),
     now: Timestamp,
 ) -> Removals {
     let mut removed = called_off(roster, gone, balance);
@@ -59,6 +62,7 @@ pub(crate) fn removals(
         warmth: Warmth::of(roster, gone),
         demand: balance.demand,
         paid: 0,
+        withheld: 0,
     };
     let (mut idle, busy): (Vec<Place<'_>>, Vec<Place<'_>>) = roster
         .staying(gone)
@@ -69,13 +73,14 @@ pub(crate) fn removals(
         by_price.then(a.idle_since().cmp(&b.idle_since()))
     });
     for alike in idle.chunk_by(|(_, a), (_, b)| a.unit_price().total_cmp(&b.unit_price()).is_eq()) {
-        rest.give_up(alike, &mut removed, now);
+        rest.give_up(alike, (&mut removed, budgets), now);
     }
     let surplus = rest.have.prompt - balance.need.prompt;
-    let busy_ones = ceil(surplus - f64::from(rest.paid));
+    let busy_ones = ceil(surplus - f64::from(rest.paid) - f64::from(rest.withheld));
     let note = (surplus >= 1.0).then_some(Note::Surplus { busy: busy_ones, paid: rest.paid });
-    // One that was just paid for will be idle or not wanted soon enough.
-    let spare = if rest.paid == 0 { rest.spare(&busy, now) } else { None };
+    // One that was just paid for will be idle or not wanted soon enough; and no busy one goes where an idle one has to stay.
+    let spare =
+        if rest.paid == 0 && rest.withheld == 0 { rest.spare(&busy, now) } else { None };
     Removals { terminate: removed, spare, have: rest.have.prompt, note }
 }
 
@@ -89,6 +94,8 @@ struct Rest<'a> {
     demand: &'a Demand,
     /// Idle ones whose minimum bill is not used up.
     paid: u32,
+    /// Idle ones that a budget leaves alone.
+    withheld: u32,
 }
 
 impl Rest<'_> {
@@ -102,7 +109,7 @@ impl Rest<'_> {
     fn give_up(
         &mut self,
         alike: &[Place<'_>],
-        removed: &mut Vec<(usize, RemoveReason)>,
+        (removed, budgets): (&mut Vec<(usize, RemoveReason)>, &mut Budgets<'_>),
         now: Timestamp,
     ) {
         let mut last = Vec::new();
@@ -116,22 +123,31 @@ impl Rest<'_> {
             } else if self.warmth.is_last(member) {
                 last.push(place);
             } else {
-                removed.push(self.remove(*place));
+                removed.extend(self.remove(*place, budgets));
             }
         }
         for place in last {
             if self.does_without(place.1) {
-                removed.push(self.remove(*place));
+                removed.extend(self.remove(*place, budgets));
             }
         }
     }
 
-    fn remove(&mut self, (at, member): Place<'_>) -> (usize, RemoveReason) {
+    /// Takes one out, if no budget leaves it alone.
+    fn remove(
+        &mut self,
+        (at, member): Place<'_>,
+        budgets: &mut Budgets<'_>,
+    ) -> Option<(usize, RemoveReason)> {
+        if !budgets.take(DisruptionReason::Empty) {
+            self.withheld += 1;
+            return None;
+        }
         let reason = RemoveReason::Empty { wanted: ceil(self.need.prompt), have: self.have.prompt };
         self.have = self.have.minus(member.capacity());
         self.census.remove(member.capacity().shape());
         self.warmth.remove(member);
-        (at, reason)
+        Some((at, reason))
     }
 
     /// The busy worker whose loss costs least: the dearest, then the one with the least work to finish, then one whose
