@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stoker_core::fleet::{
-    Budget, CapacityType, Disruption, Class, Fleet, Offering, Policy, PoolPolicy, Scaling,
+    Budget, CapacityType, Class, Disruption, Fleet, Offering, Policy, PoolPolicy, Scaling,
 };
 use stoker_core::ids::{ClassName, OfferingName};
 use stoker_core::money::{HourlyPrice, Money};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::ids::{ClassName, PoolName};
+use crate::ids::{ClassName, ModelName, PoolName};
 use crate::time::Timestamp;
 
 use super::backlog;
@@ -15,6 +15,7 @@ use super::expectation::{Expected, Stock};
 use super::input::{self, Hold, Input};
 use super::launch::{self, Shortage};
 use super::memory::PoolMemory;
+use super::patience;
 use super::plan::Step;
 use super::policy::PoolPolicy;
 use super::provision::{self, Candidate};
@@ -27,6 +28,9 @@ use super::snapshot::{InstanceState, PoolSnapshot};
 use super::spec::DisruptionReason;
 use super::terms;
 use super::want::{self, Want};
+
+/// Jobs that run for fewer seconds than this are done long before a drain ends.
+const SHORT_RUN: f64 = 180.0;
 
 /// What a pool's plan is made from, besides its memory and what may be bought.
 #[derive(Debug)]
@@ -65,17 +69,15 @@ pub(crate) fn plan(
 
     let due = backlog::due(&input.prompt, &memory.demand, &outlook);
     let want = want::want(policy, (&input, &due), memory, (&outlook, &terms), (ready, now));
-    notes.extend(want.notes.iter().cloned());
     let (candidates, paused) = provision::candidates(&policy.scaling, &memory.risks, boot, now);
-    notes.extend(paused);
+    notes.extend(want.notes.iter().cloned().chain(paused));
     let mut budgets = budgets(context, (&roster, &gone), &memory.resize);
     let marks = marks(context, (&roster, &gone), &candidates, &mut budgets);
-    notes.extend(marks.notes.iter().cloned());
 
     let spares = launch::spares(memory, &roster.counts(), policy);
     let there = (&roster, &gone[..], &marks);
     let sized = sized(context, memory, there, (&want, spares), (&candidates, &mut budgets));
-    notes.extend(sized.notes.iter().cloned());
+    notes.extend(marks.notes.iter().chain(&sized.notes).cloned());
 
     let expected =
         Expected { context, roster: &roster, outlook: &outlook, due: &due, terms: &terms };
@@ -134,7 +136,9 @@ fn observe(
     let elapsed = memory.planned_at.map_or(Duration::ZERO, |before| now.since(before));
     // Long jobs that could have waited and run now are not to be handed over only because nothing waits behind
     // them; and of a time in which nobody looked nothing is known.
-    if input.bulk_running > 0 || elapsed > input::STALE_AFTER {
+    let is_short =
+        |model: &&ModelName| memory.demand.measured(model).is_some_and(|mean| mean <= SHORT_RUN);
+    if !input.bulk_models.iter().all(is_short) || elapsed > input::STALE_AFTER {
         memory.surplus_since = None;
     }
     let counts = roster.counts();
@@ -223,6 +227,9 @@ fn sized(
         .collect();
     let elapsed = memory.planned_at.map_or(Duration::ZERO, |before| now.since(before));
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let scaling = &policy.scaling;
+    let boot = memory.boot.or(scaling.boot);
+    let room = scaling.max.saturating_sub(count(roster.members.len()));
     let Room { left, by } = budgets.room(DisruptionReason::Resized);
     let marked = if by.is_some() { memory.resize.marked.len() } else { 0 };
     let view = sizing::View {
@@ -230,12 +237,13 @@ fn sized(
         candidates,
         need: want.need(spares),
         work: want.bulk_work,
-        boot: memory.boot.or(policy.scaling.boot).max(disrupt::emptiness::LEAST_BILL),
+        limit: patience::limit(want, (scaling, room), &memory.risks, boot),
+        boot: boot.max(disrupt::emptiness::LEAST_BILL),
         // Of a time in which nobody looked nothing is known.
         elapsed: if elapsed > input::STALE_AFTER { Duration::ZERO } else { elapsed },
         budget: if marks.replace.is_empty() { count(left.saturating_add(marked)) } else { 0 },
         by,
-        room: policy.scaling.max.saturating_sub(count(roster.members.len())),
+        room,
     };
     let sizing = sizing::plan(&view, &mut memory.resize);
     if let (Some(budget), true) = (by, marks.replace.is_empty()) {

@@ -41,6 +41,8 @@ pub(crate) struct View<'a> {
     pub(crate) need: Need,
     /// Seconds of work that may wait.
     pub(crate) work: f64,
+    /// Most dollars an hour for a throughput of 1 of what is launched for that.
+    pub(crate) limit: f64,
     /// What a launch is paid for before it works, or at least.
     pub(crate) boot: Duration,
     /// Since the last look.
@@ -61,6 +63,8 @@ pub(crate) struct Order {
     /// In the unit of the mode.
     pub(crate) shortage: f64,
     pub(crate) mode: Mode,
+    /// Only of what costs at most this much: dollars an hour for a throughput of 1 in full batches.
+    pub(crate) limit: f64,
     pub(crate) reason: LaunchReason,
 }
 
@@ -157,9 +161,24 @@ fn alike(view: &View<'_>) -> Sizing {
     let have: Capacity = view.members.iter().map(|(_, member)| member.capacity()).sum();
     let shortage = view.need.bulk - have.beside(view.need.prompt);
     let reason = LaunchReason::Bulk { seconds: view.work };
-    let order = Order { shape: None, shortage, mode: Mode::Bulk, reason };
-    let orders = if shortage > EPSILON { vec![order] } else { Vec::new() };
-    Sizing { orders, ..Sizing::default() }
+    if view.work > EPSILON && view.need.bulk <= EPSILON {
+        return Sizing { notes: patient(view), ..Sizing::default() };
+    }
+    if shortage <= EPSILON {
+        return Sizing::default();
+    }
+    if !view.candidates.iter().any(|one| one.job_price() <= view.limit) {
+        return Sizing { notes: patient(view), ..Sizing::default() };
+    }
+    let limit = view.limit;
+    let order = Order { shape: None, shortage, mode: Mode::Bulk, limit, reason };
+    Sizing { orders: vec![order], ..Sizing::default() }
+}
+
+/// Work that waits for more of its kind, or for what is cheap. Without a bound there is nothing to be had.
+fn patient(view: &View<'_>) -> Vec<Note> {
+    let waits = view.limit.is_finite().then_some(Note::Patient { seconds: view.work });
+    waits.into_iter().collect()
 }
 
 /// The members, by what they are and cost.
@@ -238,6 +257,10 @@ fn batches(
     if view.work <= EPSILON {
         return;
     }
+    if view.need.bulk <= EPSILON {
+        sizing.notes.extend(patient(view));
+        return;
+    }
     let others = stock.others(kept, &resize.marked);
     let machines: Vec<Machine> = others.iter().map(|(machine, _)| *machine).collect();
     let kept = stock.kinds.iter().zip(kept).map(|(kind, count)| Capacity {
@@ -251,7 +274,12 @@ fn batches(
         boot_hours: hours(view.boot),
         room: view.room,
     };
-    let choice = batch::choose(&machines, offered, &backlog);
+    let cheap = |kind: &&Kind| kind.price / kind.capacity.bulk <= view.limit;
+    let cheap: Vec<Kind> = offered.iter().filter(cheap).copied().collect();
+    let choice = batch::choose(&machines, &cheap, &backlog);
+    if choice.launch.is_none() && cheap.len() < offered.len() && !choice.dollars.is_finite() {
+        sizing.notes.extend(patient(view));
+    }
     let (stay, leave) = others.split_at(choice.stay.min(others.len()));
     for (machine, _) in stay {
         *keep.entry(machine.capacity.shape()).or_default() += 1;
@@ -264,6 +292,7 @@ fn batches(
             shape: Some(shape),
             shortage: f64::from(count) * kind.capacity.bulk,
             mode: Mode::Bulk,
+            limit: view.limit,
             reason: LaunchReason::Bulk { seconds: view.work },
         });
         successors = count;
@@ -341,6 +370,7 @@ fn sizes(
             shape: Some(exchange.shape),
             shortage: f64::from(exchange.count) * kind.capacity.prompt,
             mode: Mode::Prompt,
+            limit: f64::INFINITY,
             reason: LaunchReason::Resize { of, saving },
         });
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stoker_core::fleet::{
-    self, Budget, CapacityType, Disruption, Class, Instance, InstanceState, Market, Memory, Notice, PoolPolicy,
-    PoolSnapshot, Queue, Reading, Report, Scaling, Snapshot, Step, Waiting,
+    self, Budget, CapacityType, Class, Disruption, Instance, InstanceState, Market, Memory, Notice,
+    PoolPolicy, PoolSnapshot, Queue, Reading, Report, Scaling, Snapshot, Step, Waiting,
 };
 use stoker_core::ids::{ClassName, InstanceName, ModelName, OfferingName, PoolName};
 use stoker_core::money::{HourlyPrice, Money};

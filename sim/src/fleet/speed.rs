@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use stoker_core::fleet::{
-    Budget, CapacityType, Disruption, Class, Instance, InstanceState, Memory, Offering, Policy, PoolPolicy,
-    PoolSnapshot, Queue, Reading, Scaling, Snapshot, Waiting, plan,
+    Budget, CapacityType, Class, Disruption, Instance, InstanceState, Memory, Offering, Policy,
+    PoolPolicy, PoolSnapshot, Queue, Reading, Scaling, Snapshot, Waiting, plan,
 };
 use stoker_core::ids::{ClassName, InstanceName, ModelName, OfferingName, PoolName};
 use stoker_core::money::{HourlyPrice, Money};

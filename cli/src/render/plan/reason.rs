@@ -41,6 +41,7 @@ pub(super) const fn note_kind(note: &Note) -> &'static str {
         Note::Capped { .. } => "capped",
         Note::Paused { .. } => "paused",
         Note::NothingAvailable { .. } => "nothing-available",
+        Note::Patient { .. } => "patient",
         Note::Surplus { .. } => "surplus",
         Note::Waits { .. } => "waits",
         Note::Withheld { .. } => "withheld",

@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::spec::{AtATime, Day, DisruptionBudgetSpec, DisruptionReason, DisruptionSpec, Window};
+use crate::fleet::spec::{
+    AtATime, Day, DisruptionBudgetSpec, DisruptionReason, DisruptionSpec, Window,
+};
 
 use super::Problems;
 

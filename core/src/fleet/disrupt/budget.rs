@@ -48,7 +48,7 @@ impl<'a> Budgets<'a> {
         });
         let draining = drains.count();
         let active = disruption.budgets.iter().filter(|budget| holds(budget, now));
-        let active = active.map(|budget| (budget, allowed(budget.at_a_time, working + draining), draining));
+        let active = active.map(|budget| (budget, allowed(budget.at_a_time, working), draining));
         let rest = (working.div_ceil(REPLACED_AT_A_TIME).max(1), 0);
         Self { active: active.collect(), rest, withheld: Vec::new() }
     }
@@ -89,16 +89,12 @@ impl<'a> Budgets<'a> {
     /// Counts one more if a budget has room for it, and else remembers which one has none. Reasons that no budget is about have
     /// all the room that they want.
     pub(crate) fn take(&mut self, reason: DisruptionReason) -> bool {
-        match self.room(reason) {
-            Room { left: 0, by: Some(budget) } => {
-                self.withhold(reason, budget, 1);
-                false
-            }
-            Room { .. } => {
-                self.count(reason);
-                true
-            }
+        if let Room { left: 0, by: Some(budget) } = self.room(reason) {
+            self.withhold(reason, budget, 1);
+            return false;
         }
+        self.count(reason);
+        true
     }
 
     /// Remembers that so many machines are left alone for a budget.

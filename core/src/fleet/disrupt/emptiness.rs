@@ -62,7 +62,6 @@ pub(crate) fn removals(
         warmth: Warmth::of(roster, gone),
         demand: balance.demand,
         paid: 0,
-        withheld: 0,
     };
     let (mut idle, busy): (Vec<Place<'_>>, Vec<Place<'_>>) = roster
         .staying(gone)
@@ -76,11 +75,10 @@ pub(crate) fn removals(
         rest.give_up(alike, (&mut removed, budgets), now);
     }
     let surplus = rest.have.prompt - balance.need.prompt;
-    let busy_ones = ceil(surplus - f64::from(rest.paid) - f64::from(rest.withheld));
+    let busy_ones = ceil(surplus - f64::from(rest.paid));
     let note = (surplus >= 1.0).then_some(Note::Surplus { busy: busy_ones, paid: rest.paid });
-    // One that was just paid for will be idle or not wanted soon enough; and no busy one goes where an idle one has to stay.
-    let spare =
-        if rest.paid == 0 && rest.withheld == 0 { rest.spare(&busy, now) } else { None };
+    // One that was just paid for will be idle or not wanted soon enough.
+    let spare = if rest.paid == 0 { rest.spare(&busy, now) } else { None };
     Removals { terminate: removed, spare, have: rest.have.prompt, note }
 }
 
@@ -94,8 +92,6 @@ struct Rest<'a> {
     demand: &'a Demand,
     /// Idle ones whose minimum bill is not used up.
     paid: u32,
-    /// Idle ones that a budget leaves alone.
-    withheld: u32,
 }
 
 impl Rest<'_> {
@@ -133,21 +129,18 @@ impl Rest<'_> {
         }
     }
 
-    /// Takes one out, if no budget leaves it alone.
+    /// Takes one out, if no budget leaves it alone. One that is left alone is superfluous all the same, so that no busy one
+    /// goes in its place.
     fn remove(
         &mut self,
         (at, member): Place<'_>,
         budgets: &mut Budgets<'_>,
     ) -> Option<(usize, RemoveReason)> {
-        if !budgets.take(DisruptionReason::Empty) {
-            self.withheld += 1;
-            return None;
-        }
         let reason = RemoveReason::Empty { wanted: ceil(self.need.prompt), have: self.have.prompt };
         self.have = self.have.minus(member.capacity());
         self.census.remove(member.capacity().shape());
         self.warmth.remove(member);
-        Some((at, reason))
+        budgets.take(DisruptionReason::Empty).then_some((at, reason))
     }
 
     /// The busy worker whose loss costs least: the dearest, then the one with the least work to finish, then one whose

@@ -254,7 +254,9 @@ mod tests {
             let error = text.parse::<AtATime>().unwrap_err().to_string();
             assert!(error.contains("such as"), "{text}: {error}");
         }
-        for text in ["", "8-20", "08:00", "24:00-06:00", "08:60-09:00", "08:00-20:00-21:00", "+8:00-20:00"] {
+        for text in
+            ["", "8-20", "08:00", "24:00-06:00", "08:60-09:00", "08:00-20:00-21:00", "+8:00-20:00"]
+        {
             let error = text.parse::<Window>().unwrap_err();
             assert!(matches!(error, ParseBudgetError::Window { .. }), "{text}: {error}");
         }

@@ -127,7 +127,9 @@ fn surplus(reason: DisruptionReason, at_a_time: AtATime, jobs: u32) -> (usize, V
         let mut workers: Vec<Instance> =
             (1..=6).map(|number| instance(number, CapacityType::Spot, ready(jobs))).collect();
         workers.retain(|worker| !gone.contains(&worker.name.to_string()));
-        workers.iter_mut().for_each(|worker| worker.seen_at = now);
+        for worker in &mut workers {
+            worker.seen_at = now;
+        }
         let seen = snapshot(now, vec![queue("standard", vec![], 0)], workers);
         let planned = plan(&policy, &seen, memory, now);
         gone.extend(removed(&planned.plan));
