@@ -2,8 +2,8 @@
 //!
 //! While their promises leave time, waiting costs nothing that was promised, and is of use: one boot serves what comes
 //! until then as well, what others leave over works for nothing, and spot that was refused comes back. So nothing
-//! is launched before there is work for ten boots of the machine on which a job is cheapest, and then nothing that is much dearer. Nobody
-//! is kept for less than a boot's work either: a machine that only does what trickles in stands idle, or runs small batches.
+//! is launched before there is work for ten boots of the machine on which a job is cheapest, and then nothing that is much dearer. Nor
+//! is a machine that gains by batches kept for less than a boot's work: with what trickles in it would never be idle, and its batches small.
 //!
 //! The last quarter of a wait, and ten boots at least, is kept for the work itself: whatever finishes it by its time
 //! is launched then. The later that is, the more machines have to do the same work, each with a boot of its own; with ten
@@ -42,40 +42,56 @@ pub(crate) fn limit(
     risks: &BTreeMap<OfferingName, Risk>,
     boot: Duration,
 ) -> f64 {
-    let Some((least, speed)) = cheapest(scaling, risks, boot) else { return f64::INFINITY };
+    let Some(cheapest) = cheapest(scaling, risks, boot) else { return f64::INFINITY };
+    let Cheapest { cost, speed, .. } = cheapest;
     if !want.has_time || want.bulk > ROOM * f64::from(room) * speed {
         f64::INFINITY
     } else if want.bulk_work < WORTH_BOOTS * boot.as_secs_f64() * speed {
         0.0
     } else {
-        least * SPREAD
+        cost * SPREAD
     }
 }
 
-/// Whether so much work needs nobody for now.
-pub(crate) fn is_little(
-    bulk_work: f64,
+/// Work below this, in seconds, needs nobody for now. None where a job is cheapest on a machine that does not gain by batches: that one stands idle
+/// when there is little, and goes for that.
+pub(crate) fn little(
     scaling: &Scaling,
     risks: &BTreeMap<OfferingName, Risk>,
     boot: Duration,
-) -> bool {
-    let cheapest = cheapest(scaling, risks, boot);
-    cheapest.is_some_and(|(_, speed)| bulk_work < LEAST_BOOTS * boot.as_secs_f64() * speed)
+) -> f64 {
+    match cheapest(scaling, risks, boot) {
+        Some(Cheapest { speed, gain, .. }) if gain > 1.0 => {
+            LEAST_BOOTS * boot.as_secs_f64() * speed
+        }
+        Some(_) | None => 0.0,
+    }
 }
 
-/// What a throughput of 1 costs an hour where it costs least, and the speed there. What cannot be tried at the moment counts, too.
+/// Where a throughput of 1 costs least.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Cheapest {
+    /// Dollars an hour for it.
+    cost: f64,
+    /// In full batches.
+    speed: f64,
+    /// That speed over the one of jobs that start at once.
+    gain: f64,
+}
+
+/// What cannot be tried at the moment counts, too.
 fn cheapest(
     scaling: &Scaling,
     risks: &BTreeMap<OfferingName, Risk>,
     boot: Duration,
-) -> Option<(f64, f64)> {
-    let cost = |(name, offering): (&OfferingName, &Offering)| {
+) -> Option<Cheapest> {
+    let of = |(name, offering): (&OfferingName, &Offering)| {
         let risk = risks.get(name).copied().unwrap_or_default();
-        let price = provision::price_with_losses(offering, &risk, boot);
-        (price / offering.bulk_speed, offering.bulk_speed)
+        let (speed, gain) = (offering.bulk_speed, offering.bulk_speed / offering.speed);
+        let cost = provision::price_with_losses(offering, &risk, boot) / speed;
+        Cheapest { cost, speed, gain }
     };
-    let costs = scaling.offerings.iter().map(cost);
-    costs.min_by(|(a, _), (b, _)| a.total_cmp(b))
+    scaling.offerings.iter().map(of).min_by(|a, b| a.cost.total_cmp(&b.cost))
 }
 
 #[cfg(test)]
@@ -129,6 +145,17 @@ mod tests {
         assert!(much > 0.4 / 4.0 && much < 1.0 / 4.0, "spot, and not on-demand: {much}");
         assert!(limit_of(10.0, 0.5, 600.0).is_infinite(), "time is short");
         assert!(limit_of(1e6, 30.0, HOURS).is_infinite(), "it needs most of what may be launched");
+    }
+
+    #[test]
+    fn little_is_only_what_leaves_batches_half_full() {
+        let gains = little(&scaling(), &BTreeMap::new(), BOOT);
+        assert!((gains - 180.0 * 4.0).abs() < 1e-9, "{gains}");
+        let mut single = scaling();
+        for offering in single.offerings.values_mut() {
+            offering.speed = offering.bulk_speed;
+        }
+        assert!(little(&single, &BTreeMap::new(), BOOT).abs() < 1e-12);
     }
 
     #[test]

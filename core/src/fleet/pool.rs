@@ -138,7 +138,9 @@ fn observe(
     // them; and of a time in which nobody looked nothing is known.
     let is_short =
         |model: &&ModelName| memory.demand.measured(model).is_some_and(|mean| mean <= SHORT_RUN);
-    if !input.bulk_models.iter().all(is_short) || elapsed > input::STALE_AFTER {
+    let little = patience::little(&context.policy.scaling, &memory.risks, terms.boot);
+    let may_go = input.bulk_running == 0 || little > 0.0 && input.bulk_models.iter().all(is_short);
+    if !may_go || elapsed > input::STALE_AFTER {
         memory.surplus_since = None;
     }
     let counts = roster.counts();

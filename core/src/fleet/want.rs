@@ -79,8 +79,8 @@ pub(crate) fn want(
     let work = |lot: &BulkLot<'_>| memory.demand.work([(lot.model, lot.jobs)].into_iter());
     let due = input.bulk.iter().map(|lot| (lot.left, work(lot)));
     let (rate, bulk_work) = bulk(due.collect(), boot);
-    let little = patience::is_little(bulk_work, &policy.scaling, &memory.risks, terms.boot);
-    let bulk = if has_time && little { 0.0 } else { rate };
+    let little = patience::little(&policy.scaling, &memory.risks, terms.boot);
+    let bulk = if has_time && bulk_work < little { 0.0 } else { rate };
     Want { prompt: bounded, for_backlog: for_now > base, bulk, bulk_work, has_time, notes }
 }
 
