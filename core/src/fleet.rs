@@ -26,6 +26,7 @@ mod launch;
 pub mod ledger;
 mod memory;
 mod number;
+mod patience;
 mod plan;
 mod policy;
 mod pool;
@@ -50,8 +51,8 @@ mod warm;
 
 pub use caps::Cap;
 pub use check::{
-    Budget, Class, Ec2Region, Fleet, Interruptions, LaunchTemplate, Limits, Local, Model, Offering,
-    Pool, Problem, Provider, Retention, Scaling, Source, Tenant,
+    Budget, Class, Disruption, DisruptionBudget, Ec2Region, Fleet, Interruptions, LaunchTemplate,
+    Limits, Local, Model, Offering, Pool, Problem, Provider, Retention, Scaling, Source, Tenant,
 };
 pub use clock::clock_off;
 pub use demand::quiet::BreakEven;
@@ -68,7 +69,8 @@ pub use snapshot::{
     Instance, InstanceState, Market, Notice, PoolSnapshot, Queue, Reading, Snapshot, Waiting,
 };
 pub use spec::{
-    AtLimit, BudgetSpec, CapacityType, Ec2RegionSpec, FleetSpec, InterruptionsSpec,
-    LaunchTemplateSpec, LocalSpec, OfferingSpec, ProviderSpec, ScalingSpec,
+    AtATime, AtLimit, BudgetSpec, CapacityType, Day, DisruptionBudgetSpec, DisruptionReason,
+    DisruptionSpec, Ec2RegionSpec, FleetSpec, InterruptionsSpec, LaunchTemplateSpec, LocalSpec,
+    OfferingSpec, ParseBudgetError, ProviderSpec, ScalingSpec, Window,
 };
 pub use wait::Prediction;

@@ -61,7 +61,7 @@ fn told(both: &Outcome, alone: &[Outcome; 2]) -> String {
 fn a_bulk_backlog_is_worked_off_for_what_the_best_size_alone_would_cost() {
     let offerings = [offering("small", 1.0, 1.0, 1), offering("xlarge", 3.0, 2.0, 4)];
     // All at once, and in steps that are small enough to be met one by one.
-    for gap in [0, 250, 1000] {
+    for gap in [0, 250, 1000, 2000] {
         let jobs: Vec<Job> =
             (0..8000).map(|n| Job { at: n * gap, service: 10_000, class: 0, model: 0 }).collect();
         let (both, alone) = compare(&offerings, 4 * HOUR_MS, &jobs, 8000 * gap + 6 * HOUR_MS);
@@ -70,6 +70,24 @@ fn a_bulk_backlog_is_worked_off_for_what_the_best_size_alone_would_cost() {
         assert!(both.usage.cost <= 1.1 * best, "{told}");
         assert!(both.attainment >= 1.0, "{told}");
         assert!(both.usage.launches <= 6, "{told}");
+    }
+}
+
+#[test]
+fn jobs_that_may_wait_and_trickle_in_share_machines_instead_of_keeping_one() {
+    let offerings = [offering("small", 1.0, 1.0, 1), offering("xlarge", 3.0, 2.0, 4)];
+    // Of a quarter of the large machine's throughput, of a sixteenth, and of next to nothing.
+    for (gap, most) in [(5_000, 1.25), (20_000, 1.4), (600_000, 7.0)] {
+        let number = 24 * HOUR_MS / gap;
+        let jobs: Vec<Job> =
+            (0..number).map(|n| Job { at: n * gap, service: 10_000, class: 0, model: 0 }).collect();
+        let (both, alone) = compare(&offerings, 4 * HOUR_MS, &jobs, 30 * HOUR_MS);
+        let told = format!("every {gap} ms: {}", told(&both, &alone));
+        // In full batches, without boots.
+        let hours = f64::from(u32::try_from(number).unwrap()) * 10.0 / 8.0 / 3600.0;
+        assert!(both.usage.cost <= most * 3.0 * hours, "{hours:.2} hours: {told}");
+        assert!(both.attainment >= 1.0, "{told}");
+        assert!(both.usage.launches <= 40, "{told}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stoker_core::fleet::{
-    Budget, CapacityType, Class, Fleet, Offering, Policy, PoolPolicy, Scaling,
+    Budget, CapacityType, Class, Disruption, Fleet, Offering, Policy, PoolPolicy, Scaling,
 };
 use stoker_core::ids::{ClassName, OfferingName};
 use stoker_core::money::{HourlyPrice, Money};
@@ -87,6 +87,7 @@ pub(crate) fn without_file(
         warm: 0,
         boot: Duration::from_mins(3),
         expire_after: None,
+        disruption: Disruption::default(),
         offerings,
     };
     let name = ClassName::new("standard").map_err(|error| Failure::failed(error.to_string()))?;

@@ -1,5 +1,6 @@
 //! From the file as written to a fleet in which every reference resolves.
 
+mod disruption;
 mod images;
 mod policy;
 mod provider;
@@ -24,6 +25,7 @@ use super::spec::{FleetSpec, ModelSpec};
 use images::{image_limits, zero_shot};
 use source::{digest, source};
 
+pub use disruption::{Disruption, DisruptionBudget};
 pub use provider::{Ec2Region, Interruptions, LaunchTemplate, Local, Provider};
 pub use scaling::{Budget, Offering, Scaling};
 
@@ -277,6 +279,7 @@ impl Problems {
         if spec.pools.is_empty() {
             self.add("pools", "there is none: add one, such as [pools.default]");
         }
+        let disruption = self.disruption("disruption", &spec.disruption);
         let mut pools = BTreeMap::new();
         for (name, pool) in &spec.pools {
             let key = format!("pools.{name}.models");
@@ -291,7 +294,7 @@ impl Problems {
                     self.add(key.clone(), format!("`{model}` stands in it twice"));
                 }
             }
-            let scaling = self.scaling(name, pool);
+            let scaling = self.scaling(name, pool, &disruption);
             pools.insert(name.clone(), Pool { models: pool.models.clone(), scaling });
         }
         pools

@@ -130,6 +130,11 @@ impl Demand {
         self.models.get(model).unwrap_or(&self.service).mean()
     }
 
+    /// Mean seconds of a model's jobs, if some have finished.
+    pub(crate) fn measured(&self, model: &ModelName) -> Option<f64> {
+        self.models.get(model).map(Service::mean)
+    }
+
     /// Seconds of work in so many jobs of each model.
     pub(crate) fn work<'a>(&self, jobs: impl Iterator<Item = (&'a ModelName, u64)>) -> f64 {
         jobs.map(|(model, jobs)| real(jobs) * self.mean_of(model)).sum()

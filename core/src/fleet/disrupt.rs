@@ -5,8 +5,9 @@
 //! it; in a pool that is as large as it may be, [`headroom`] says what goes without. The same happens to machines that
 //! others of another size replace, which [`super::sizing`] decides. Emptiness
 //! removes what is left over. Nothing here ends a worker that runs a job: it is drained, and
-//! the drain has a deadline.
+//! the drain has a deadline. What could as well stay for a while is taken out as far as the budgets go.
 
+pub(crate) mod budget;
 pub(crate) mod consolidation;
 pub(crate) mod drift;
 pub(crate) mod emptiness;
@@ -16,6 +17,8 @@ pub(crate) mod interruption;
 pub(crate) mod liveness;
 
 use crate::time::Timestamp;
+
+use budget::{Budgets, Room, reason_of};
 
 use super::provision::Candidate;
 use super::report::{Note, RemoveReason};
@@ -35,20 +38,13 @@ pub(crate) struct Scene<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     pub(crate) replace: Vec<(usize, RemoveReason)>,
-    /// How many may be replaced at a time.
-    pub(crate) budget: usize,
     pub(crate) notes: Vec<Note>,
 }
 
-/// One in so many of a pool's workers may be replaced at a time; at least one. Those that boot are successors.
-const REPLACED_AT_A_TIME: usize = 2;
-
-/// Marks what is to be replaced, the most urgent reasons first, as far as the disruption budget goes.
-pub(crate) fn marks(scene: &Scene<'_>, gone: &[usize]) -> Marks {
+/// Marks what is to be replaced, the most urgent reasons first, as far as the budgets go.
+pub(crate) fn marks(scene: &Scene<'_>, gone: &[usize], budgets: &mut Budgets<'_>) -> Marks {
     let staying: Vec<(usize, &Member<'_>)> = scene.roster.staying(gone).collect();
-    let working = staying.iter().filter(|(_, member)| member.instance.works()).count();
-    let budget = working.div_ceil(REPLACED_AT_A_TIME).max(1);
-    let mut marks = Marks { budget, ..Marks::default() };
+    let mut marks = Marks::default();
     let rules: [fn(&Scene<'_>, &Member<'_>) -> Option<RemoveReason>; 3] =
         [expiration::marks, drift::marks, consolidation::marks];
     for rule in rules {
@@ -57,12 +53,18 @@ pub(crate) fn marks(scene: &Scene<'_>, gone: &[usize]) -> Marks {
             if marks.replace.iter().any(|(other, _)| other == at) {
                 continue;
             }
-            if marks.replace.len() < budget {
-                marks.replace.push((*at, reason));
-            } else {
-                let instance = member.instance.name.clone();
-                let behind = u32::try_from(marks.replace.len()).unwrap_or(u32::MAX);
-                marks.notes.push(Note::Waits { instance, behind });
+            let Some(kind) = reason_of(&reason) else { continue };
+            match budgets.room(kind) {
+                Room { left: 0, by: Some(budget) } => budgets.withhold(kind, budget, 1),
+                Room { left: 0, by: None } => {
+                    let instance = member.instance.name.clone();
+                    let behind = u32::try_from(marks.replace.len()).unwrap_or(u32::MAX);
+                    marks.notes.push(Note::Waits { instance, behind });
+                }
+                Room { .. } => {
+                    budgets.count(kind);
+                    marks.replace.push((*at, reason));
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::units::HumanDuration;
 use super::backlog::Lot;
 use super::counters::Counters;
 use super::policy::PoolPolicy;
-use super::snapshot::{Instance, PoolSnapshot, Queue, Reading};
+use super::snapshot::{Instance, PoolSnapshot, Queue, Reading, Waiting};
 
 /// A reading older than this says nothing about now.
 pub const STALE_AFTER: Duration = Duration::from_secs(90);
@@ -98,10 +98,21 @@ pub(crate) struct Input<'a> {
     /// Classes with jobs that wait or run.
     pub(crate) present: BTreeSet<&'a ClassName>,
     pub(crate) running: u64,
-    /// Of these, jobs that could have waited.
+    /// Of these, jobs that could have waited, and their models.
     pub(crate) bulk_running: u64,
-    /// (seconds until the promise ends, model, jobs) of classes that may wait for a launch.
-    pub(crate) bulk: Vec<(f64, &'a ModelName, u64)>,
+    pub(crate) bulk_models: BTreeSet<&'a ModelName>,
+    /// Of classes that may wait for a launch.
+    pub(crate) bulk: Vec<BulkLot<'a>>,
+}
+
+/// Jobs that may wait for a launch and are about as old.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct BulkLot<'a> {
+    /// Seconds until the promise ends, of those that the class allows.
+    pub(crate) left: f64,
+    pub(crate) max_wait: f64,
+    pub(crate) model: &'a ModelName,
+    pub(crate) jobs: u64,
 }
 
 /// Takes what is credible, or says what is not. `boot` tells which classes are bulk.
@@ -122,6 +133,7 @@ pub(crate) fn read<'a>(
         present: BTreeSet::new(),
         running: 0,
         bulk_running: 0,
+        bulk_models: BTreeSet::new(),
         bulk: Vec::new(),
     };
     for queue in current(&snapshot.queues, Part::Queues, now)? {
@@ -148,7 +160,12 @@ impl<'a> Input<'a> {
         let left = |age: Duration| max_wait - age.as_secs_f64();
         if class.is_some_and(|class| PoolPolicy::is_bulk(class, boot)) {
             self.bulk_running = self.bulk_running.saturating_add(queue.running);
-            self.bulk.extend(queue.waiting.iter().map(|w| (left(w.age), &queue.model, w.jobs)));
+            if queue.running > 0 {
+                self.bulk_models.insert(&queue.model);
+            }
+            let (model, lots) = (&queue.model, queue.waiting.iter());
+            let lot = |w: &Waiting| BulkLot { left: left(w.age), max_wait, model, jobs: w.jobs };
+            self.bulk.extend(lots.map(lot));
             return;
         }
         let (class, model, waiting) = (&queue.class, &queue.model, &queue.waiting[..]);

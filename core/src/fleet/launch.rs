@@ -76,6 +76,7 @@ pub(crate) fn steps(
         .map(|order| {
             let fits = |one: &&Candidate<'_>| {
                 order.shape.is_none_or(|shape| Capacity::of(one.offering).shape() == shape)
+                    && one.job_price() <= order.limit
             };
             let offered: Vec<Candidate<'_>> = candidates.iter().filter(fits).cloned().collect();
             let launches = provision::cover(order.shortage, order.mode, &offered, &mut spread);

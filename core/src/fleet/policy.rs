@@ -103,7 +103,7 @@ mod tests {
     use crate::time::Timestamp;
 
     use super::*;
-    use crate::fleet::check::Offering;
+    use crate::fleet::check::{Disruption, Offering};
 
     #[test]
     fn the_mean_speed_is_that_of_what_runs() {
@@ -123,6 +123,7 @@ mod tests {
             warm: 0,
             boot: Duration::from_mins(3),
             expire_after: None,
+            disruption: Disruption::default(),
             offerings: offerings.into(),
         };
         let pool = PoolPolicy { classes: BTreeMap::new(), scaling };

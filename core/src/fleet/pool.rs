@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::ids::{ClassName, PoolName};
+use crate::ids::{ClassName, ModelName, PoolName};
 use crate::time::Timestamp;
 
 use super::backlog;
 use super::caps::Allowance;
 use super::demand::News;
+use super::disrupt::budget::{Budgets, Room};
 use super::disrupt::headroom::Headroom;
 use super::disrupt::{self, Marks, Scene};
 use super::expectation::{Expected, Stock};
 use super::input::{self, Hold, Input};
 use super::launch::{self, Shortage};
 use super::memory::PoolMemory;
+use super::patience;
 use super::plan::Step;
 use super::policy::PoolPolicy;
 use super::provision::{self, Candidate};
@@ -24,8 +26,12 @@ use super::roster::{Member, Roster};
 use super::sizing::resize::Resize;
 use super::sizing::{self, Sizing};
 use super::snapshot::{InstanceState, PoolSnapshot};
+use super::spec::DisruptionReason;
 use super::terms;
 use super::want::{self, Want};
+
+/// Jobs that run for fewer seconds than this are done long before a drain ends.
+const SHORT_RUN: f64 = 180.0;
 
 /// What a pool's plan is made from, besides its memory and what may be bought.
 #[derive(Debug)]
@@ -63,15 +69,15 @@ pub(crate) fn plan(
 
     let due = backlog::due(&input.prompt, &memory.demand, &outlook);
     let want = want::want(policy, (&input, &due), memory, (&outlook, &terms), (ready, now));
-    notes.extend(want.notes.iter().cloned());
     let (candidates, paused) = provision::candidates(&policy.scaling, &memory.risks, boot, now);
-    notes.extend(paused);
-    let marks = marks(context, (&roster, &gone), &candidates);
-    notes.extend(marks.notes.iter().cloned());
+    notes.extend(want.notes.iter().cloned().chain(paused));
+    let mut budgets = budgets(context, (&roster, &gone), &memory.resize);
+    let marks = marks(context, (&roster, &gone), &candidates, &mut budgets);
 
     let spares = launch::spares(memory, &roster.counts(), policy);
-    let sized = sized(context, memory, (&roster, &gone, &marks), (&want, spares), &candidates);
-    notes.extend(sized.notes.iter().cloned());
+    let there = (&roster, &gone[..], &marks);
+    let sized = sized(context, memory, there, (&want, spares), (&candidates, &mut budgets));
+    notes.extend(marks.notes.iter().chain(&sized.notes).cloned());
 
     let expected =
         Expected { context, roster: &roster, outlook: &outlook, due: &due, terms: &terms };
@@ -102,7 +108,9 @@ pub(crate) fn plan(
         dead,
         interrupted,
     };
-    steps.extend(removal.steps(context, &mut memory.surplus_since, &mut gone, &mut notes));
+    let bounds = (&mut memory.surplus_since, &mut budgets);
+    steps.extend(removal.steps(context, bounds, &mut gone, &mut notes));
+    notes.extend(budgets.notes());
     memory.planned_at = Some(now);
     let planned = expected.of_plan(&steps, &predictions);
     expected.note(&planned, &mut memory.demand);
@@ -130,7 +138,11 @@ fn observe(
     let elapsed = memory.planned_at.map_or(Duration::ZERO, |before| now.since(before));
     // Long jobs that could have waited and run now are not to be handed over only because nothing waits behind
     // them; and of a time in which nobody looked nothing is known.
-    if input.bulk_running > 0 || elapsed > input::STALE_AFTER {
+    let is_short =
+        |model: &&ModelName| memory.demand.measured(model).is_some_and(|mean| mean <= SHORT_RUN);
+    let little = patience::little(&context.policy.scaling, &memory.risks, terms.boot);
+    let may_go = input.bulk_running == 0 || little > 0.0 && input.bulk_models.iter().all(is_short);
+    if !may_go || elapsed > input::STALE_AFTER {
         memory.surplus_since = None;
     }
     let counts = roster.counts();
@@ -176,9 +188,23 @@ fn marks(
     context: &Context<'_>,
     (roster, gone): (&Roster<'_>, &[usize]),
     candidates: &[Candidate<'_>],
+    budgets: &mut Budgets<'_>,
 ) -> Marks {
     let expire_after = context.policy.scaling.expire_after;
-    disrupt::marks(&Scene { roster, candidates, expire_after, now: context.now }, gone)
+    disrupt::marks(&Scene { roster, candidates, expire_after, now: context.now }, gone, budgets)
+}
+
+/// What may be taken out, less the machines that wait for successors of another size.
+fn budgets<'a>(
+    context: &Context<'a>,
+    (roster, gone): (&Roster<'_>, &[usize]),
+    resize: &Resize,
+) -> Budgets<'a> {
+    let disruption = &context.policy.scaling.disruption;
+    let mut budgets = Budgets::new(disruption, (roster, gone), context.now);
+    let marked = roster.staying(gone).filter(|(_, m)| resize.marked.contains(&m.instance.name));
+    marked.for_each(|_| budgets.count_marked(DisruptionReason::Resized));
+    budgets
 }
 
 fn capacity(roster: &Roster<'_>, gone: &[usize], counts: impl Fn(&Member<'_>) -> bool) -> f64 {
@@ -196,7 +222,7 @@ fn sized(
     memory: &mut PoolMemory,
     (roster, gone, marks): (&Roster<'_>, &[usize], &Marks),
     (want, spares): (&Want, u32),
-    candidates: &[Candidate<'_>],
+    (candidates, budgets): (&[Candidate<'_>], &mut Budgets<'_>),
 ) -> Sizing {
     let Context { policy, now, .. } = *context;
     let members: Vec<(usize, &Member<'_>)> = roster
@@ -205,18 +231,29 @@ fn sized(
         .collect();
     let elapsed = memory.planned_at.map_or(Duration::ZERO, |before| now.since(before));
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let scaling = &policy.scaling;
+    let boot = memory.boot.or(scaling.boot);
+    let room = scaling.max.saturating_sub(count(roster.members.len()));
+    let Room { left, by } = budgets.room(DisruptionReason::Resized);
+    let marked = if by.is_some() { memory.resize.marked.len() } else { 0 };
     let view = sizing::View {
         members: &members,
         candidates,
         need: want.need(spares),
         work: want.bulk_work,
-        boot: memory.boot.or(policy.scaling.boot).max(disrupt::emptiness::LEAST_BILL),
+        limit: patience::limit(want, (scaling, room), &memory.risks, boot),
+        boot: boot.max(disrupt::emptiness::LEAST_BILL),
         // Of a time in which nobody looked nothing is known.
         elapsed: if elapsed > input::STALE_AFTER { Duration::ZERO } else { elapsed },
-        budget: if marks.replace.is_empty() { count(marks.budget) } else { 0 },
-        room: policy.scaling.max.saturating_sub(count(roster.members.len())),
+        budget: if marks.replace.is_empty() { count(left.saturating_add(marked)) } else { 0 },
+        by,
+        room,
     };
-    sizing::plan(&view, &mut memory.resize)
+    let sizing = sizing::plan(&view, &mut memory.resize);
+    if let (Some(budget), true) = (by, marks.replace.is_empty()) {
+        budgets.withhold(DisruptionReason::Resized, budget, sizing.withheld);
+    }
+    sizing
 }
 
 /// Marks what has successors now, if they were launched: bounds may have forbidden it.

@@ -16,7 +16,7 @@ use super::spot::Risk;
 use super::ties::Ties;
 
 /// Spot offerings that cost at most this much more than the cheapest are spread over.
-const SPREAD: f64 = 1.25;
+pub(crate) const SPREAD: f64 = 1.25;
 /// A launch refused within this time tells that spot capacity is short.
 const REFUSED_LATELY: Duration = Duration::from_mins(1);
 /// What an interruption costs besides a boot: work that is done twice.
@@ -31,6 +31,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) offering: &'a Offering,
     /// Dollars an hour, with what its interruptions cost.
     pub(crate) price: f64,
+    /// Probability that a launch of it is refused, below 1.
+    pub(crate) refusal: f64,
 }
 
 /// Which speed counts.
@@ -54,6 +56,21 @@ impl Candidate<'_> {
         self.offering.capacity == CapacityType::Spot
     }
 
+    /// Instances that are expected to be missed when it is asked for: those that are lost with it, and itself as far as it is likely
+    /// to be refused.
+    ///
+    /// A refusal costs no money, only the time until something else is asked for. So it does not change what an offering
+    /// costs, but which of those that cost about the same is asked first. To ask it less than in that proportion was measured:
+    /// where zones have room for many, it put more machines into those that were left, which are lost together.
+    fn missed(&self, exposure: f64) -> f64 {
+        exposure + self.refusal
+    }
+
+    /// Dollars an hour for a throughput of 1 in full batches.
+    pub(crate) fn job_price(&self) -> f64 {
+        self.price / self.speed(Mode::Bulk)
+    }
+
     /// Dollars an hour for covering `shortage` with it alone.
     fn cost(&self, shortage: f64, mode: Mode) -> f64 {
         self.price * f64::from(ceil(shortage / self.speed(mode)).max(1))
@@ -74,14 +91,19 @@ pub(crate) fn candidates<'a>(
             notes.push(Note::Paused { offering: name.clone(), until });
             continue;
         }
-        let lost = match offering.capacity {
-            CapacityType::Spot => risk.losses_per_hour() * (boot + REWORK).as_secs_f64() / 3600.0,
-            CapacityType::OnDemand => 0.0,
-        };
-        let price = offering.price.hour().dollars() * (1.0 + lost);
-        candidates.push(Candidate { name, offering, price });
+        let price = price_with_losses(offering, &risk, boot);
+        candidates.push(Candidate { name, offering, price, refusal: risk.refusal() });
     }
     (candidates, notes)
+}
+
+/// Dollars an hour, with what interruptions cost.
+pub(crate) fn price_with_losses(offering: &Offering, risk: &Risk, boot: Duration) -> f64 {
+    let lost = match offering.capacity {
+        CapacityType::Spot => risk.losses_per_hour() * (boot + REWORK).as_secs_f64() / 3600.0,
+        CapacityType::OnDemand => 0.0,
+    };
+    offering.price.hour().dollars() * (1.0 + lost)
 }
 
 /// Spot offerings that refused a launch lately.
@@ -130,7 +152,7 @@ impl<'a> Spread<'a> {
 }
 
 /// Launches that cover `shortage` workers of speed 1: each the cheapest for what is left, of equals the one
-/// that fails with the fewest instances so far. `spread` is brought up to date.
+/// that fails with the fewest instances so far, those included that it is expected to refuse. `spread` is brought up to date.
 pub(crate) fn cover(
     mut shortage: f64,
     mode: Mode,
@@ -169,8 +191,8 @@ fn choose<'a, 'b>(
     let least = near.min_by(|(a, exposed_a), (b, exposed_b)| {
         let cost = |c: &Candidate<'_>| c.cost(shortage, mode);
         let by_cost = cost(a).total_cmp(&cost(b));
-        in_quarters(**exposed_a)
-            .total_cmp(&in_quarters(**exposed_b))
+        in_quarters(a.missed(**exposed_a))
+            .total_cmp(&in_quarters(b.missed(**exposed_b)))
             .then(by_cost)
             .then(a.name.cmp(b.name))
     });
@@ -189,6 +211,8 @@ pub(crate) fn price_of(scaling: &Scaling, name: &OfferingName) -> Money {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::money::HourlyPrice;
 
@@ -213,6 +237,7 @@ mod tests {
                 name,
                 offering,
                 price: offering.price.hour().dollars(),
+                refusal: 0.05,
             })
             .collect();
         let ties = Ties::default();
@@ -240,7 +265,7 @@ mod tests {
         let spot = |zone, dollars| offering(zone, CapacityType::Spot, dollars, 1.0);
         let names = ["a", "b"].map(|zone| OfferingName::new(zone).unwrap());
         let offerings = [spot("a", 0.40), spot("b", 0.49)];
-        let candidate = |(name, offering)| Candidate { name, offering, price: 0.4 };
+        let candidate = |(name, offering)| Candidate { name, offering, price: 0.4, refusal: 0.05 };
         let mut candidates: Vec<Candidate<'_>> =
             names.iter().zip(&offerings).map(candidate).collect();
         candidates[1].price = 0.49;
@@ -277,6 +302,68 @@ mod tests {
         ];
         assert_eq!(launched(8.0, Mode::Bulk, &offerings), [("large".to_owned(), 1)]);
         assert_eq!(launched(8.0, Mode::Prompt, &offerings), [("small".to_owned(), 8)]);
+    }
+
+    /// Launches of spot offerings in zones of their own that cost the same, by how likely they refuse.
+    fn spread_by(refusals: &[f64], shortage: u32) -> Vec<u32> {
+        let zones = ["a", "b", "c", "d", "e"];
+        let names = zones.map(|zone| OfferingName::new(zone).unwrap());
+        let offered = names.iter().zip(zones).take(refusals.len());
+        let offered: BTreeMap<OfferingName, Offering> = offered
+            .map(|(name, zone)| (name.clone(), offering(zone, CapacityType::Spot, 0.4, 1.0)))
+            .collect();
+        let candidates = offered.iter().zip(refusals);
+        let candidates = candidates
+            .map(|((name, offering), refusal)| Candidate {
+                name,
+                offering,
+                price: 0.4,
+                refusal: *refusal,
+            })
+            .collect::<Vec<_>>();
+        let ties = Ties::default();
+        let mut spread = Spread { offerings: &offered, ties: &ties, counts: BTreeMap::new() };
+        let launches = cover(f64::from(shortage), Mode::Prompt, &candidates, &mut spread);
+        offered.keys().map(|name| launches.get(name).copied().unwrap_or(0)).collect()
+    }
+
+    #[test]
+    fn what_refuses_often_is_asked_less() {
+        assert_eq!(spread_by(&[0.05, 0.05, 0.05], 6), [2, 2, 2]);
+        assert_eq!(spread_by(&[0.5, 0.05, 0.05], 1), [0, 1, 0]);
+        assert_eq!(spread_by(&[0.8, 0.05, 0.05], 4), [1, 2, 1]);
+        assert_eq!(spread_by(&[0.8, 0.05, 0.05], 5), [1, 2, 2]);
+        assert_eq!(spread_by(&[0.9], 3), [3], "there is nothing else to ask");
+    }
+
+    proptest! {
+        #[test]
+        fn a_likelier_refusal_never_gets_more_launches(
+            mut refusals in proptest::collection::vec(0.001..0.999_f64, 1..5),
+            at in 0..5_usize,
+            share in 0.0..1.0_f64,
+            shortage in 0..40_u32,
+        ) {
+            let before = spread_by(&refusals, shortage);
+            prop_assert_eq!(before.iter().sum::<u32>(), shortage);
+            let at = at % refusals.len();
+            refusals[at] += (1.0 - refusals[at]) * share;
+            refusals[at] = refusals[at].min(0.9999);
+            let after = spread_by(&refusals, shortage);
+            prop_assert_eq!(after.iter().sum::<u32>(), shortage);
+            prop_assert!(after[at] <= before[at], "{before:?} {after:?} {refusals:?}");
+        }
+
+        #[test]
+        fn what_refuses_alike_is_spread_evenly(
+            refusal in 0.0..0.9_f64,
+            zones in 1..5_usize,
+            shortage in 0..40_u32,
+        ) {
+            let spread = spread_by(&vec![refusal; zones], shortage);
+            let (least, most) = (spread.iter().min().unwrap(), spread.iter().max().unwrap());
+            prop_assert!(most - least <= 1, "{spread:?}");
+        }
     }
 
     #[test]

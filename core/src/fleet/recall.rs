@@ -114,7 +114,7 @@ fn by_time(slots: &[PastSlot], now: Timestamp) -> BTreeMap<Timestamp, Counters> 
 
 #[cfg(test)]
 mod tests {
-    use crate::fleet::{Class, PoolReport, Scaling, Snapshot, plan};
+    use crate::fleet::{Class, Disruption, PoolReport, Scaling, Snapshot, plan};
     use crate::fleet::{PoolSnapshot, Reading};
 
     use super::*;
@@ -129,6 +129,7 @@ mod tests {
             warm: 0,
             boot: Duration::from_mins(3),
             expire_after: None,
+            disruption: Disruption::default(),
             offerings: BTreeMap::new(),
         };
         let classes = BTreeMap::from([

@@ -4,6 +4,7 @@ use crate::time::Timestamp;
 
 use super::capacity::{Capacity, EPSILON};
 use super::demand::Demand;
+use super::disrupt::budget::Budgets;
 use super::disrupt::emptiness::Balance;
 use super::disrupt::headroom::Headroom;
 use super::disrupt::{self, Marks};
@@ -15,6 +16,7 @@ use super::roster::{Member, Roster};
 use super::sizing::Keep;
 use super::sizing::resize::Resize;
 use super::snapshot::InstanceState;
+use super::spec::DisruptionReason;
 use super::want::Want;
 
 /// More workers than are wanted, none of them idle, for this long: one of them goes.
@@ -47,7 +49,7 @@ impl Removal<'_> {
     pub(crate) fn steps(
         &self,
         context: &Context<'_>,
-        surplus_since: &mut Option<Timestamp>,
+        (surplus_since, budgets): (&mut Option<Timestamp>, &mut Budgets<'_>),
         gone: &mut Vec<usize>,
         notes: &mut Vec<Note>,
     ) -> Vec<Step> {
@@ -62,7 +64,7 @@ impl Removal<'_> {
         let mut others = gone.clone();
         others.extend(self.marks.replace.iter().map(|(at, _)| *at));
         others.extend(&resized);
-        steps.extend(self.replaced(context, (&others, gone), notes));
+        steps.extend(self.replaced(context, (&others, gone), (budgets, notes)));
         steps.extend(self.exchanged(context, (&others, &resized, gone), notes));
         // Successors are not left over while what they replace is still there.
         let balance = Balance {
@@ -71,7 +73,8 @@ impl Removal<'_> {
             keep: self.keep,
             demand: self.demand,
         };
-        let removals = disrupt::emptiness::removals(self.roster, &others, balance, context.now);
+        let removals =
+            disrupt::emptiness::removals(self.roster, &others, (balance, budgets), context.now);
         notes.extend(removals.note);
         for (at, reason) in removals.terminate {
             steps.extend(self.terminate(context, at, reason));
@@ -81,7 +84,7 @@ impl Removal<'_> {
             return steps;
         };
         let span = context.now.since(*surplus_since.get_or_insert(context.now));
-        if span >= SURPLUS {
+        if span >= SURPLUS && budgets.take(DisruptionReason::Spare) {
             let (wanted, have) = (ceil(balance.need.prompt), removals.have);
             let reason = RemoveReason::Spare { wanted, have, span };
             let deadline = context.now.after(disrupt::liveness::DRAIN);
@@ -97,7 +100,7 @@ impl Removal<'_> {
         &self,
         context: &Context<'_>,
         (others, gone): (&[usize], &mut Vec<usize>),
-        notes: &mut Vec<Note>,
+        (budgets, notes): (&mut Budgets<'_>, &mut Vec<Note>),
     ) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut ready = self.capacity(gone, |m| m.instance.works());
@@ -110,7 +113,8 @@ impl Removal<'_> {
             let own = if member.instance.works() { member.capacity() } else { Capacity::default() };
             let without = ready.minus(own);
             // Nobody comes after one that is not needed.
-            if member.idle_since().is_some() && without.covers(all) {
+            let superfluous = member.idle_since().is_some() && without.covers(all);
+            if superfluous && budgets.take(DisruptionReason::Empty) {
                 let (wanted, have) = (ceil(all.prompt), ready.prompt);
                 ready = without;
                 gone.push(*at);

@@ -13,8 +13,10 @@ use crate::time::Timestamp;
 use crate::units::HumanDuration;
 
 use super::caps::Cap;
+use super::check::DisruptionBudget;
 use super::demand::quiet::BreakEven;
 use super::input::Hold;
+use super::spec::DisruptionReason;
 use super::wait::Prediction;
 pub use room::NoRoom;
 
@@ -144,10 +146,14 @@ pub enum Note {
     Paused { offering: OfferingName, until: Timestamp },
     /// Nothing can be bought at the moment.
     NothingAvailable { shortage: f64 },
+    /// So much work may wait longer, and nothing is launched for it yet.
+    Patient { seconds: f64 },
     /// More than are wanted, but they are busy or have just been paid for.
     Surplus { busy: u32, paid: u32 },
     /// To be replaced later, as others are being replaced.
     Waits { instance: InstanceName, behind: u32 },
+    /// So many machines stay for now, as a budget of the fleet file is used up.
+    Withheld { machines: u32, reason: DisruptionReason, budget: DisruptionBudget },
     /// To be replaced for this reason once its successor is ready.
     Marked { instance: InstanceName, reason: RemoveReason },
     /// Machines of other sizes would cost so many dollars an hour less. The move costs more than what has been missed
@@ -332,6 +338,7 @@ impl fmt::Display for Note {
             Self::NothingAvailable { shortage } => {
                 write!(f, "{} workers are missing and no offering can be tried", tenths(*shortage))
             }
+            Self::Patient { seconds } => patient(f, *seconds),
             Self::Surplus { busy, paid } => {
                 write!(f, "more than are wanted: {busy} are busy, {paid} are paid for already")
             }
@@ -339,16 +346,15 @@ impl fmt::Display for Note {
                 let others = counted(*behind, "other");
                 write!(f, "{instance} is to be replaced, behind {others}")
             }
+            Self::Withheld { machines, reason, budget } => {
+                withheld(f, *machines, (*reason, budget))
+            }
             Self::Marked { instance, reason } => write!(
                 f,
                 "{instance} is marked and waits for its successor: {}",
                 reason.why_marked()
             ),
-            Self::OtherSizes { saving, missed, cost } => write!(
-                f,
-                "instances of other sizes would cost ${saving:.2} an hour less; they are worth the move, \
-                 which costs ${cost:.2}, once that has lasted: ${missed:.2} so far"
-            ),
+            Self::OtherSizes { saving, missed, cost } => other_sizes(f, [*saving, *missed, *cost]),
             Self::CounterReset => f.write_str("a counter was reset; the time since is not known"),
             Self::ManyJobs { class, jobs } => {
                 write!(f, "{jobs} new jobs of class {class} at a look cannot be; they are left out")
@@ -365,6 +371,34 @@ impl fmt::Display for Note {
             ),
         }
     }
+}
+
+fn withheld(
+    f: &mut fmt::Formatter<'_>,
+    machines: u32,
+    (reason, budget): (DisruptionReason, &DisruptionBudget),
+) -> fmt::Result {
+    let are = if machines == 1 { " is" } else { "s are" };
+    write!(
+        f,
+        "{machines} machine{are} not taken out yet ({reason}): the disruption budget is {budget}"
+    )
+}
+
+fn patient(f: &mut fmt::Formatter<'_>, seconds: f64) -> fmt::Result {
+    write!(
+        f,
+        "{seconds:.0} s of work may wait longer: it is launched for when there is more, when what is cheapest \
+         can be had, or when time gets short"
+    )
+}
+
+fn other_sizes(f: &mut fmt::Formatter<'_>, [saving, missed, cost]: [f64; 3]) -> fmt::Result {
+    write!(
+        f,
+        "instances of other sizes would cost ${saving:.2} an hour less; they are worth the move, which costs \
+         ${cost:.2}, once that has lasted: ${missed:.2} so far"
+    )
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::ids::InstanceName;
 
 use super::capacity::{Capacity, EPSILON, Need, Shape};
+use super::check::DisruptionBudget;
 use super::provision::{Candidate, Mode};
 use super::report::{LaunchReason, NoRoom, Note};
 use super::roster::Member;
@@ -40,12 +41,16 @@ pub(crate) struct View<'a> {
     pub(crate) need: Need,
     /// Seconds of work that may wait.
     pub(crate) work: f64,
+    /// Most dollars an hour for a throughput of 1 of what is launched for that.
+    pub(crate) limit: f64,
     /// What a launch is paid for before it works, or at least.
     pub(crate) boot: Duration,
     /// Since the last look.
     pub(crate) elapsed: Duration,
     /// Machines that may be replaced at a time; none while others are replaced for another reason.
     pub(crate) budget: u32,
+    /// The budget of the fleet file that says so; `None`: there is none, and what one machine takes the place of may be more.
+    pub(crate) by: Option<&'a DisruptionBudget>,
     /// Machines that may be launched.
     pub(crate) room: u32,
 }
@@ -58,6 +63,8 @@ pub(crate) struct Order {
     /// In the unit of the mode.
     pub(crate) shortage: f64,
     pub(crate) mode: Mode,
+    /// Only of what costs at most this much: dollars an hour for a throughput of 1 in full batches.
+    pub(crate) limit: f64,
     pub(crate) reason: LaunchReason,
 }
 
@@ -115,6 +122,8 @@ pub(crate) struct Sizing {
     pub(crate) orders: Vec<Order>,
     /// Machines that are marked if the orders are launched.
     pub(crate) replaced: Vec<InstanceName>,
+    /// Machines that would be replaced, too, or that could be if the budget was larger.
+    pub(crate) withheld: u32,
     pub(crate) notes: Vec<Note>,
 }
 
@@ -167,9 +176,24 @@ fn alike(view: &View<'_>) -> Sizing {
     let have: Capacity = view.members.iter().map(|(_, member)| member.capacity()).sum();
     let shortage = view.need.bulk - have.beside(view.need.prompt);
     let reason = LaunchReason::Bulk { seconds: view.work };
-    let order = Order { shape: None, shortage, mode: Mode::Bulk, reason };
-    let orders = if shortage > EPSILON { vec![order] } else { Vec::new() };
-    Sizing { orders, ..Sizing::default() }
+    if view.work > EPSILON && view.need.bulk <= EPSILON {
+        return Sizing { notes: patient(view), ..Sizing::default() };
+    }
+    if shortage <= EPSILON {
+        return Sizing::default();
+    }
+    if !view.candidates.iter().any(|one| one.job_price() <= view.limit) {
+        return Sizing { notes: patient(view), ..Sizing::default() };
+    }
+    let limit = view.limit;
+    let order = Order { shape: None, shortage, mode: Mode::Bulk, limit, reason };
+    Sizing { orders: vec![order], ..Sizing::default() }
+}
+
+/// Work that waits for more of its kind, or for what is cheap. Without a bound there is nothing to be had.
+fn patient(view: &View<'_>) -> Vec<Note> {
+    let waits = view.limit.is_finite().then_some(Note::Patient { seconds: view.work });
+    waits.into_iter().collect()
 }
 
 /// The members, by what they are and cost.
@@ -248,6 +272,10 @@ fn batches(
     if view.work <= EPSILON {
         return;
     }
+    if view.need.bulk <= EPSILON {
+        sizing.notes.extend(patient(view));
+        return;
+    }
     let others = stock.others(kept, &resize.marked);
     let machines: Vec<Machine> = others.iter().map(|(machine, _)| *machine).collect();
     let kept = stock.kinds.iter().zip(kept).map(|(kind, count)| Capacity {
@@ -261,7 +289,12 @@ fn batches(
         boot_hours: hours(view.boot),
         room: view.room,
     };
-    let choice = batch::choose(&machines, offered, &backlog);
+    let cheap = |kind: &&Kind| kind.price / kind.capacity.bulk <= view.limit;
+    let cheap: Vec<Kind> = offered.iter().filter(cheap).copied().collect();
+    let choice = batch::choose(&machines, &cheap, &backlog);
+    if choice.launch.is_none() && cheap.len() < offered.len() && !choice.dollars.is_finite() {
+        sizing.notes.extend(patient(view));
+    }
     let (stay, leave) = others.split_at(choice.stay.min(others.len()));
     for (machine, _) in stay {
         *keep.entry(machine.capacity.shape()).or_default() += 1;
@@ -274,6 +307,7 @@ fn batches(
             shape: Some(shape),
             shortage: f64::from(count) * kind.capacity.bulk,
             mode: Mode::Bulk,
+            limit: view.limit,
             reason: LaunchReason::Bulk { seconds: view.work },
         });
         successors = count;
@@ -281,10 +315,14 @@ fn batches(
     // Nobody is marked without a successor, and as many at a time as the budget says, or as one takes the place of.
     let marked = resize.marked.len();
     let budget = usize::try_from(view.budget).unwrap_or(usize::MAX).saturating_sub(marked);
-    let most = if successors == 1 { leave.len() } else { budget };
+    let most = if successors == 1 && view.by.is_none() { leave.len() } else { budget };
     if successors > 0 && view.budget > 0 {
         let names = leave.iter().rev().map(|(_, member)| member.instance.name.clone());
         sizing.replaced.extend(names.take(most));
+    }
+    if successors > 0 && view.by.is_some() {
+        let beyond = leave.len().saturating_sub(most.saturating_add(marked));
+        sizing.withheld = u32::try_from(beyond).unwrap_or(u32::MAX);
     }
 }
 
@@ -315,7 +353,13 @@ fn sizes(
     sizing: &mut Sizing,
 ) {
     let (kinds, need) = priced(stock, kept, view.need.prompt);
-    let rules = Rules { need, boot_hours: hours(view.boot), budget: view.budget, room: view.room };
+    let rules = Rules {
+        need,
+        boot_hours: hours(view.boot),
+        budget: view.budget,
+        firm: view.by.is_some(),
+        room: view.room,
+    };
     // One exchange after the other, each for what is left by the one before.
     let busy = !resize.marked.is_empty() || !sizing.replaced.is_empty();
     let found = if busy { None } else { exchange::best(&kinds, offered, &rules) };
@@ -323,6 +367,11 @@ fn sizes(
     // Nothing is missed while others are replaced for another reason.
     if view.budget > 0 {
         resize.observe(saving, hours(view.elapsed), rules.boot_hours);
+    }
+    if found.is_none() && !busy && rules.firm {
+        let free = Rules { budget: u32::MAX, firm: false, ..rules };
+        let larger = exchange::best(&kinds, offered, &free);
+        sizing.withheld = larger.map_or(0, |exchange| exchange.out.iter().sum());
     }
     if found.is_none() && !busy && view.room == 0 {
         let roomy = exchange::best(&kinds, offered, &Rules { room: u32::MAX, ..rules });
@@ -346,6 +395,7 @@ fn sizes(
             shape: Some(exchange.shape),
             shortage: f64::from(exchange.count) * kind.capacity.prompt,
             mode: Mode::Prompt,
+            limit: f64::INFINITY,
             reason: LaunchReason::Resize { of, saving },
         });
     }

@@ -1,5 +1,6 @@
 //! The file as written: every key that may stand in `fleet.toml`.
 
+mod disruption;
 mod provider;
 mod scaling;
 
@@ -14,6 +15,9 @@ use crate::units::{ByteSize, HumanDuration};
 
 use super::precision::Precision;
 
+pub use disruption::{
+    AtATime, Day, DisruptionBudgetSpec, DisruptionReason, DisruptionSpec, ParseBudgetError, Window,
+};
 pub use provider::{Ec2RegionSpec, InterruptionsSpec, LaunchTemplateSpec, LocalSpec, ProviderSpec};
 pub use scaling::{AtLimit, BudgetSpec, CapacityType, OfferingSpec, ScalingSpec};
 
@@ -42,6 +46,9 @@ pub struct FleetSpec {
     /// Bounds on what the autoscaler buys.
     #[serde(default)]
     pub budget: BudgetSpec,
+    /// How many machines may be taken out at a time, in pools that do not say so themselves.
+    #[serde(default)]
+    pub disruption: DisruptionSpec,
     /// Where the autoscaler buys machines. Left out: nowhere.
     pub provider: Option<ProviderSpec>,
 }

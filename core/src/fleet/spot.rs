@@ -14,6 +14,13 @@ const MEMORY: Duration = Duration::from_hours(24);
 /// An offering is taken to lose one instance in twenty hours until more is known, as if seen for an hour.
 const PRIOR_LOSSES: f64 = 0.05;
 const PRIOR_HOURS: f64 = 1.0;
+/// How long a refusal counts: capacity that is short stays so for hours rather than days.
+const REFUSAL_MEMORY: Duration = Duration::from_hours(1);
+/// An offering is taken to refuse one launch in twenty until more is known, as if so many had been asked for.
+const PRIOR_REFUSED: f64 = 0.05;
+const PRIOR_ASKED: f64 = 4.0;
+/// More launches than this between two looks are a broken counter.
+const MOST_ASKED: u64 = 10_000;
 /// A refused launch is not repeated for this long, doubled by each further refusal, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_mins(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
@@ -31,6 +38,11 @@ pub(crate) struct Risk {
     /// Decayed.
     losses: f64,
     hours: f64,
+    /// Launches that were asked for, and of these the refused ones. Decayed.
+    #[serde(default)]
+    asked: f64,
+    #[serde(default)]
+    refusals: f64,
     refusals_in_a_row: u32,
     paused_until: Option<Timestamp>,
     refused_at: Option<Timestamp>,
@@ -63,6 +75,9 @@ impl Risk {
             return false;
         }
         self.losses += real(interrupted);
+        let fade = (-elapsed.as_secs_f64() / REFUSAL_MEMORY.as_secs_f64()).exp();
+        self.asked = self.asked * fade + real(launched.saturating_add(refused).min(MOST_ASKED));
+        self.refusals = self.refusals * fade + real(refused.min(MOST_ASKED));
         if launched > 0 {
             self.refusals_in_a_row = 0;
         }
@@ -92,6 +107,11 @@ impl Risk {
     /// Whether a launch was refused within `span`.
     pub(crate) fn refused_within(&self, now: Timestamp, span: Duration) -> bool {
         self.refused_at.is_some_and(|at| now.since(at) <= span)
+    }
+
+    /// Probability that the next launch is refused, above 0 and below 1.
+    pub(crate) fn refusal(&self) -> f64 {
+        (self.refusals + PRIOR_REFUSED * PRIOR_ASKED) / (self.asked + PRIOR_ASKED)
     }
 
     /// Expected losses per instance and hour.
@@ -152,6 +172,26 @@ mod tests {
         let refused = Market { held_back: 1, ..market(0, 1, 0) };
         assert!(risk.observe(refused, 0, TICK, at(1)));
         assert!(risk.refused_within(at(2), TICK));
+    }
+
+    #[test]
+    fn refusals_are_learned_and_fade_within_hours() {
+        let mut risk = Risk::default();
+        let unknown = risk.refusal();
+        assert!((unknown - PRIOR_REFUSED).abs() < 1e-12);
+        risk.observe(market(0, 3, 0), 0, TICK, at(0));
+        let refusing = risk.refusal();
+        risk.observe(market(6, 3, 0), 6, TICK, at(15));
+        let mixed = risk.refusal();
+        assert!(unknown < mixed && mixed < refusing && refusing < 0.5, "{mixed} {refusing}");
+        let held = Market { held_back: 9, ..market(6, 3, 0) };
+        risk.observe(held, 6, TICK, at(30));
+        assert!(risk.refusal() <= mixed, "what was not asked for says nothing");
+        risk.observe(held, 6, Duration::from_hours(12), at(45));
+        assert!((risk.refusal() - unknown).abs() < 1e-3, "{risk:?}");
+        let absurd = market(u64::MAX, u64::MAX, 0);
+        risk.observe(absurd, 6, TICK, at(60));
+        assert!(risk.refusal() > 0.0 && risk.refusal() < 1.0, "{risk:?}");
     }
 
     #[test]

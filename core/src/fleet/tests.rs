@@ -51,6 +51,7 @@ fn policy() -> Policy {
         warm: 0,
         boot: Duration::from_mins(3),
         expire_after: Some(Duration::from_hours(72)),
+        disruption: Disruption::default(),
         offerings: BTreeMap::from([
             offering(CapacityType::Spot, "a", 0.4),
             offering(CapacityType::Spot, "b", 0.42),

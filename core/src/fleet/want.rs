@@ -8,9 +8,10 @@ use super::backlog::{self, Due};
 use super::capacity::Need;
 use super::demand::quiet::{self, Trade};
 use super::demand::{Outlook, Terms};
-use super::input::Input;
+use super::input::{BulkLot, Input};
 use super::memory::PoolMemory;
 use super::number::ceil;
+use super::patience;
 use super::policy::PoolPolicy;
 use super::report::Note;
 
@@ -29,9 +30,11 @@ pub(crate) struct Want {
     pub(crate) prompt: u32,
     /// Whether the backlog, not the forecast, decided that.
     pub(crate) for_backlog: bool,
-    /// Throughput wanted for classes whose jobs may wait, and their work in seconds.
+    /// Throughput wanted for classes whose jobs may wait, none while they are few and have time; and their work in seconds.
     pub(crate) bulk: f64,
     pub(crate) bulk_work: f64,
+    /// Whether all of these may wait longer.
+    pub(crate) has_time: bool,
     pub(crate) notes: Vec<Note>,
 }
 
@@ -71,11 +74,14 @@ pub(crate) fn want(
     if bounded != wanted {
         notes.push(Note::Bounded { wanted, bound: bounded });
     }
-    let due = input.bulk.iter();
-    let due =
-        due.map(|(due, model, jobs)| (*due, memory.demand.work([(*model, *jobs)].into_iter())));
-    let (bulk, bulk_work) = bulk(due.collect(), terms.boot.as_secs_f64());
-    Want { prompt: bounded, for_backlog: for_now > base, bulk, bulk_work, notes }
+    let boot = terms.boot.as_secs_f64();
+    let has_time = input.bulk.iter().all(|lot| patience::has_time(lot.left, lot.max_wait, boot));
+    let work = |lot: &BulkLot<'_>| memory.demand.work([(lot.model, lot.jobs)].into_iter());
+    let due = input.bulk.iter().map(|lot| (lot.left, work(lot)));
+    let (rate, bulk_work) = bulk(due.collect(), boot);
+    let little = patience::little(&policy.scaling, &memory.risks, terms.boot);
+    let bulk = if has_time && bulk_work < little { 0.0 } else { rate };
+    Want { prompt: bounded, for_backlog: for_now > base, bulk, bulk_work, has_time, notes }
 }
 
 /// The last worker of a silent pool goes if that is expected to be cheaper and no class forbids it.

@@ -94,7 +94,7 @@ pub fn mean_slots(answer: &v1::ListWorkersResponse, pool: &PoolName) -> Option<f
 
 #[cfg(test)]
 mod tests {
-    use stoker_core::fleet::Scaling;
+    use stoker_core::fleet::{Disruption, Scaling};
 
     use super::*;
     use crate::convert::wire_timestamp;
@@ -130,6 +130,7 @@ mod tests {
             warm: 0,
             boot: Duration::ZERO,
             expire_after: None,
+            disruption: Disruption::default(),
             offerings: [].into(),
         };
         let policy = PoolPolicy { classes: [].into(), scaling };

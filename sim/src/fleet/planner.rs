@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stoker_core::fleet::{
-    self, Budget, CapacityType, Class, Instance, InstanceState, Market, Memory, Notice, PoolPolicy,
-    PoolSnapshot, Queue, Reading, Report, Scaling, Snapshot, Step, Waiting,
+    self, Budget, CapacityType, Class, Disruption, Instance, InstanceState, Market, Memory, Notice,
+    PoolPolicy, PoolSnapshot, Queue, Reading, Report, Scaling, Snapshot, Step, Waiting,
 };
 use stoker_core::ids::{ClassName, InstanceName, ModelName, OfferingName, PoolName};
 use stoker_core::money::{HourlyPrice, Money};
@@ -72,6 +72,7 @@ impl Stoker {
             warm: 0,
             boot: duration(setup.boot.mean),
             expire_after: None,
+            disruption: Disruption::default(),
             offerings: offerings
                 .iter()
                 .cloned()
@@ -102,8 +103,10 @@ impl Stoker {
     pub fn of_pool(mut self, pool: &PoolPolicy, budget: Budget) -> Self {
         self.policy.budget = budget;
         for policy in self.policy.pools.values_mut() {
-            let Scaling { min, max, warm, expire_after, .. } = pool.scaling;
-            policy.scaling = Scaling { min, max, warm, expire_after, ..policy.scaling.clone() };
+            let Scaling { min, max, warm, boot: _, expire_after, disruption, offerings: _ } =
+                pool.scaling.clone();
+            let mine = policy.scaling.clone();
+            policy.scaling = Scaling { min, max, warm, expire_after, disruption, ..mine };
             for (name, class) in self.classes.iter().zip(pool.classes.values()) {
                 if let Some(mine) = policy.classes.get_mut(name) {
                     mine.cold_start = class.cold_start;

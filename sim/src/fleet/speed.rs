@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use stoker_core::fleet::{
-    Budget, CapacityType, Class, Instance, InstanceState, Memory, Offering, Policy, PoolPolicy,
-    PoolSnapshot, Queue, Reading, Scaling, Snapshot, Waiting, plan,
+    Budget, CapacityType, Class, Disruption, Instance, InstanceState, Memory, Offering, Policy,
+    PoolPolicy, PoolSnapshot, Queue, Reading, Scaling, Snapshot, Waiting, plan,
 };
 use stoker_core::ids::{ClassName, InstanceName, ModelName, OfferingName, PoolName};
 use stoker_core::money::{HourlyPrice, Money};
@@ -74,6 +74,7 @@ fn policy() -> Policy {
             warm: 0,
             boot: Duration::from_mins(3),
             expire_after: None,
+            disruption: Disruption::default(),
             offerings: spot.into_iter().chain(on_demand).collect(),
         },
     };

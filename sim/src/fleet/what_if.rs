@@ -146,7 +146,7 @@ fn millis(time: Duration) -> Millis {
 mod tests {
     use std::collections::BTreeMap;
 
-    use stoker_core::fleet::Scaling;
+    use stoker_core::fleet::{Disruption, Scaling};
     use stoker_core::ids::ClassName;
     use stoker_core::money::{HourlyPrice, Money};
 
@@ -170,6 +170,7 @@ mod tests {
             warm: 0,
             boot: Duration::from_mins(2),
             expire_after: None,
+            disruption: Disruption::default(),
             offerings: BTreeMap::from([
                 offering("a", CapacityType::Spot, 0.4),
                 offering("b", CapacityType::OnDemand, 1.0),

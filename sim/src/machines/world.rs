@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use stoker_core::fleet::execute::{Site, Sites};
 use stoker_core::fleet::ledger::Mode;
-use stoker_core::fleet::{AtLimit, Budget, CapacityType, Offering, Policy, PoolPolicy, Scaling};
+use stoker_core::fleet::{
+    AtLimit, Budget, CapacityType, Disruption, Offering, Policy, PoolPolicy, Scaling,
+};
 use stoker_core::ids::{OfferingName, PoolName};
 use stoker_core::money::{HourlyPrice, Money};
 use stoker_core::time::Timestamp;
@@ -200,6 +202,7 @@ fn policy(seed: u64) -> Policy {
         warm: 0,
         boot: Duration::from_mins(3),
         expire_after: None,
+        disruption: Disruption::default(),
         offerings,
     };
     let pool = PoolName::new("default").expect("a name");

@@ -8,6 +8,7 @@ use crate::ids::{OfferingName, PoolName};
 use crate::money::{HourlyPrice, Money};
 
 use super::Problems;
+use super::disruption::Disruption;
 
 /// How a pool grows and shrinks.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +19,7 @@ pub struct Scaling {
     /// Expected until it has been measured.
     pub boot: Duration,
     pub expire_after: Option<Duration>,
+    pub disruption: Disruption,
     /// Empty: the pool's instances are started by somebody else.
     pub offerings: BTreeMap<OfferingName, Offering>,
 }
@@ -68,7 +70,13 @@ const DEFAULT_BOOT: Duration = Duration::from_mins(3);
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
 
 impl Problems {
-    pub(super) fn scaling(&mut self, name: &PoolName, pool: &PoolSpec) -> Scaling {
+    /// `of_fleet` holds for pools that have no table of their own.
+    pub(super) fn scaling(
+        &mut self,
+        name: &PoolName,
+        pool: &PoolSpec,
+        of_fleet: &Disruption,
+    ) -> Scaling {
         let key = |field: &str| format!("pools.{name}.scaling.{field}");
         let scaling = &pool.scaling;
         let max = scaling.max.unwrap_or(u32::MAX);
@@ -93,8 +101,11 @@ impl Problems {
                 "is empty, so nothing can be launched: add one, or remove min and warm",
             );
         }
+        let own = scaling.disruption.as_ref();
+        let own = own.map(|spec| self.disruption(&key("disruption"), spec));
+        let disruption = own.unwrap_or_else(|| of_fleet.clone());
         let (min, warm) = (scaling.min, scaling.warm);
-        Scaling { min, max, warm, boot, expire_after, offerings }
+        Scaling { min, max, warm, boot, expire_after, disruption, offerings }
     }
 
     fn offerings(&mut self, pool: &PoolName, spec: &PoolSpec) -> BTreeMap<OfferingName, Offering> {

@@ -13,8 +13,11 @@ use crate::fleet::report::{Note, RemoveReason};
 use crate::fleet::roster::{Member, Roster};
 use crate::fleet::sizing::{Census, Keep};
 use crate::fleet::snapshot::InstanceState;
+use crate::fleet::spec::DisruptionReason;
 use crate::ids::ModelName;
 use crate::time::Timestamp;
+
+use super::budget::Budgets;
 
 /// EC2 bills at least this much of an instance.
 pub(crate) const LEAST_BILL: Duration = Duration::from_mins(1);
@@ -45,7 +48,7 @@ pub(crate) struct Removals {
 pub(crate) fn removals(
     roster: &Roster<'_>,
     gone: &[usize],
-    balance: Balance<'_>,
+    (balance, budgets): (Balance<'_>, &mut Budgets<'_>),
     now: Timestamp,
 ) -> Removals {
     let mut removed = called_off(roster, gone, balance);
@@ -69,7 +72,7 @@ pub(crate) fn removals(
         by_price.then(a.idle_since().cmp(&b.idle_since()))
     });
     for alike in idle.chunk_by(|(_, a), (_, b)| a.unit_price().total_cmp(&b.unit_price()).is_eq()) {
-        rest.give_up(alike, &mut removed, now);
+        rest.give_up(alike, (&mut removed, budgets), now);
     }
     let surplus = rest.have.prompt - balance.need.prompt;
     let busy_ones = ceil(surplus - f64::from(rest.paid));
@@ -102,7 +105,7 @@ impl Rest<'_> {
     fn give_up(
         &mut self,
         alike: &[Place<'_>],
-        removed: &mut Vec<(usize, RemoveReason)>,
+        (removed, budgets): (&mut Vec<(usize, RemoveReason)>, &mut Budgets<'_>),
         now: Timestamp,
     ) {
         let mut last = Vec::new();
@@ -116,22 +119,28 @@ impl Rest<'_> {
             } else if self.warmth.is_last(member) {
                 last.push(place);
             } else {
-                removed.push(self.remove(*place));
+                removed.extend(self.remove(*place, budgets));
             }
         }
         for place in last {
             if self.does_without(place.1) {
-                removed.push(self.remove(*place));
+                removed.extend(self.remove(*place, budgets));
             }
         }
     }
 
-    fn remove(&mut self, (at, member): Place<'_>) -> (usize, RemoveReason) {
+    /// Takes one out, if no budget leaves it alone. One that is left alone is superfluous all the same, so that no busy one
+    /// goes in its place.
+    fn remove(
+        &mut self,
+        (at, member): Place<'_>,
+        budgets: &mut Budgets<'_>,
+    ) -> Option<(usize, RemoveReason)> {
         let reason = RemoveReason::Empty { wanted: ceil(self.need.prompt), have: self.have.prompt };
         self.have = self.have.minus(member.capacity());
         self.census.remove(member.capacity().shape());
         self.warmth.remove(member);
-        (at, reason)
+        budgets.take(DisruptionReason::Empty).then_some((at, reason))
     }
 
     /// The busy worker whose loss costs least: the dearest, then the one with the least work to finish, then one whose

@@ -34,8 +34,10 @@ pub(crate) struct Rules {
     pub(crate) need: f64,
     /// Hours that a successor is paid for before it works, or has to be paid for at least.
     pub(crate) boot_hours: f64,
-    /// Machines that may be replaced at a time. What one machine takes the place of may be more.
+    /// Machines that may be replaced at a time.
     pub(crate) budget: u32,
+    /// Whether what one machine takes the place of has to be within that, too.
+    pub(crate) firm: bool,
     /// Machines that may be launched.
     pub(crate) room: u32,
 }
@@ -98,7 +100,7 @@ fn exchange(
     let number: u32 = out.iter().sum();
     let old: f64 = out.iter().zip(kept).map(|(n, kind)| f64::from(*n) * kind.price).sum();
     let new = f64::from(count) * successor.price;
-    let allowed = number <= rules.budget || count == 1;
+    let allowed = number <= rules.budget || count == 1 && !rules.firm;
     let pays = number > 0 && new <= old * SHARE;
     let again = REWORK.as_secs_f64() / 3600.0;
     let cost = new * rules.boot_hours + old * (rules.boot_hours + again);
@@ -118,7 +120,7 @@ mod tests {
     }
 
     fn rules(need: f64, budget: u32) -> Rules {
-        Rules { need, boot_hours: 0.05, budget, room: 100 }
+        Rules { need, boot_hours: 0.05, budget, firm: false, room: 100 }
     }
 
     const OFFERED: [(f64, f64); 2] = [(1.0, 1.0), (4.0, 3.0)];
@@ -141,6 +143,7 @@ mod tests {
         let last = [kind(1.0, 1.0, 4), kind(4.0, 3.0, 1)];
         let last = best(&last, &offered(), &rules(8.0, 3)).unwrap();
         assert_eq!((last.out, last.count), (vec![4, 0], 1));
+        assert_eq!(best(&small, &offered(), &Rules { firm: true, ..rules(8.0, 3) }), None);
         assert_eq!(best(&small, &offered(), &Rules { room: 0, ..rules(8.0, 8) }), None);
     }
 

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::HumanDuration;
 
+use super::disruption::DisruptionSpec;
+
 /// How an instance is paid for.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
@@ -91,4 +93,6 @@ pub struct ScalingSpec {
     pub boot: Option<HumanDuration>,
     /// Age at which an instance is replaced. Left out: never.
     pub expire_after: Option<HumanDuration>,
+    /// How many machines may be taken out at a time. Left out: as the fleet's table of that name says.
+    pub disruption: Option<DisruptionSpec>,
 }

@@ -153,32 +153,54 @@ fn a_small_machine_is_not_given_up_for_a_large_one_that_is_not_needed() {
 fn a_bulk_backlog_that_grows_moves_to_the_machine_on_which_a_job_is_cheapest() {
     let mut policy = sizes(0, (1.0, 1.0, 1.0), (2.0, 8.0, 3.0));
     policy.pools.get_mut(&pool_name()).unwrap().classes.retain(|name, _| name.as_str() == "bulk");
-    let looked = |jobs: u64, machines: Vec<Instance>| {
-        let backlog = vec![Waiting { age: Duration::ZERO, jobs }];
+    let looked = |jobs: u64, age: u64, machines: Vec<Instance>| {
+        let backlog = vec![Waiting { age: Duration::from_mins(age), jobs }];
         let seen = snapshot(at(0), vec![queue("bulk", backlog, jobs)], machines);
         let planned = plan(&policy, &seen, Memory::default(), at(0));
         (launches(&planned.plan), planned)
     };
-    assert_eq!(looked(1, vec![]).0, BTreeMap::from([(SMALL.to_owned(), 1)]));
-    // A job is taken to run for 5 s until that is known. The small one would do all in time.
-    let (bought, planned) = looked(1000, vec![machine(1, SMALL, ready(1))]);
+    // Of the four hours that a job may wait, less than one is left.
+    assert_eq!(looked(1, 200, vec![]).0, BTreeMap::from([(SMALL.to_owned(), 1)]));
+    // A job is taken to run for 5 s until that is known, so that there is work for half an hour of the large one.
+    let (bought, planned) = looked(3000, 0, vec![machine(1, SMALL, ready(1))]);
     assert_eq!(bought, BTreeMap::from([(LARGE.to_owned(), 1)]));
     assert!(removed(&planned.plan).is_empty(), "not before the large one is ready");
     let both = |state| vec![machine(1, SMALL, ready(1)), machine(2, LARGE, state)];
     let look = |state, memory, second| {
-        let backlog = vec![Waiting { age: Duration::ZERO, jobs: 1000 }];
+        let backlog = vec![Waiting { age: Duration::ZERO, jobs: 3000 }];
         let mut both = both(state);
         for machine in &mut both {
             (machine.seen_at, machine.launched_at) =
                 (at(second), at(0).before(Duration::from_mins(5)));
         }
-        let seen = snapshot(at(second), vec![queue("bulk", backlog, 1000)], both);
+        let seen = snapshot(at(second), vec![queue("bulk", backlog, 3000)], both);
         plan(&policy, &seen, memory, at(second))
     };
     let booting = look(InstanceState::Booting, planned.memory, 15);
     assert!(booting.plan.steps.is_empty(), "{:?}", booting.plan);
     let there = look(ready(1), booting.memory, 30);
     assert_eq!(removed(&there.plan), ["i-1"], "{:?}", there.plan);
+}
+
+#[test]
+fn a_few_jobs_that_may_wait_are_launched_for_when_their_time_gets_short() {
+    let mut policy = sizes(0, (1.0, 1.0, 1.0), (2.0, 8.0, 3.0));
+    policy.pools.get_mut(&pool_name()).unwrap().classes.retain(|name, _| name.as_str() == "bulk");
+    let look = |age: u64| {
+        let backlog = vec![Waiting { age: Duration::from_mins(age), jobs: 9 }];
+        let seen = snapshot(at(0), vec![queue("bulk", backlog, 9)], vec![]);
+        plan(&policy, &seen, Memory::default(), at(0))
+    };
+    for age in [0, 60, 170] {
+        let planned = look(age);
+        assert!(planned.plan.steps.is_empty(), "{age}: {:?}", planned.plan);
+        let PoolReport::Planned(findings) = &planned.report.pools[&pool_name()] else {
+            panic!("{:?}", planned.report)
+        };
+        let said = findings.notes.iter().any(|note| *note == Note::Patient { seconds: 45.0 });
+        assert!(said, "{:?}", findings.notes);
+    }
+    assert_eq!(launches(&look(180).plan), BTreeMap::from([(SMALL.to_owned(), 1)]));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::fleet::check::{Offering, Scaling};
+use crate::fleet::check::{Disruption, Offering, Scaling};
 use crate::fleet::execute::{
     Command, Executed, Listings, Machine, MachineState, Outcome, Proposal, Rules, Site, Sites,
     Situation, step,
@@ -72,6 +72,7 @@ pub(super) fn policy() -> Policy {
         warm: 0,
         boot: Duration::from_mins(3),
         expire_after: None,
+        disruption: Disruption::default(),
         offerings: [(offering(), bought)].into(),
     };
     let pools = [(pool(), PoolPolicy { classes: BTreeMap::new(), scaling })].into();
