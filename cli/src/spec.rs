@@ -44,6 +44,8 @@ impl ValueEnum for Task {
             Task(request::Task::ALL[5]),
             Task(request::Task::ALL[6]),
             Task(request::Task::ALL[7]),
+            Task(request::Task::ALL[8]),
+            Task(request::Task::ALL[9]),
         ];
         &ALL
     }
@@ -56,6 +58,8 @@ impl ValueEnum for Task {
             request::Task::ImageEmbedding => "A vector for each image",
             request::Task::ImageClassification => "Scores of labels for each image",
             request::Task::ImageCaptioning => "What is to be seen on each image",
+            request::Task::FaceDetection => "The faces on each image",
+            request::Task::FaceEmbedding => "The faces on each image, with a vector for each",
             request::Task::SpeechToText => "What is said in each recording",
             request::Task::Echo => "Each text as it came",
         };
@@ -76,6 +80,8 @@ pub(crate) struct Template {
     pub(crate) question: Question,
     /// How images are captioned.
     pub(crate) caption: Caption,
+    /// Which faces are looked for.
+    pub(crate) faces: v1::FaceOptions,
     /// How recordings are written down.
     pub(crate) transcription: v1::TranscriptionOptions,
     pub(crate) class: Option<String>,
@@ -187,6 +193,8 @@ fn job(
             input.prompt.clone_from(&template.caption.prompt);
             input.max_tokens = template.caption.max_tokens;
         }
+        Some(WireTask::FaceDetection(input)) => input.options = Some(template.faces),
+        Some(WireTask::FaceEmbedding(input)) => input.options = Some(template.faces),
         Some(WireTask::SpeechToText(input)) => {
             input.options = Some(template.transcription.clone());
         }
@@ -271,6 +279,7 @@ mod tests {
             generation: Generation::default(),
             question: Question::default(),
             caption: Caption::default(),
+            faces: v1::FaceOptions::default(),
             transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("a".to_owned(), "1".to_owned())].into(),

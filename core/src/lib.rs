@@ -11,6 +11,7 @@ pub mod caption;
 pub mod cloud;
 pub mod departure;
 pub mod dispatch;
+pub mod face;
 pub mod fleet;
 pub mod generation;
 pub mod identity;

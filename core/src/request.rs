@@ -26,18 +26,24 @@ pub enum Task {
     ImageClassification = 6,
     /// What is to be seen on each image.
     ImageCaptioning = 7,
+    /// Where there are faces on each image.
+    FaceDetection = 8,
+    /// The same, with a vector for each face.
+    FaceEmbedding = 9,
     /// What is said in each recording.
     SpeechToText = 10,
 }
 
 impl Task {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::TextEmbedding,
         Self::TextClassification,
         Self::TextGeneration,
         Self::ImageEmbedding,
         Self::ImageClassification,
         Self::ImageCaptioning,
+        Self::FaceDetection,
+        Self::FaceEmbedding,
         Self::SpeechToText,
         Self::Echo,
     ];
@@ -60,6 +66,8 @@ impl Task {
             Self::ImageEmbedding => "image-embedding",
             Self::ImageClassification => "image-classification",
             Self::ImageCaptioning => "image-captioning",
+            Self::FaceDetection => "face-detection",
+            Self::FaceEmbedding => "face-embedding",
             Self::SpeechToText => "speech-to-text",
         }
     }
@@ -74,6 +82,8 @@ impl Task {
             | Self::ImageEmbedding
             | Self::ImageClassification
             | Self::ImageCaptioning
+            | Self::FaceDetection
+            | Self::FaceEmbedding
             | Self::SpeechToText => false,
         }
     }
@@ -81,7 +91,11 @@ impl Task {
     /// Whether its items are images.
     pub const fn takes_images(self) -> bool {
         match self {
-            Self::ImageEmbedding | Self::ImageClassification | Self::ImageCaptioning => true,
+            Self::ImageEmbedding
+            | Self::ImageClassification
+            | Self::ImageCaptioning
+            | Self::FaceDetection
+            | Self::FaceEmbedding => true,
             Self::TextEmbedding
             | Self::TextClassification
             | Self::TextGeneration

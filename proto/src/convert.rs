@@ -8,6 +8,7 @@ mod attempt;
 mod begun;
 mod demand;
 mod enums;
+mod faces;
 mod fleet;
 mod generation;
 mod id;

@@ -21,6 +21,11 @@ fn golden_captions() -> PathBuf {
     golden().join("../tiny-blip/untied")
 }
 
+/// MTCNN, and a small `FaceNet` with random weights.
+fn golden_faces() -> PathBuf {
+    golden().join("../tiny-faces")
+}
+
 fn image(name: &str) -> anyhow::Result<Vec<u8>> {
     Ok(std::fs::read(golden().join("images").join(name))?)
 }
@@ -41,14 +46,15 @@ fn fleet_file() -> String {
     };
     let see = model("see", "image-embedding", "");
     let compare = model("compare", "image-classification", "labels = [\"cat\", \"dog\"]");
-    let captions = golden_captions();
-    let tell = format!(
-        "[models.tell]\ntask = \"image-captioning\"\nsource = \"file:{}\"\n",
-        captions.display()
-    );
+    let other = |name: &str, task: &str, folder: PathBuf| {
+        let folder = folder.display();
+        format!("[models.{name}]\ntask = \"{task}\"\nsource = \"file:{folder}\"\n")
+    };
+    let tell = other("tell", "image-captioning", golden_captions());
+    let know = other("know", "face-embedding", golden_faces());
     format!(
-        "fleet = \"images\"\n[classes.standard]\nmax-wait = \"60s\"\n{see}{compare}{tell}\
-         [pools.default]\nmodels = [\"see\", \"compare\", \"tell\"]\n"
+        "fleet = \"images\"\n[classes.standard]\nmax-wait = \"60s\"\n{see}{compare}{tell}{know}\
+         [pools.default]\nmodels = [\"see\", \"compare\", \"tell\", \"know\"]\n"
     )
 }
 
@@ -71,9 +77,9 @@ async fn result(fleet: &Fleet, id: &str) -> anyhow::Result<ResultPart> {
     part.context("no result")
 }
 
-fn check(found: &[f32], expected: &Value) -> anyhow::Result<()> {
+fn check(found: &[f32], expected: &Value, tolerance: f32) -> anyhow::Result<()> {
     let expected: Vec<f32> = serde_json::from_value(expected.clone())?;
-    let close = found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5);
+    let close = found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < tolerance);
     ensure!(close && found.len() == expected.len(), "{found:?} instead of {expected:?}");
     Ok(())
 }
@@ -99,7 +105,7 @@ async fn images_are_seen_as_the_reference_sees_them_and_a_damaged_one_fails_alon
     };
     let numbers: Vec<f32> = convert::numbers(&vectors.vectors).collect();
     for (name, found) in names.iter().zip(numbers.chunks(12)) {
-        check(found, &expected(name)?["features"])?;
+        check(found, &expected(name)?["features"], 1e-5)?;
     }
     let Some(Output::Classifications(scores)) = result(&fleet, &compared).await?.output else {
         bail!("a job of images and labels makes scores")
@@ -108,12 +114,40 @@ async fn images_are_seen_as_the_reference_sees_them_and_a_damaged_one_fails_alon
     let numbers: Vec<f32> = convert::numbers(&scores.scores).collect();
     for (name, found) in names.iter().zip(numbers.chunks(2)) {
         // The first question of the reference is the model's own.
-        check(found, &expected(name)?["answers"][0]["scores"])?;
+        check(found, &expected(name)?["answers"][0]["scores"], 1e-5)?;
     }
 
     let job: v1::Job = fleet.wait_for(&damaged, &[JobState::Failed]).await?;
     let failure = job.failure.context("a failed job says why")?;
     ensure!(failure.code == "INVALID_INPUT", "{failure:?}");
+    ensure!(failure.message.starts_with("item 1: "), "{failure:?}");
+    faces_are_found(&fleet).await
+}
+
+/// As the reference finds them, with their vectors; on an image without any there are none.
+async fn faces_are_found(fleet: &Fleet) -> anyhow::Result<()> {
+    let photo = std::fs::read(golden_faces().join("images/astronaut.webp"))?;
+    let mut cut = photo.clone();
+    cut.truncate(photo.len() / 2);
+    let damaged = job("know", Task::FaceEmbedding, vec![photo.clone(), cut]);
+    let damaged = submit(fleet, damaged).await?;
+    let images = vec![image("wide.png")?, photo];
+    let found = submit(fleet, job("know", Task::FaceEmbedding, images)).await?;
+    let Some(Output::Faces(faces)) = result(fleet, &found).await?.output else {
+        bail!("a job of images makes faces")
+    };
+    ensure!(faces.images[0].faces.is_empty() && faces.dimensions == 32, "{faces:?}");
+    let [face] = &faces.images[1].faces[..] else { bail!("there is one face: {faces:?}") };
+    let document = std::fs::read(golden_faces().join("expected.json"))?;
+    let document: Value = serde_json::from_slice(&document)?;
+    // The reference's first picture.
+    let expected = &document["looks"][0]["faces"][0];
+    let numbers: Vec<f32> = convert::numbers(&face.vector).collect();
+    check(&numbers, &expected["vector"], 1e-4)?;
+    check(&[face.left, face.top, face.right, face.bottom], &expected["box"], 0.01)?;
+
+    let job: v1::Job = fleet.wait_for(&damaged, &[JobState::Failed]).await?;
+    let failure = job.failure.context("a failed job says why")?;
     ensure!(failure.message.starts_with("item 1: "), "{failure:?}");
     Ok(())
 }

@@ -12,7 +12,7 @@ use stoker_runtime::crash;
 use stoker_runtime::trace_context::TraceContext;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{generation, images, speech};
+use crate::{faces, generation, images, speech};
 
 /// Names an attempt and proves the right to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,10 @@ impl Work {
                 let inputs = images::to_caption(input);
                 Self { task: TaskKind::ImageCaptioning, prompt, inputs }
             }
+            InputParts::Faces(task, images, options) => {
+                let inputs = faces::inputs(&images, options);
+                Self { task: task_kind(task), prompt, inputs }
+            }
             InputParts::Generation(input) => {
                 let inputs = generation::inputs(job, input)?;
                 Self { task: TaskKind::TextGeneration, prompt, inputs }
@@ -121,6 +125,8 @@ pub const fn task_kind(task: Task) -> TaskKind {
         Task::ImageEmbedding => TaskKind::ImageEmbedding,
         Task::ImageClassification => TaskKind::ImageClassification,
         Task::ImageCaptioning => TaskKind::ImageCaptioning,
+        Task::FaceDetection => TaskKind::FaceDetection,
+        Task::FaceEmbedding => TaskKind::FaceEmbedding,
         Task::SpeechToText => TaskKind::SpeechToText,
         Task::Echo => TaskKind::Echo,
     }

@@ -126,6 +126,8 @@ impl Capacity {
                 | TaskKind::ImageEmbedding
                 | TaskKind::ImageClassification
                 | TaskKind::ImageCaptioning
+                | TaskKind::FaceDetection
+                | TaskKind::FaceEmbedding
                 | TaskKind::Echo => Self::MAX_ITEMS,
             },
         }

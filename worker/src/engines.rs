@@ -153,6 +153,8 @@ fn common(
             | Task::ImageEmbedding
             | Task::ImageClassification
             | Task::ImageCaptioning
+            | Task::FaceDetection
+            | Task::FaceEmbedding
             | Task::SpeechToText,
             _,
         ) => {

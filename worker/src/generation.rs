@@ -78,6 +78,7 @@ mod tests {
                 other @ (ItemInput::Text(_)
                 | ItemInput::Image(_)
                 | ItemInput::Caption(_)
+                | ItemInput::Faces(_)
                 | ItemInput::Recording(_)) => {
                     panic!("{other:?}")
                 }

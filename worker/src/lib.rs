@@ -20,6 +20,7 @@ pub mod config;
 pub mod dead_man;
 pub mod engines;
 pub mod error;
+mod faces;
 mod generation;
 pub mod gpu;
 mod images;

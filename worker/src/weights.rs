@@ -33,6 +33,8 @@ pub enum Layout {
     Images,
     /// The same, with a tokenizer for labels or captions.
     ImagesAndTexts,
+    /// What `scripts/faces-from-facenet-pytorch.py` makes: the networks in one file, and `config.json` about them.
+    Faces,
 }
 
 impl Layout {
@@ -44,6 +46,7 @@ impl Layout {
             Task::TextGeneration => Self::Generation,
             Task::ImageEmbedding => Self::Images,
             Task::ImageClassification | Task::ImageCaptioning => Self::ImagesAndTexts,
+            Task::FaceDetection | Task::FaceEmbedding => Self::Faces,
         }
     }
 
@@ -54,6 +57,7 @@ impl Layout {
             Self::SentenceTransformers => &["config.json", "tokenizer.json", MODULES],
             Self::Images => &["config.json", PREPROCESSOR],
             Self::ImagesAndTexts => &["config.json", PREPROCESSOR, "tokenizer.json"],
+            Self::Faces => &["config.json"],
         }
     }
 
@@ -64,7 +68,8 @@ impl Layout {
             Self::Transformers
             | Self::SentenceTransformers
             | Self::Images
-            | Self::ImagesAndTexts => false,
+            | Self::ImagesAndTexts
+            | Self::Faces => false,
         }
     }
 
@@ -76,7 +81,11 @@ impl Layout {
     /// Whether [`MODULES`] has a say.
     const fn has_modules(self) -> bool {
         match self {
-            Self::Transformers | Self::Generation | Self::Images | Self::ImagesAndTexts => false,
+            Self::Transformers
+            | Self::Generation
+            | Self::Images
+            | Self::ImagesAndTexts
+            | Self::Faces => false,
             Self::SentenceTransformers => true,
         }
     }

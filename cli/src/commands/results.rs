@@ -158,6 +158,7 @@ fn append<W: std::io::Write>(
             Output::Texts(_)
             | Output::Classifications(_)
             | Output::Generations(_)
+            | Output::Faces(_)
             | Output::Transcripts(_),
         )
         | None => Err(Failure::usage(format!("the results of job {id} are no vectors"))

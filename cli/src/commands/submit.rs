@@ -1,6 +1,7 @@
 //! `stoker submit`: hands texts, images or recordings to the fleet, waits, and says how it went.
 
 mod caption;
+mod faces;
 mod generation;
 mod question;
 mod speech;
@@ -16,6 +17,7 @@ use stoker_runtime::clock::Clock as _;
 use stoker_runtime::ids;
 
 use caption::CaptionArgs;
+use faces::FaceArgs;
 use generation::GenerationArgs;
 use question::QuestionArgs;
 use speech::SpeechArgs;
@@ -46,6 +48,7 @@ use crate::waiting::{self, Shown, ended_early};
   stoker submit --model all-minilm-l6-v2 --file corpus.txt --split 500 --no-wait
   stoker submit --model clip --candidate cat --candidate dog --results photos/*.jpg
   stoker submit --model blip --begin-with \"a picture of\" photo.jpg
+  stoker submit --model facenet --smallest-face 40 --results photos/*.jpg
   cat corpus.txt | stoker submit --model all-minilm-l6-v2 - --results > vectors.jsonl
   stoker submit --model whisper-tiny --audio call.mp3 --audio memo.wav")]
 pub(crate) struct Args {
@@ -117,6 +120,9 @@ pub(crate) struct Args {
     caption: CaptionArgs,
 
     #[command(flatten)]
+    faces: FaceArgs,
+
+    #[command(flatten)]
     speech: SpeechArgs,
 }
 
@@ -166,6 +172,7 @@ fn check_options(args: &Args, task: request::Task) -> Result<(), Failure> {
     let generates = task == request::Task::TextGeneration
         || args.generation.is_empty()
         || (captions && args.generation.is_length_only());
+    let finds_faces = [request::Task::FaceDetection, request::Task::FaceEmbedding].contains(&task);
     let compares = task == request::Task::ImageClassification || args.question.is_empty();
     let problem = if !generates {
         "options of generating text"
@@ -173,6 +180,8 @@ fn check_options(args: &Args, task: request::Task) -> Result<(), Failure> {
         "labels to compare with"
     } else if !captions && !args.caption.is_empty() {
         "options of captioning images"
+    } else if !finds_faces && !args.faces.is_empty() {
+        "options of finding faces"
     } else {
         return Ok(());
     };
@@ -263,6 +272,7 @@ fn template(args: &Args, task: Task) -> Template {
         generation: args.generation.to_generation(),
         question: args.question.to_question(),
         caption: args.caption.to_caption(args.generation.max_tokens()),
+        faces: args.faces.options(),
         transcription: args.speech.options(),
         class: args.class.clone(),
         labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),

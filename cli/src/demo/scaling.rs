@@ -117,6 +117,7 @@ impl Scaling {
             generation: spec::Generation::default(),
             question: spec::Question::default(),
             caption: spec::Caption::default(),
+            faces: v1::FaceOptions::default(),
             transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("demo".to_owned(), "scaling".to_owned())].into(),

@@ -89,6 +89,7 @@ impl Story {
             generation: spec::Generation::default(),
             question: spec::Question::default(),
             caption: spec::Caption::default(),
+            faces: v1::FaceOptions::default(),
             transcription: v1::TranscriptionOptions::default(),
             class: None,
             labels: [("demo".to_owned(), part.to_owned())].into(),

@@ -1,5 +1,7 @@
 //! Results as JSON lines: one line per item.
 
+mod faces;
+
 use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
@@ -7,6 +9,7 @@ use stoker_proto::v1;
 use stoker_proto::v1::result_part::Output;
 
 use crate::client::{scores, vectors};
+use faces::FacesLine;
 
 #[derive(Serialize)]
 struct VectorLine<'a> {
@@ -139,6 +142,11 @@ pub(crate) fn write(out: &mut impl Write, job: &str, part: &v1::ResultPart) -> i
         Some(Output::Generations(generations)) => {
             for (item, generation) in (part.first_item..).zip(&generations.generations) {
                 line(out, &GenerationLine::new(job, item, generation))?;
+            }
+        }
+        Some(Output::Faces(faces)) => {
+            for (item, image) in (part.first_item..).zip(&faces.images) {
+                line(out, &FacesLine::new(job, item, image))?;
             }
         }
         Some(Output::Transcripts(transcripts)) => {

@@ -70,9 +70,13 @@ impl Story {
             Some(Output::Transcripts(part)) => {
                 part.transcripts.iter().map(|transcript| transcript.text.as_str()).collect()
             }
-            Some(Output::Embeddings(_) | Output::Classifications(_) | Output::Texts(_)) | None => {
-                return String::new();
-            }
+            Some(
+                Output::Embeddings(_)
+                | Output::Classifications(_)
+                | Output::Faces(_)
+                | Output::Texts(_),
+            )
+            | None => return String::new(),
         };
         let pieces = (part.first_item..).zip(texts).map(|(item, text)| v1::TextPiece {
             item,

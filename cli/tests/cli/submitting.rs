@@ -177,6 +177,36 @@ async fn captions_have_options_that_are_for_nothing_else() {
 }
 
 #[tokio::test]
+async fn faces_have_options_that_are_for_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("photo.png");
+    std::fs::write(&path, b"\x89PNG\xff").unwrap();
+    let file = path.to_str().unwrap();
+    let fake = Fake::start(State::default()).await;
+    let options = ["--smallest-face", "40", "--max-faces", "3"];
+    for task in ["face-detection", "face-embedding"] {
+        let submit = ["submit", "-m", "echo", "--no-wait", "--task", task, file];
+        stoker_at(&fake.url, &[&submit[..], &options].concat()).await.expect(0);
+    }
+    fake.with(|state| {
+        for spec in &state.specs {
+            let input = spec.input.clone().unwrap();
+            let convert::InputParts::Faces(_, images, options) =
+                convert::into_parts(input).unwrap()
+            else {
+                panic!("another task")
+            };
+            assert_eq!((options.smallest_face, options.max_faces), (40, 3));
+            assert_eq!(images, [&b"\x89PNG\xff"[..]]);
+        }
+        assert_eq!(state.specs.len(), 2);
+    });
+    let other = ["submit", "-m", "mini", "--max-faces", "3", "a"];
+    let run = stoker_at(&fake.url, &other).await.expect(2);
+    assert!(run.err.contains("options of finding faces are not for"), "{}", run.err);
+}
+
+#[tokio::test]
 async fn the_fleet_says_what_a_model_does_and_an_argument_overrides_it() {
     use v1::job_input::Task;
     let fake = Fake::start(State::default()).await;

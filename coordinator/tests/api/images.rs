@@ -12,7 +12,9 @@ const FLEET: &str = "[models.see]\ntask = 'image-embedding'\nsource = 'file:/mod
     [models.pets]\ntask = 'image-classification'\nsource = 'file:/models/clip'\n\
     labels = ['cat', 'dog']\n\
     [models.tell]\ntask = 'image-captioning'\nsource = 'file:/models/blip'\n\
-    [pools.eyes]\nmodels = ['see', 'compare', 'pets', 'tell']\n\
+    [models.find]\ntask = 'face-detection'\nsource = 'file:/models/faces'\n\
+    [models.know]\ntask = 'face-embedding'\nsource = 'file:/models/faces'\n\
+    [pools.eyes]\nmodels = ['see', 'compare', 'pets', 'tell', 'find', 'know']\n\
     [limits]\nmax-image = '1KiB'\nmax-image-pixels = 1000000\n";
 
 /// The beginning of a PNG that claims this size, filled up with zeros.
@@ -105,5 +107,33 @@ async fn what_is_asked_of_a_caption_is_bounded_as_its_images_are() {
         let good = captioning(vec![png(9, 9, 0)], prompt, max_tokens);
         assert_eq!(submit(&coordinator, good).await, Ok(()));
     }
+    coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn which_faces_are_looked_for_is_bounded_as_images_are() {
+    use v1::job_input::Task as WireTask;
+    let coordinator = Coordinator::start(FLEET).await;
+    let looking = |model: &str, images: Vec<Bytes>, smallest_face, max_faces| {
+        let options = Some(v1::FaceOptions { smallest_face, max_faces });
+        let task = match model {
+            "find" => WireTask::FaceDetection(v1::FaceDetectionInput { images, options }),
+            _ => WireTask::FaceEmbedding(v1::FaceEmbeddingInput { images, options }),
+        };
+        let input = Some(v1::JobInput { task: Some(task) });
+        v1::JobSpec { model: model.to_owned(), input, ..v1::JobSpec::default() }
+    };
+    for (model, task) in [("find", "face_detection"), ("know", "face_embedding")] {
+        let field = |name: &str| format!("job.input.{task}.{name}");
+        let images = vec![png(9, 9, 0), png(50_000, 50_000, 0)];
+        let bad = submit(&coordinator, looking(model, images, 11, 1_001)).await;
+        let fields = ["images[1]", "options.smallest_face", "options.max_faces"];
+        assert_eq!(bad, Err(fields.map(field).to_vec()));
+        let good = looking(model, vec![png(9, 9, 0)], 0, 1_000);
+        assert_eq!(submit(&coordinator, good).await, Ok(()));
+    }
+    // A model that only finds makes no vectors.
+    let other = submit(&coordinator, job("find", Task::FaceEmbedding, vec![png(9, 9, 0)])).await;
+    assert_eq!(other, Err(vec!["job.input".to_owned()]));
     coordinator.stop().await;
 }

@@ -36,6 +36,7 @@ async fn texts_from(coordinator: &Coordinator, job: &str, first_item: u32) -> Ve
             Output::Embeddings(_)
             | Output::Classifications(_)
             | Output::Generations(_)
+            | Output::Faces(_)
             | Output::Transcripts(_) => {
                 panic!("an echo job makes texts")
             }

@@ -28,6 +28,8 @@ pub const fn task(task: Task) -> v1::Task {
         Task::ImageEmbedding => v1::Task::ImageEmbedding,
         Task::ImageClassification => v1::Task::ImageClassification,
         Task::ImageCaptioning => v1::Task::ImageCaptioning,
+        Task::FaceDetection => v1::Task::FaceDetection,
+        Task::FaceEmbedding => v1::Task::FaceEmbedding,
         Task::SpeechToText => v1::Task::SpeechToText,
         Task::Echo => v1::Task::Echo,
     }

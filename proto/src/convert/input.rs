@@ -15,6 +15,8 @@ pub const fn input_field(task: Task) -> &'static str {
         Task::ImageEmbedding => "image_embedding",
         Task::ImageClassification => "image_classification",
         Task::ImageCaptioning => "image_captioning",
+        Task::FaceDetection => "face_detection",
+        Task::FaceEmbedding => "face_embedding",
         Task::SpeechToText => "speech_to_text",
         Task::Echo => "echo",
     }
@@ -25,7 +27,11 @@ pub const fn items_field(task: Task) -> &'static str {
     match task {
         Task::TextEmbedding | Task::TextClassification | Task::Echo => "texts",
         Task::TextGeneration => "prompts",
-        Task::ImageEmbedding | Task::ImageClassification | Task::ImageCaptioning => "images",
+        Task::ImageEmbedding
+        | Task::ImageClassification
+        | Task::ImageCaptioning
+        | Task::FaceDetection
+        | Task::FaceEmbedding => "images",
         Task::SpeechToText => "recordings",
     }
 }
@@ -47,6 +53,8 @@ pub fn input_of(task: Task, texts: Vec<String>) -> v1::JobInput {
         Task::ImageEmbedding
         | Task::ImageClassification
         | Task::ImageCaptioning
+        | Task::FaceDetection
+        | Task::FaceEmbedding
         | Task::SpeechToText => {
             return input_of_files(task, texts.into_iter().map(Bytes::from).collect());
         }
@@ -69,6 +77,14 @@ pub fn input_of_files(task: Task, files: Vec<Bytes>) -> v1::JobInput {
             let (prompt, max_tokens) = (String::new(), 0);
             let input = v1::ImageCaptioningInput { images: files, prompt, max_tokens };
             WireTask::ImageCaptioning(input)
+        }
+        Task::FaceDetection => {
+            let input = v1::FaceDetectionInput { images: files, options: None };
+            WireTask::FaceDetection(input)
+        }
+        Task::FaceEmbedding => {
+            let input = v1::FaceEmbeddingInput { images: files, options: None };
+            WireTask::FaceEmbedding(input)
         }
         Task::SpeechToText => {
             let input = v1::SpeechToTextInput { recordings: files, options: None };
@@ -154,6 +170,8 @@ pub fn input_items(input: &v1::JobInput) -> Option<(Task, Items<'_>)> {
             (Task::ImageClassification, Items::Images(&input.images))
         }
         WireTask::ImageCaptioning(input) => (Task::ImageCaptioning, Items::Images(&input.images)),
+        WireTask::FaceDetection(input) => (Task::FaceDetection, Items::Images(&input.images)),
+        WireTask::FaceEmbedding(input) => (Task::FaceEmbedding, Items::Images(&input.images)),
         WireTask::SpeechToText(input) => (Task::SpeechToText, Items::Recordings(&input.recordings)),
         WireTask::Echo(input) => (Task::Echo, Items::Texts(&input.texts)),
     })
@@ -169,6 +187,8 @@ pub fn input_prompt(input: &v1::JobInput) -> &str {
             | WireTask::ImageEmbedding(_)
             | WireTask::ImageClassification(_)
             | WireTask::ImageCaptioning(_)
+            | WireTask::FaceDetection(_)
+            | WireTask::FaceEmbedding(_)
             | WireTask::SpeechToText(_)
             | WireTask::Echo(_),
         )
@@ -184,6 +204,8 @@ pub enum InputParts {
     Images(Vec<Bytes>),
     ImageClassification(v1::ImageClassificationInput),
     ImageCaptioning(v1::ImageCaptioningInput),
+    /// Images, and which faces on them are looked for.
+    Faces(Task, Vec<Bytes>, v1::FaceOptions),
     Speech(v1::SpeechToTextInput),
 }
 
@@ -198,6 +220,12 @@ pub fn into_parts(input: v1::JobInput) -> Option<InputParts> {
         WireTask::ImageEmbedding(input) => InputParts::Images(input.images),
         WireTask::ImageClassification(input) => InputParts::ImageClassification(input),
         WireTask::ImageCaptioning(input) => InputParts::ImageCaptioning(input),
+        WireTask::FaceDetection(input) => {
+            InputParts::Faces(Task::FaceDetection, input.images, input.options.unwrap_or_default())
+        }
+        WireTask::FaceEmbedding(input) => {
+            InputParts::Faces(Task::FaceEmbedding, input.images, input.options.unwrap_or_default())
+        }
         WireTask::SpeechToText(input) => InputParts::Speech(input),
         WireTask::Echo(input) => InputParts::Texts(Task::Echo, input.texts),
     })
@@ -225,6 +253,10 @@ mod tests {
                 InputParts::Images(images) => assert_eq!(images, ["a", "b"]),
                 InputParts::ImageClassification(input) => assert_eq!(input.images, ["a", "b"]),
                 InputParts::ImageCaptioning(input) => assert_eq!(input.images, ["a", "b"]),
+                InputParts::Faces(found, images, options) => {
+                    assert_eq!((found, options), (task, v1::FaceOptions::default()));
+                    assert_eq!(images, ["a", "b"]);
+                }
                 InputParts::Speech(input) => assert_eq!(input.recordings, ["a", "b"]),
             }
         }

@@ -14,6 +14,7 @@ use crate::status::FieldViolation;
 use crate::v1;
 use crate::well_known;
 
+use super::faces::{check_faces, face_options};
 use super::generation::check_generation;
 use super::images::{check_caption, check_images, check_question};
 use super::input::{Items, input_field, input_items, items_field};
@@ -220,6 +221,9 @@ fn check_input(
             if let Some(v1::job_input::Task::ImageCaptioning(input)) = &input.task {
                 check_caption(input, &task_field, violations);
             }
+            if let Some(options) = face_options(&input) {
+                check_faces(options, &format!("{task_field}.options"), violations);
+            }
         }
         Items::Recordings(_) => {
             if let Some(v1::job_input::Task::SpeechToText(input)) = &input.task {
@@ -268,6 +272,8 @@ fn check_blank(task: Task, texts: &[String], field: &str, violations: &mut Viola
         | Task::ImageEmbedding
         | Task::ImageClassification
         | Task::ImageCaptioning
+        | Task::FaceDetection
+        | Task::FaceEmbedding
         | Task::SpeechToText
         | Task::Echo => return,
     }

@@ -57,6 +57,7 @@ impl Engine for Drill {
             other @ (ItemInput::Generation(_)
             | ItemInput::Image(_)
             | ItemInput::Caption(_)
+            | ItemInput::Faces(_)
             | ItemInput::Recording(_)) => {
                 return Err(ItemError::wrong_kind(TaskKind::Echo, "text", &other));
             }

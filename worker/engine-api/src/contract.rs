@@ -8,9 +8,9 @@ use std::thread::{self, JoinHandle};
 
 use crate::serve::{ServeOptions, serve};
 use crate::{
-    Engine, EngineError, EngineInfo, Finish, FrameReader, FrameWriter, FromEngine, GenerationInput,
-    GenerationSettings, ItemInput, ItemKey, ItemOutput, Prompt, Recording, Scores, ServeError,
-    TaskKind, ToEngine, Transcript, WrittenIn,
+    Engine, EngineError, EngineInfo, Face, Faces, Finish, FrameReader, FrameWriter, FromEngine,
+    GenerationInput, GenerationSettings, ItemInput, ItemKey, ItemOutput, Prompt, Recording, Scores,
+    ServeError, TaskKind, ToEngine, Transcript, WrittenIn,
 };
 
 /// Inputs that any engine for the task has to take: empty, ordinary, and longer than models read. A prompt
@@ -25,6 +25,8 @@ fn texts(task: TaskKind) -> [String; 5] {
         | TaskKind::ImageEmbedding
         | TaskKind::ImageClassification
         | TaskKind::ImageCaptioning
+        | TaskKind::FaceDetection
+        | TaskKind::FaceEmbedding
         | TaskKind::Echo => ("", 2_000),
     };
     [short, "a", "some words", "wörter, 言葉", &"many words ".repeat(long)].map(str::to_owned)
@@ -50,6 +52,8 @@ fn input(task: TaskKind, text: String) -> ItemInput {
         | TaskKind::ImageEmbedding
         | TaskKind::ImageClassification
         | TaskKind::ImageCaptioning
+        | TaskKind::FaceDetection
+        | TaskKind::FaceEmbedding
         | TaskKind::Echo => ItemInput::Text(text),
     }
 }
@@ -197,7 +201,10 @@ fn check_session(mut session: Session, inputs: &[ItemInput; 5]) -> Vec<ItemOutpu
 
 fn says_what_it_is(info: &EngineInfo) {
     assert!(info.lanes >= 1 && info.max_tokens >= 1 && info.max_batch_tokens >= 1, "{info:?}");
-    let vectors = matches!(info.task, TaskKind::TextEmbedding | TaskKind::ImageEmbedding);
+    let vectors = matches!(
+        info.task,
+        TaskKind::TextEmbedding | TaskKind::ImageEmbedding | TaskKind::FaceEmbedding
+    );
     assert_eq!(info.output_dimensions.is_some_and(|width| width > 0), vectors, "{info:?}");
     let scores = info.labels.as_ref().map(|labels| labels.names.is_empty());
     let expected = match info.task {
@@ -208,6 +215,8 @@ fn says_what_it_is(info: &EngineInfo) {
         | TaskKind::TextGeneration
         | TaskKind::ImageEmbedding
         | TaskKind::ImageCaptioning
+        | TaskKind::FaceDetection
+        | TaskKind::FaceEmbedding
         | TaskKind::SpeechToText
         | TaskKind::Echo => None,
     };
@@ -245,8 +254,23 @@ fn fits(info: &EngineInfo, output: &ItemOutput) {
             let ended = generation.finish == Finish::Stop;
             assert!(ended || generation.generated_tokens > 0, "{generation:?}");
         }
+        (TaskKind::FaceDetection | TaskKind::FaceEmbedding, ItemOutput::Faces(faces)) => {
+            are_whole(info, faces);
+        }
         (TaskKind::SpeechToText, ItemOutput::Transcript(transcript)) => in_order(transcript),
         (task, output) => panic!("{task} gives {}", output.kind()),
+    }
+}
+
+fn are_whole(info: &EngineInfo, faces: &Faces) {
+    for face in &faces.faces {
+        let [left, top, right, bottom] = face.bounds;
+        assert!(left <= right && top <= bottom, "{face:?}");
+        assert!(face.landmarks.iter().flatten().all(|number| number.is_finite()), "{face:?}");
+        assert!((0.0..=1.0).contains(&face.probability), "{face:?}");
+        let dimensions = u32::try_from(face.vector.len()).ok();
+        assert_eq!(dimensions, Some(info.output_dimensions.unwrap_or(0)));
+        assert!(face.vector.iter().all(|number| number.is_finite()), "a number is not finite");
     }
 }
 
@@ -277,6 +301,12 @@ fn is_close(one: &ItemOutput, other: &ItemOutput) -> bool {
         (ItemOutput::Embedding(one), ItemOutput::Embedding(other)) => are_close(one, other),
         (ItemOutput::Scores(one), ItemOutput::Scores(other)) => {
             one.truncated == other.truncated && are_close(&one.scores, &other.scores)
+        }
+        (ItemOutput::Faces(one), ItemOutput::Faces(other)) => {
+            let close = |(a, b): (&Face, &Face)| {
+                are_close(&a.numbers(), &b.numbers()) && are_close(&a.vector, &b.vector)
+            };
+            one.faces.len() == other.faces.len() && one.faces.iter().zip(&other.faces).all(close)
         }
         _ => one == other,
     }

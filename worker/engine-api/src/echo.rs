@@ -48,6 +48,7 @@ impl Engine for EchoEngine {
             other @ (ItemInput::Generation(_)
             | ItemInput::Image(_)
             | ItemInput::Caption(_)
+            | ItemInput::Faces(_)
             | ItemInput::Recording(_)) => {
                 Err(ItemError::wrong_kind(TaskKind::Echo, "text", &other))
             }

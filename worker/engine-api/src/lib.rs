@@ -13,6 +13,7 @@ pub mod contract;
 pub mod echo;
 mod engine;
 mod error;
+mod face;
 pub mod frame;
 mod generation;
 mod image;
@@ -26,6 +27,7 @@ mod task;
 
 pub use engine::{Engine, Prepared};
 pub use error::{EngineError, ItemError, StartError};
+pub use face::{Face, FaceInput, Faces};
 pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME_BYTES};
 pub use generation::{
     ChatMessage, Deaf, Finish, Generation, GenerationInput, GenerationSettings, Listener, Piece,

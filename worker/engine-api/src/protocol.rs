@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{EngineError, EngineInfo, ItemError, ItemInput, ItemOutput, Piece};
 
 /// Raised with every change of the messages. Worker and engine must agree exactly.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// An engine works on at most this many `Prepare` messages at the same time, and takes them in the
 /// order in which they came: those beyond have not begun.

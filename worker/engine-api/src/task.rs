@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CaptionInput, Generation, GenerationInput, ImageInput, Recording, Transcript};
+use crate::{
+    CaptionInput, FaceInput, Faces, Generation, GenerationInput, ImageInput, Recording, Transcript,
+};
 
 /// What a model does with an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +25,10 @@ pub enum TaskKind {
     ImageClassification,
     /// An image in, what is to be seen on it out.
     ImageCaptioning,
+    /// An image in, where there are faces on it out.
+    FaceDetection,
+    /// An image in, where there are faces on it and a vector of each out.
+    FaceEmbedding,
     /// A recording in, what is said in it out.
     SpeechToText,
     /// Text in, the same text out: the engine that does nothing, for tests and benchmarks.
@@ -31,13 +37,15 @@ pub enum TaskKind {
 
 impl TaskKind {
     /// Every task, in the order of declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::TextEmbedding,
         Self::TextClassification,
         Self::TextGeneration,
         Self::ImageEmbedding,
         Self::ImageClassification,
         Self::ImageCaptioning,
+        Self::FaceDetection,
+        Self::FaceEmbedding,
         Self::SpeechToText,
         Self::Echo,
     ];
@@ -51,6 +59,8 @@ impl TaskKind {
             Self::ImageEmbedding => "image-embedding",
             Self::ImageClassification => "image-classification",
             Self::ImageCaptioning => "image-captioning",
+            Self::FaceDetection => "face-detection",
+            Self::FaceEmbedding => "face-embedding",
             Self::SpeechToText => "speech-to-text",
             Self::Echo => "echo",
         }
@@ -67,7 +77,7 @@ impl fmt::Display for TaskKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown task `{name}`: use text-embedding, text-classification, text-generation, image-embedding, \
-     image-classification, image-captioning, speech-to-text or echo"
+     image-classification, image-captioning, face-detection, face-embedding, speech-to-text or echo"
 )]
 pub struct UnknownTask {
     pub name: String,
@@ -91,6 +101,7 @@ pub enum ItemInput {
     Generation(Box<GenerationInput>),
     Image(Box<ImageInput>),
     Caption(Box<CaptionInput>),
+    Faces(Box<FaceInput>),
     Recording(Box<Recording>),
 }
 
@@ -102,6 +113,7 @@ impl ItemInput {
             Self::Generation(_) => "a prompt",
             Self::Image(_) => "an image",
             Self::Caption(_) => "an image to be captioned",
+            Self::Faces(_) => "an image with faces",
             Self::Recording(_) => "a recording",
         }
     }
@@ -109,7 +121,11 @@ impl ItemInput {
     /// Whether an earlier engine has generated some of its output.
     pub fn is_begun(&self) -> bool {
         match self {
-            Self::Text(_) | Self::Image(_) | Self::Caption(_) | Self::Recording(_) => false,
+            Self::Text(_)
+            | Self::Image(_)
+            | Self::Caption(_)
+            | Self::Faces(_)
+            | Self::Recording(_) => false,
             Self::Generation(input) => !input.generated.is_empty(),
         }
     }
@@ -126,6 +142,7 @@ impl ItemInput {
             other @ (Self::Generation(_)
             | Self::Image(_)
             | Self::Caption(_)
+            | Self::Faces(_)
             | Self::Recording(_)) => other,
         }
     }
@@ -139,6 +156,7 @@ impl ItemInput {
             }
             Self::Image(input) => input.bytes(),
             Self::Caption(input) => input.bytes(),
+            Self::Faces(input) => input.file.len(),
             Self::Recording(recording) => recording.file.len(),
         }
     }
@@ -152,6 +170,7 @@ pub enum ItemOutput {
     Scores(Scores),
     Text(String),
     Generation(Generation),
+    Faces(Faces),
     Transcript(Transcript),
 }
 
@@ -163,6 +182,7 @@ impl ItemOutput {
             Self::Scores(_) => "scores",
             Self::Text(_) => "a text",
             Self::Generation(_) => "a generated text",
+            Self::Faces(_) => "faces",
             Self::Transcript(_) => "a transcript",
         }
     }
@@ -188,16 +208,16 @@ pub struct Labels {
 }
 
 /// Vectors cross as raw little-endian bytes: no per-number tags, one copy.
-mod little_endian {
+pub(crate) mod little_endian {
     use serde::de::Error as _;
     use serde::{Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(values: &[f32], to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(values: &[f32], to: S) -> Result<S::Ok, S::Error> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         serde_bytes::serialize(&bytes, to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
         let bytes: &[u8] = serde_bytes::deserialize(from)?;
         let (numbers, rest) = bytes.as_chunks::<4>();
         if !rest.is_empty() {

@@ -99,6 +99,7 @@ impl Engine for Captioner {
             other @ (ItemInput::Text(_)
             | ItemInput::Generation(_)
             | ItemInput::Image(_)
+            | ItemInput::Faces(_)
             | ItemInput::Recording(_)) => {
                 let expected = "an image to be captioned";
                 return Err(ItemError::wrong_kind(TaskKind::ImageCaptioning, expected, &other));

@@ -37,6 +37,8 @@ impl EncoderTask {
             | TaskKind::ImageEmbedding
             | TaskKind::ImageClassification
             | TaskKind::ImageCaptioning
+            | TaskKind::FaceDetection
+            | TaskKind::FaceEmbedding
             | TaskKind::SpeechToText
             | TaskKind::Echo => None,
         }

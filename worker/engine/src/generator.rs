@@ -81,6 +81,7 @@ impl Engine for Generator {
             other @ (ItemInput::Text(_)
             | ItemInput::Image(_)
             | ItemInput::Caption(_)
+            | ItemInput::Faces(_)
             | ItemInput::Recording(_)) => {
                 return Err(ItemError::wrong_kind(TaskKind::TextGeneration, "a prompt", &other));
             }

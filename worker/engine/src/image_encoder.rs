@@ -46,6 +46,8 @@ impl ImageTask {
             | TaskKind::TextClassification
             | TaskKind::TextGeneration
             | TaskKind::ImageCaptioning
+            | TaskKind::FaceDetection
+            | TaskKind::FaceEmbedding
             | TaskKind::SpeechToText
             | TaskKind::Echo => None,
         }
@@ -211,6 +213,7 @@ impl Engine for ImageEncoder {
             other @ (ItemInput::Text(_)
             | ItemInput::Generation(_)
             | ItemInput::Caption(_)
+            | ItemInput::Faces(_)
             | ItemInput::Recording(_)) => {
                 return Err(ItemError::wrong_kind(self.info.task, "an image", &other));
             }

@@ -8,8 +8,8 @@ mod decode;
 mod resize;
 
 pub(crate) use config::{FILE_NAME, ImageConfig, Size};
-use decode::decode;
-use resize::{Filter, Pixels, Window, resize};
+pub(crate) use decode::decode;
+pub(crate) use resize::{Filter, Pixels, Window, resize};
 
 use stoker_core::image::ImageLimits;
 use stoker_engine_api::ItemError;

@@ -16,6 +16,8 @@ mod decoder;
 mod device;
 mod encoder;
 mod error;
+mod face_finder;
+mod faces;
 pub mod generation;
 mod generator;
 mod gguf;
@@ -45,6 +47,7 @@ pub use config::{
 pub use device::EngineDevice;
 pub use encoder::{EncoderConfig, Family};
 pub use error::LoadError;
+pub use face_finder::{FaceFinder, FaceOptions, FaceTask, PreparedFaces};
 pub use generator::{Generator, GeneratorOptions, PreparedPrompt};
 pub use image_encoder::{ImageEncoder, ImageOptions, ImageTask, PreparedImage};
 pub use precision::{Precision, UnknownPrecision};

@@ -7,9 +7,9 @@ use std::{env, io, thread};
 
 use stoker_core::image::ImageLimits;
 use stoker_engine::{
-    Captioner, CaptionerOptions, DefaultPrompt, EncoderTask, EngineDevice, Generator,
-    GeneratorOptions, ImageEncoder, ImageOptions, ImageTask, LoadOptions, TextEncoder, Transcriber,
-    TranscriberOptions,
+    Captioner, CaptionerOptions, DefaultPrompt, EncoderTask, EngineDevice, FaceFinder, FaceOptions,
+    FaceTask, Generator, GeneratorOptions, ImageEncoder, ImageOptions, ImageTask, LoadOptions,
+    TextEncoder, Transcriber, TranscriberOptions,
 };
 use stoker_engine_api::arguments::Arguments;
 use stoker_engine_api::serve::ServeOptions;
@@ -19,7 +19,8 @@ const USAGE: &str = "\
 stoker-engine: runs one model for stoker-worker, which starts it.
 
   --task TASK              text-embedding, text-classification, text-generation, image-embedding,
-                           image-classification, image-captioning or speech-to-text
+                           image-classification, image-captioning, face-detection,
+                           face-embedding or speech-to-text
   --model NAME             name of the model in the registry
   --dir DIRECTORY          the model's files
   --digest sha256:HEX      digest that the weights must have (default: not checked)
@@ -97,6 +98,14 @@ fn encoder(
             Ok(ImageEncoder::load(&image_options(task, arguments)?)?)
         });
     }
+    if let Some(task) = arguments.as_ref().ok().and_then(|(task, _)| FaceTask::of(*task)) {
+        let serving = ServeOptions { prepare_threads: decode_threads() };
+        return process::run(USAGE, serving, || {
+            warn_of_threads(replaced);
+            let (_, arguments) = arguments?;
+            Ok(FaceFinder::load(&face_options(task, arguments)?)?)
+        });
+    }
     process::run(USAGE, serving, || {
         warn_of_threads(replaced);
         let (task, arguments) = arguments?;
@@ -137,6 +146,20 @@ fn generator_options(mut arguments: Arguments) -> Result<GeneratorOptions, Start
 
 fn image_options(task: ImageTask, mut arguments: Arguments) -> Result<ImageOptions, StartError> {
     Ok(ImageOptions {
+        task,
+        model: arguments.required("model")?,
+        directory: arguments.required("dir")?,
+        digest: arguments.optional("digest")?,
+        device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
+        precision: arguments.optional("precision")?.unwrap_or_default(),
+        lanes: arguments.optional("lanes")?,
+        max_batch_tokens: arguments.optional("max-batch-tokens")?,
+        limits: image_limits(&mut arguments)?,
+    })
+}
+
+fn face_options(task: FaceTask, mut arguments: Arguments) -> Result<FaceOptions, StartError> {
+    Ok(FaceOptions {
         task,
         model: arguments.required("model")?,
         directory: arguments.required("dir")?,

@@ -127,6 +127,7 @@ impl Engine for TextEncoder {
             other @ (ItemInput::Generation(_)
             | ItemInput::Image(_)
             | ItemInput::Caption(_)
+            | ItemInput::Faces(_)
             | ItemInput::Recording(_)) => {
                 Err(ItemError::wrong_kind(self.info.task, "text", &other))
             }

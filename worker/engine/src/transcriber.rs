@@ -116,7 +116,8 @@ impl Engine for Transcriber {
             other @ (ItemInput::Text(_)
             | ItemInput::Generation(_)
             | ItemInput::Image(_)
-            | ItemInput::Caption(_)) => {
+            | ItemInput::Caption(_)
+            | ItemInput::Faces(_)) => {
                 return Err(ItemError::wrong_kind(TaskKind::SpeechToText, "a recording", &other));
             }
         };

@@ -176,6 +176,8 @@ const fn binary_flag(task: TaskKind) -> &'static str {
         | TaskKind::ImageEmbedding
         | TaskKind::ImageClassification
         | TaskKind::ImageCaptioning
+        | TaskKind::FaceDetection
+        | TaskKind::FaceEmbedding
         | TaskKind::SpeechToText => "--engine",
         TaskKind::Echo => "--echo-engine",
     }

@@ -152,7 +152,8 @@ impl Job {
                 ItemInput::Text(_)
                 | ItemInput::Generation(_)
                 | ItemInput::Image(_)
-                | ItemInput::Caption(_),
+                | ItemInput::Caption(_)
+                | ItemInput::Faces(_),
             )
             | None => false,
         }
@@ -242,6 +243,7 @@ impl Job {
                 ItemInput::Text(text) => *text = String::new(),
                 ItemInput::Image(image) => image.file = Vec::new(),
                 ItemInput::Caption(image) => image.file = Vec::new(),
+                ItemInput::Faces(image) => image.file = Vec::new(),
                 ItemInput::Recording(recording) => recording.file = Vec::new(),
             }
         }
@@ -280,6 +282,7 @@ impl Job {
             | ItemInput::Text(_)
             | ItemInput::Image(_)
             | ItemInput::Caption(_)
+            | ItemInput::Faces(_)
             | ItemInput::Recording(_) => None,
         });
         let texts: Vec<BegunText> = texts.collect();
@@ -327,6 +330,7 @@ fn question(input: &ItemInput) -> Option<Arc<Question>> {
         ItemInput::Text(_)
         | ItemInput::Generation(_)
         | ItemInput::Caption(_)
+        | ItemInput::Faces(_)
         | ItemInput::Recording(_) => None,
     }
 }

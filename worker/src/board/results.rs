@@ -8,12 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use stoker_engine_api::{ItemOutput, Labels, Scores};
+use stoker_engine_api::{Faces, ItemOutput, Labels, Scores};
 use stoker_proto::v1::{
-    Classifications, Embeddings, Generation, Generations, ResultPart, Texts, Transcript,
-    Transcripts, result_part::Output,
+    self as wire, Classifications, Embeddings, FacesOfImage, Generation, Generations, ResultPart,
+    Texts, Transcript, Transcripts, result_part::Output,
 };
 
+use crate::faces::wire_faces;
 use crate::generation::wire_generation;
 use crate::speech::wire_transcript;
 
@@ -28,6 +29,12 @@ const GENERATION_OVERHEAD: usize = 32;
 
 /// What a segment, or a transcript, may cost on the wire besides its texts.
 const SEGMENT_OVERHEAD: usize = 32;
+
+/// What a face may cost on the wire besides its vector: box, probability and five points.
+const FACE_OVERHEAD: usize = 96;
+
+/// What an image may cost on the wire besides its faces.
+const IMAGE_OVERHEAD: usize = 24;
 
 /// What an index may cost on the wire.
 const INDEX_BYTES: usize = 5;
@@ -89,6 +96,11 @@ enum Kind {
     },
     Texts(Vec<String>),
     Generations(Vec<Generation>),
+    Faces {
+        /// Of each face's vector; `None` while there is no face.
+        dimensions: Option<usize>,
+        images: Vec<FacesOfImage>,
+    },
     Transcripts(Vec<Transcript>),
 }
 
@@ -227,6 +239,7 @@ impl Open {
                 | Kind::Scores { .. }
                 | Kind::Texts(_)
                 | Kind::Generations(_)
+                | Kind::Faces { .. }
                 | Kind::Transcripts(_),
                 _,
             ) => true,
@@ -273,6 +286,9 @@ impl Open {
                 generations.push(wire_generation(generation));
                 added
             }
+            (kind @ (Kind::Nothing | Kind::Faces { .. }), ItemOutput::Faces(faces)) => {
+                add_faces(kind, faces)?
+            }
             (kind @ (Kind::Nothing | Kind::Transcripts(_)), ItemOutput::Transcript(transcript)) => {
                 add_transcript(kind, wire_transcript(transcript))
             }
@@ -281,6 +297,7 @@ impl Open {
                 | Kind::Scores { .. }
                 | Kind::Texts(_)
                 | Kind::Generations(_)
+                | Kind::Faces { .. }
                 | Kind::Transcripts(_),
                 _,
             ) => return Err(MixedOutputs),
@@ -309,6 +326,10 @@ impl Open {
             }
             Kind::Texts(texts) => Output::Texts(Texts { texts }),
             Kind::Generations(generations) => Output::Generations(Generations { generations }),
+            Kind::Faces { dimensions, images } => {
+                let dimensions = u32::try_from(dimensions.unwrap_or(0)).unwrap_or(u32::MAX);
+                Output::Faces(wire::Faces { images, dimensions })
+            }
             Kind::Transcripts(transcripts) => Output::Transcripts(Transcripts { transcripts }),
         };
         Some(ResultPart { first_item: self.first_item, items: self.items, output: Some(output) })
@@ -348,6 +369,29 @@ fn le_bytes(vector: &[f32]) -> impl Iterator<Item = u8> {
     vector.iter().flat_map(|value| value.to_le_bytes())
 }
 
+/// Adds the faces of an image to nothing or to others. Returns the bytes added.
+fn add_faces(kind: &mut Kind, faces: Faces) -> Result<usize, MixedOutputs> {
+    if matches!(kind, Kind::Nothing) {
+        *kind = Kind::Faces { dimensions: None, images: Vec::new() };
+    }
+    let Kind::Faces { dimensions, images } = kind else { return Err(MixedOutputs) };
+    for face in &faces.faces {
+        if *dimensions.get_or_insert(face.vector.len()) != face.vector.len() {
+            return Err(MixedOutputs);
+        }
+    }
+    let faces = wire_faces(faces);
+    let added = faces_bytes(&faces);
+    images.push(faces);
+    Ok(added)
+}
+
+/// A little more than the faces of an image take on the wire.
+fn faces_bytes(image: &FacesOfImage) -> usize {
+    let faces = image.faces.iter().map(|face| face.vector.len() + FACE_OVERHEAD);
+    faces.sum::<usize>() + IMAGE_OVERHEAD
+}
+
 /// Adds a transcript to nothing or to others. Returns the bytes added.
 fn add_transcript(kind: &mut Kind, transcript: Transcript) -> usize {
     let added = transcript_bytes(&transcript);
@@ -380,6 +424,7 @@ pub fn part_bytes(part: &ResultPart) -> usize {
         Some(Output::Generations(Generations { generations })) => {
             generations.iter().map(|one| one.text.len() + GENERATION_OVERHEAD).sum()
         }
+        Some(Output::Faces(faces)) => faces.images.iter().map(faces_bytes).sum(),
         Some(Output::Transcripts(Transcripts { transcripts })) => {
             transcripts.iter().map(transcript_bytes).sum()
         }

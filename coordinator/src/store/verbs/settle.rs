@@ -186,6 +186,8 @@ const fn may_be_begun(stored: &StoredJob) -> bool {
         | Task::ImageEmbedding
         | Task::ImageClassification
         | Task::ImageCaptioning
+        | Task::FaceDetection
+        | Task::FaceEmbedding
         | Task::SpeechToText
         | Task::Echo => false,
     }

@@ -8,6 +8,7 @@ use crate::status::FieldViolation;
 use crate::v1;
 use crate::v1::result_part::Output;
 
+use super::super::faces::faces_problem;
 use super::super::speech::transcripts_problem;
 
 /// Bytes of a vector's component and of a score: both are binary32.
@@ -19,6 +20,7 @@ const fn field_of(task: Task) -> &'static str {
         Task::TextEmbedding | Task::ImageEmbedding => "embeddings",
         Task::TextClassification | Task::ImageClassification => "classifications",
         Task::TextGeneration | Task::ImageCaptioning => "generations",
+        Task::FaceDetection | Task::FaceEmbedding => "faces",
         Task::SpeechToText => "transcripts",
         Task::Echo => "texts",
     }
@@ -29,6 +31,7 @@ const fn field(output: &Output) -> &'static str {
         Output::Embeddings(_) => "embeddings",
         Output::Classifications(_) => "classifications",
         Output::Generations(_) => "generations",
+        Output::Faces(_) => "faces",
         Output::Transcripts(_) => "transcripts",
         Output::Texts(_) => "texts",
     }
@@ -58,6 +61,7 @@ pub fn output_problem(output: &Output, items: u32) -> Option<(&'static str, Stri
         Output::Embeddings(embeddings) => embeddings_problem(embeddings, items),
         Output::Classifications(classifications) => classifications_problem(classifications, items),
         Output::Generations(generations) => generations_problem(generations, items),
+        Output::Faces(faces) => faces_problem(faces, items),
         Output::Transcripts(transcripts) => transcripts_problem(transcripts, items),
         Output::Texts(texts) => (u32::try_from(texts.texts.len()) != Ok(items))
             .then(|| ("texts", format!("has {} texts for {items} items", texts.texts.len()))),
@@ -146,6 +150,11 @@ pub(super) fn skip(output: Output, count: usize) -> Option<Output> {
             let whole = count <= generations.generations.len();
             generations.generations = whole.then(|| generations.generations.split_off(count))?;
             Output::Generations(generations)
+        }
+        Output::Faces(mut faces) => {
+            let whole = count <= faces.images.len();
+            faces.images = whole.then(|| faces.images.split_off(count))?;
+            Output::Faces(faces)
         }
         Output::Transcripts(mut transcripts) => {
             let whole = count <= transcripts.transcripts.len();

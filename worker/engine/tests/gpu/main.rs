@@ -6,6 +6,7 @@
 
 mod device;
 mod equality;
+mod faces;
 mod memory;
 #[path = "../tiny/model.rs"]
 mod model;

@@ -180,6 +180,35 @@ proptest! {
 }
 
 #[test]
+fn faces_of_images_share_a_part_and_have_vectors_of_one_size() {
+    let faces = |vectors: &[&[f32]]| {
+        let face = |vector: &&[f32]| stoker_engine_api::Face {
+            bounds: [1.0, 2.0, 30.5, 40.5],
+            probability: 0.99,
+            landmarks: [[3.25, 4.5]; 5],
+            vector: vector.to_vec(),
+        };
+        let faces = vectors.iter().map(face).collect();
+        ItemOutput::Faces(Faces { faces, left_out: 1, width: 60, height: 50 })
+    };
+    let mut results = Results::new(4, 0);
+    // Nobody is on the first image.
+    results.put(0, faces(&[])).unwrap();
+    results.put(1, faces(&[&[0.5; 4], &[0.25; 4]])).unwrap();
+    results.put(2, faces(&[&[0.5; 4]])).unwrap();
+    assert_eq!(results.put(3, faces(&[&[0.5; 3]])), Err(MixedOutputs));
+    let unsent = results.unsent_bytes();
+    let parts = results.into_rest();
+    assert_eq!((items(&parts), part_bytes(&parts[0])), (vec![(0, 3)], unsent));
+    let Some(Output::Faces(found)) = &parts[0].output else { panic!("{parts:?}") };
+    assert_eq!(found.dimensions, 4);
+    assert_eq!(found.images.iter().map(|it| it.faces.len()).collect::<Vec<_>>(), [0, 2, 1]);
+    let output = parts[0].output.as_ref().unwrap();
+    assert_eq!(stoker_proto::convert::output_problem(output, 3), None);
+    assert!(unsent >= stoker_proto::convert::encode_part(&parts[0]).len());
+}
+
+#[test]
 fn transcripts_are_counted_with_their_segments() {
     let transcript = |text: &str| {
         let segment =
