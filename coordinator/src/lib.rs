@@ -13,6 +13,7 @@ pub mod events;
 pub mod grpc;
 pub mod identity;
 pub mod metrics;
+pub mod needs;
 pub mod observe;
 pub mod peers;
 pub mod publisher;

@@ -15,7 +15,7 @@ use stoker_runtime::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::Events;
-use crate::registry::{Registration, Registry, WorkerState, WorkerView};
+use crate::registry::{Registration, Registry, Residency, WorkerState, WorkerView};
 use crate::store::{JobStore, KnownWorker, Origin, StoreError, WorkerRow};
 
 /// Rows are told and read at least this often. Others' slots and orders are known after this time.
@@ -101,6 +101,8 @@ struct About {
     #[serde(default)]
     notice: Option<ToldNotice>,
     #[serde(default)]
+    residency: Option<Residency>,
+    #[serde(default)]
     instance: Option<InstanceName>,
     /// By no clock, as clocks differ.
     #[serde(default)]
@@ -159,6 +161,7 @@ fn row(view: &WorkerView, now: Timestamp) -> Option<WorkerRow> {
         resident_models: view.resident_models.clone(),
         drain_cause: view.drain_cause.map(|cause| cause.name().to_owned()),
         notice: view.notice.map(|notice| ToldNotice::tell(notice, now)),
+        residency: view.residency.clone(),
         instance,
         idle_for: view.idle_since.map(|since| now.since(since)),
         registered_at: view.registered_at,
@@ -192,6 +195,7 @@ fn view(row: &WorkerRow, now: Timestamp) -> Option<WorkerView> {
             .drain_cause
             .and_then(|told| Cause::ALL.into_iter().find(|cause| cause.name() == told)),
         notice: about.notice.map(|told| told.hear(now)),
+        residency: about.residency,
         idle_since: about.idle_for.map(|idle| now.before(idle)),
         registered_at: about.registered_at,
         last_seen_at: now.before(row.silent_for),
@@ -226,6 +230,7 @@ mod tests {
             resident_models: vec![ModelName::new("mini").unwrap()],
             drain_cause: Some(Cause::Interruption),
             notice: Some(Notice::Interruption { lost_at: now.after(Duration::from_secs(9)) }),
+            residency: Some(Residency { budget_bytes: 5, shared: true, models: Vec::new() }),
             idle_since: Some(now.before(Duration::from_secs(20))),
             registered_at: Timestamp::from_unix_millis(10),
             last_seen_at: now.before(Duration::from_secs(2)),

@@ -4,6 +4,7 @@
 //! others' workers as well, a moment later (`peers`). Nothing here decides about a job;
 //! leases do, and they are in the store.
 
+mod residency;
 mod table;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use stoker_runtime::clock::Clock;
 use tokio::sync::{Notify, mpsc};
 
 use crate::store::{Lane, WorkerOrders};
+pub use residency::{Place, Residency, Seat};
 use table::Table;
 
 /// Commands that wait for one worker's stream. Stops beyond it are left to heartbeats.
@@ -58,6 +60,8 @@ pub struct Report {
     pub drain_cause: Option<Cause>,
     /// What the cloud announced about its machine; times are of this coordinator's clock.
     pub notice: Option<Notice>,
+    /// What it has in memory; `None`: it does not tell, and has all of its models while it is ready.
+    pub residency: Option<Residency>,
 }
 
 /// Where a worker is in its life.
@@ -102,6 +106,8 @@ pub struct WorkerView {
     pub drain_cause: Option<Cause>,
     /// What the cloud announced about its machine.
     pub notice: Option<Notice>,
+    /// What it has in memory, if it tells.
+    pub residency: Option<Residency>,
     /// Since when it says that it holds no job. Leases in the store weigh more than this.
     pub idle_since: Option<Timestamp>,
     pub registered_at: Timestamp,
@@ -109,7 +115,7 @@ pub struct WorkerView {
 }
 
 /// What goes down a worker's stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     StopAttempt {
         job: JobId,
@@ -121,6 +127,17 @@ pub enum Command {
     Drain {
         within: Option<Duration>,
     },
+    /// What waits, as far as it is the worker's to do.
+    Needs(Vec<Need>),
+}
+
+/// What waits for one model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    pub model: ModelName,
+    pub jobs: u64,
+    /// When the first of them has to start, in milliseconds from now.
+    pub slack_ms: i64,
 }
 
 /// Whether a worker is given new work.
@@ -201,13 +218,13 @@ impl Registry {
         self.table().granted(worker);
     }
 
-    /// Slots of the workers that are ready for work of this queue.
+    /// Slots of the workers that are ready for work of this queue: those that have its model in memory.
     pub fn slots(&self, lane: &Lane) -> u32 {
         let now = self.clock.now();
         self.table().slots(lane, now)
     }
 
-    /// Workers of this queue whose engines are loading.
+    /// Workers of this queue whose engines are loading, or that load its model when that pays.
     pub fn starting(&self, lane: &Lane) -> usize {
         let now = self.clock.now();
         self.table().starting(lane, now)
@@ -222,7 +239,17 @@ impl Registry {
         attempt: Attempt,
         reason: &'static str,
     ) {
-        self.table().stop_attempt(worker, Command::StopAttempt { job, attempt, reason });
+        self.table().try_command(worker, Command::StopAttempt { job, attempt, reason });
+    }
+
+    /// Workers with a stream here that have not the memory for all of their models.
+    pub fn sharing(&self) -> Vec<WorkerId> {
+        self.table().sharing()
+    }
+
+    /// Tells a worker what waits. One that is too busy to listen is told the next time.
+    pub fn tell_needs(&self, worker: WorkerId, needs: Vec<Need>) {
+        self.table().tell_needs(worker, needs);
     }
 
     /// Stops or resumes giving a worker new work; `None` when there is no such worker.

@@ -29,6 +29,7 @@ use crate::grpc::access::Access;
 use crate::grpc::gate::Gate;
 use crate::grpc::server::{self, ServeError, Served};
 use crate::grpc::streams::StreamSlots;
+use crate::needs::tell_needs;
 use crate::observe::observe;
 use crate::peers::Peers;
 use crate::publisher::OutboxPublisher;
@@ -250,8 +251,9 @@ fn start_background(context: &Arc<Context>, readiness: &Readiness, background: &
         fleet: Arc::clone(&context.fleet),
     }
     .start(background);
-    let observed = observe(Arc::clone(context), readiness.clone(), shutdown);
+    let observed = observe(Arc::clone(context), readiness.clone(), shutdown.clone());
     background.spawn_critical("observer", observed);
+    background.spawn_critical("needs", tell_needs(Arc::clone(context), shutdown));
 }
 
 /// Says where it listens, to people and to programs.

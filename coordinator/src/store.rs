@@ -189,6 +189,9 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Acceptance time of the job that waits longest: queued or dispatched, and never started.
     async fn oldest_waiting(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError>;
 
+    /// When the first of the jobs that are queued or dispatched has to start.
+    async fn first_start(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError>;
+
     /// What waits now, and, from a time on, what happened to jobs that were accepted since then.
     async fn demand(&self, since: Option<Timestamp>) -> Result<Vec<Demand>, StoreError>;
 

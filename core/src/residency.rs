@@ -20,8 +20,10 @@
 //!
 //! How an engine is started or ended, and what becomes of the jobs of a model that leaves, is the worker's.
 
+mod estimate;
 mod frequency;
 mod leave;
+mod share;
 
 #[cfg(test)]
 mod tests;
@@ -30,8 +32,10 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::time::Timestamp;
+pub use estimate::Estimate;
 pub use frequency::Frequency;
 use leave::{Leavers, Switch};
+pub use share::{Holder, Standing, Waiting, share};
 
 /// When a switch is worth its price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,15 @@
 //! Single faults and what must come of each; `docs/fault-matrix.md` says which row a test stands for.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use stoker_proto::status::{explain, is_retryable};
-use stoker_proto::v1::{Job, JobState, SubmitBatchRequest, SubmitRequest};
-use stoker_tests::fleet::{Fleet, LEASE, Options, PATIENCE, echo_job, texts};
+use stoker_proto::v1::{
+    Job, JobSpec, JobState, ListWorkersRequest, ResidencyState, SubmitBatchRequest, SubmitRequest,
+};
+use stoker_tests::fleet::{Fleet, LEASE, Options, PATIENCE, echo_fleet, echo_job, texts};
 use stoker_tests::poll;
 use stoker_tests::programs::memory;
 use stoker_tests::rabbitmq::RabbitMqNode;
@@ -42,6 +45,69 @@ async fn a_worker_that_sleeps_past_its_lease_does_no_harm_when_it_wakes() -> any
     fleet.all_succeed(&more).await?;
     assert_eq!(fleet.worker(zombie).ended()?, None, "{}", fleet.worker(zombie).log_tail());
     Ok(())
+}
+
+/// W19: models that share a worker's memory, and that worker is killed while they take turns.
+#[tokio::test(flavor = "multi_thread")]
+async fn models_that_do_not_fit_together_take_turns_and_no_job_is_lost() -> anyhow::Result<()> {
+    let models = ["a", "b", "c", "d"];
+    let fleet = echo_fleet("turns", "5ms")
+        .replace("[models.echo]\ntask = \"echo\"\ndelay = \"5ms\"\n", &models_of(&models))
+        .replace("models = [\"echo\"]", &format!("models = {models:?}"));
+    let options = Options { slots: 2, lanes: 1, fleet, ..Options::echo("turns", "5ms") };
+    let mut fleet = Fleet::start(options).await?;
+    // An engine counts for 32 MiB at least: there is room for two.
+    let budget = [("STOKER_MEMORY_BUDGET", "80MiB")];
+    let killed = fleet.add_worker_with(&budget)?;
+    fleet.ready(1).await?;
+    let ids = submit_for(&fleet, &models, 2, 20).await?;
+    fleet.all_succeed(&ids).await?;
+    let mut were_resident = BTreeSet::new();
+    for model in models {
+        let ids = submit_for(&fleet, &[model], 1, 1).await?;
+        fleet.all_succeed(&ids).await?;
+        let here = resident(&fleet).await?;
+        assert!(here.len() <= 2, "more than fits: {here:?}");
+        were_resident.extend(here);
+    }
+    assert!(were_resident.len() > 2, "what is in memory did not change: {were_resident:?}");
+
+    let ids = submit_for(&fleet, &models, 2, 100).await?;
+    leased(&fleet, &ids[0]).await?;
+    fleet.worker(killed).signal("KILL")?;
+    fleet.add_worker_with(&budget)?;
+    fleet.all_succeed(&ids).await?;
+    Ok(())
+}
+
+fn models_of(names: &[&str]) -> String {
+    let model = |name: &&str| format!("[models.{name}]\ntask = \"echo\"\ndelay = \"5ms\"\n");
+    names.iter().map(model).collect()
+}
+
+/// Submits so many jobs for each of the models, in turns.
+async fn submit_for(
+    fleet: &Fleet,
+    models: &[&str],
+    each: usize,
+    items: usize,
+) -> anyhow::Result<Vec<String>> {
+    let jobs = (0..each * models.len()).map(|job| JobSpec {
+        model: models[job % models.len()].to_owned(),
+        ..echo_job(texts(job, items))
+    });
+    let jobs = jobs.collect();
+    let answer = fleet.jobs().await?.submit_batch(SubmitBatchRequest { jobs }).await?;
+    Ok(answer.into_inner().jobs.into_iter().map(|job| job.job_id).collect())
+}
+
+/// The models that take memory of any worker, as the coordinator was told.
+async fn resident(fleet: &Fleet) -> anyhow::Result<BTreeSet<String>> {
+    let workers = fleet.admin().await?.list_workers(ListWorkersRequest {}).await?.into_inner();
+    let seats = workers.workers.into_iter().filter_map(|worker| worker.residency);
+    let seats = seats.flat_map(|residency| residency.models);
+    let here = seats.filter(|seat| seat.state() == ResidencyState::Resident);
+    Ok(here.map(|seat| seat.model).collect())
 }
 
 /// B5, B6: the network swallows what worker and coordinator say for longer than a lease.

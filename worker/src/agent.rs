@@ -8,6 +8,7 @@ mod engines;
 mod health;
 mod heartbeat;
 mod jobs;
+mod residency;
 mod state;
 mod telling;
 
@@ -36,7 +37,7 @@ use crate::error::WorkerError;
 use crate::interruption::Announced;
 use crate::link::{Link, SessionNews};
 use crate::report::{Report, Settled};
-use crate::supervisor::EngineEvent;
+use crate::supervisor::{EngineEvent, Starter};
 
 /// Events applied before the next step.
 const AT_ONCE: usize = 256;
@@ -78,6 +79,14 @@ pub enum Effect {
     KillEngine {
         index: usize,
     },
+    /// Start this model's engine, and again whenever it ends.
+    StartEngine {
+        index: usize,
+    },
+    /// End it for good, or until it is to be started again. An event says when it is gone.
+    StopEngine {
+        index: usize,
+    },
     /// Open or close the intake of a model.
     Gate {
         index: usize,
@@ -113,6 +122,7 @@ pub struct Agent {
     pub link: Link,
     pub reports: mpsc::Sender<Report>,
     pub settle: mpsc::Sender<Ticket>,
+    pub engines: Starter,
     pub gates: Vec<watch::Sender<bool>>,
     pub max_bytes: watch::Sender<usize>,
     pub again: Arc<Notify>,
@@ -186,6 +196,8 @@ impl Agent {
                     handle.kill();
                 }
             }
+            Effect::StartEngine { index } => self.engines.start(index),
+            Effect::StopEngine { index } => self.engines.stop(index),
             Effect::Gate { index, open } => {
                 if let Some(gate) = self.gates.get(index) {
                     gate.send_replace(open);

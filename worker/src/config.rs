@@ -73,6 +73,11 @@ pub struct Config {
     #[arg(long, env = "STOKER_LANES", value_name = "N")]
     pub lanes: Option<u32>,
 
+    /// Memory for the engines of all models together; models that do not fit into it take turns
+    /// [default: on a GPU what it has, less a margin, else three quarters of the machine's]
+    #[arg(long, env = "STOKER_MEMORY_BUDGET", value_name = "SIZE")]
+    pub memory_budget: Option<ByteSize>,
+
     /// Where deliveries come from: `embedded` (the coordinator's own queue) or amqp(s)://...
     /// [default: embedded]
     #[arg(long, env = "STOKER_BROKER_URI", value_name = "URI", hide_env_values = true)]
@@ -192,6 +197,8 @@ pub struct Settings {
     pub device: DeviceChoice,
     /// `None`: what suits the device.
     pub lanes: Option<NonZeroU32>,
+    /// Memory for all models together; `None`: what suits the device.
+    pub memory_budget: Option<ByteSize>,
     pub broker: BrokerChoice,
     pub grace: Duration,
     pub engine_start_limit: Duration,
@@ -250,6 +257,7 @@ impl Config {
             slots: non_zero("slots", NonZeroU16::new(slots))?,
             device: self.device.unwrap_or_default(),
             lanes: lanes.transpose()?,
+            memory_budget: self.memory_budget,
             broker: broker_choice(self.broker)?,
             grace: self.grace.unwrap_or(DEFAULT_GRACE).get(),
             engine_start_limit: self.engine_start_limit.unwrap_or(DEFAULT_START_LIMIT).get(),

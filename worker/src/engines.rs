@@ -7,6 +7,7 @@ use std::time::Instant;
 use stoker_core::fleet::{Model, Source};
 use stoker_core::ids::ModelName;
 use stoker_core::request::Task;
+use stoker_core::residency::Estimate;
 use stoker_weights::CachedModel;
 
 use crate::agent::ModelPlan;
@@ -15,6 +16,7 @@ use crate::blocking::blocking;
 use crate::config::{MAX_LANES, Settings, folder_of_executable};
 use crate::error::WorkerError;
 use crate::gpu::{ENGINE, Machine};
+use crate::memory::least_bytes;
 use crate::metrics;
 use crate::supervisor::EngineSpec;
 use crate::weights::{Hub, Layout, WeightsError, check_directory, check_format, get_from_bucket};
@@ -41,10 +43,12 @@ pub async fn get(
     let model = model.expect("the checked settings name models of the fleet only");
     let began = Instant::now();
     let files = files(settings, model).await.map_err(failed)?;
+    let mut bytes_on_disk = 0;
     let (program, arguments, cached) = match files {
         None => (settings.echo_engine.clone(), Vec::new(), None),
-        Some(Files { directory, sha256, cached }) => {
+        Some(Files { directory, sha256, bytes, cached }) => {
             metrics::fetched(name, began.elapsed());
+            bytes_on_disk = bytes;
             let arguments = weights(&directory, sha256.as_deref());
             (engine_program(settings, machine), arguments, cached)
         }
@@ -57,6 +61,7 @@ pub async fn get(
             max_batch_tokens: model.max_batch_tokens,
             prompts: model.prompts.clone(),
             zero_shot: model.zero_shot.clone(),
+            estimate: Estimate::of(bytes_on_disk, least_bytes(machine)),
         },
         engine: EngineSpec {
             model: name.clone(),
@@ -75,6 +80,8 @@ struct Files {
     directory: PathBuf,
     /// Of the weights, where anybody told it.
     sha256: Option<String>,
+    /// Size of the weights.
+    bytes: u64,
     /// Keeps them where they are.
     cached: Option<CachedModel>,
 }
@@ -87,7 +94,7 @@ async fn files(settings: &Settings, model: &Model) -> Result<Option<Files>, Weig
         Source::Directory(path) => {
             let path = path.clone();
             let directory = blocking(move || check_directory(&path, layout)).await?;
-            Files { directory, sha256: model.sha256.clone(), cached: None }
+            Files { directory, sha256: model.sha256.clone(), bytes: 0, cached: None }
         }
         Source::HuggingFace { repository, revision } => {
             let hub = Hub::new(&settings.hub).map_err(|source| {
@@ -97,19 +104,19 @@ async fn files(settings: &Settings, model: &Model) -> Result<Option<Files>, Weig
             let found = hub.get(repository, revision, layout).await?;
             // The registry's digest counts; without one, the hub's own still finds damage.
             let sha256 = model.sha256.clone().or(found.sha256);
-            Files { directory: found.directory, sha256, cached: None }
+            Files { directory: found.directory, sha256, bytes: 0, cached: None }
         }
         Source::Bucket { url } => {
             let sha256 = model.sha256.as_deref();
             let sha256 = sha256.expect("a checked fleet has the digest of a model in a bucket");
             let cached = get_from_bucket(&settings.weights, url, sha256, layout).await?;
             let directory = cached.directory.clone();
-            Files { directory, sha256: model.sha256.clone(), cached: Some(cached) }
+            Files { directory, sha256: model.sha256.clone(), bytes: 0, cached: Some(cached) }
         }
     };
     let directory = files.directory.clone();
-    blocking(move || check_format(&directory)).await?;
-    Ok(Some(files))
+    let bytes = blocking(move || check_format(&directory)).await?;
+    Ok(Some(Files { bytes, ..files }))
 }
 
 fn engine_program(settings: &Settings, machine: &Machine) -> PathBuf {

@@ -14,6 +14,7 @@ use stoker_runtime::token::TokenError;
 use crate::config::ImdsAddress;
 use crate::dead_man::DeadManError;
 use crate::gpu::DeviceError;
+use crate::memory::TooLarge;
 use crate::spool::SpoolError;
 use crate::weights::WeightsError;
 
@@ -70,6 +71,8 @@ pub enum WorkerError {
         #[source]
         source: WeightsError,
     },
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error("the engine of model `{model}` cannot start: {message}; {remedy}")]

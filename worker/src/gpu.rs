@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub use choice::{DeviceChoice, DeviceError, GpuName, UnknownDevice, find};
 pub(crate) use engine_file::ENGINE;
 pub use fitness::{Fitness, History, Readings, Sight};
-pub use monitor::watch;
+pub use monitor::{GpuMeter, watch};
 pub use nvml::{Nvml, Usage};
 
 /// What a worker computes on.
@@ -45,6 +45,8 @@ pub struct About {
     pub capability: u32,
     /// The version of the driver.
     pub driver: String,
+    /// All of its memory, if it tells.
+    pub memory_bytes: Option<u64>,
 }
 
 impl Machine {

@@ -27,6 +27,7 @@ mod images;
 pub mod intake;
 pub mod interruption;
 pub mod link;
+pub mod memory;
 pub mod metrics;
 pub mod queue;
 pub mod report;

@@ -7,6 +7,7 @@ use metrics::{
 };
 use stoker_core::departure::Cause;
 use stoker_core::ids::ModelName;
+use stoker_core::residency::Reason;
 use stoker_engine_api::LoadSeconds;
 
 use crate::gpu::{Fitness, Sight, Usage};
@@ -25,6 +26,11 @@ const ENGINE_RESTARTS: &str = "stoker_worker_engine_restarts_total";
 const ENGINE_READY: &str = "stoker_worker_engine_ready";
 const BOOT_SECONDS: &str = "stoker_worker_boot_seconds";
 const COLD_START_SECONDS: &str = "stoker_worker_cold_start_seconds";
+const MEMORY_BUDGET: &str = "stoker_worker_memory_budget_bytes";
+const MODEL_MEMORY: &str = "stoker_worker_model_memory_bytes";
+const MODEL_LOAD_SECONDS: &str = "stoker_worker_model_load_seconds";
+const MODEL_EVICTIONS: &str = "stoker_worker_model_evictions_total";
+const RESIDENT_MODELS: &str = "stoker_worker_resident_models";
 const BUSY_RATIO: &str = "stoker_worker_busy_ratio";
 const HELD_JOBS: &str = "stoker_worker_held_jobs";
 const CONNECTED: &str = "stoker_worker_coordinator_connected";
@@ -117,6 +123,7 @@ pub fn describe() {
         Unit::Seconds,
         "Time of each phase of a model's last start; the engine's own phases overlap, and `engine` is all of them"
     );
+    describe_memory();
     describe_gauge!(BUSY_RATIO, "Share of the last heartbeat interval in which engines computed");
     describe_gauge!(HELD_JOBS, "Jobs held now, results on their way included");
     describe_gauge!(GPU_BUSY_RATIO, "Share of the last second in which anything ran on the GPU");
@@ -142,6 +149,22 @@ pub fn describe() {
     );
     describe_gauge!(IMDS_WATCHED, "1 while an instance metadata service answers");
     describe_counter!(SPOOLED, "Results written to the spool because they could not be delivered");
+}
+
+fn describe_memory() {
+    describe_gauge!(MEMORY_BUDGET, Unit::Bytes, "Memory for the engines of all models together");
+    describe_gauge!(
+        MODEL_MEMORY,
+        Unit::Bytes,
+        "Memory that the engine of a model uses, as measured; 0 without one"
+    );
+    describe_histogram!(
+        MODEL_LOAD_SECONDS,
+        Unit::Seconds,
+        "Time from the start of a model's engine until it was warm, by model and why it was loaded"
+    );
+    describe_counter!(MODEL_EVICTIONS, "Models that left memory for others, by model");
+    describe_gauge!(RESIDENT_MODELS, "Models in memory");
 }
 
 pub(crate) fn job_ended(model: &ModelName, outcome: JobOutcome) {
@@ -187,6 +210,32 @@ pub(crate) fn engine_up(model: &ModelName) {
 
 pub(crate) fn engine_down(model: &ModelName) {
     gauge!(ENGINE_READY, "model" => model.to_string()).set(0.0);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of a machine are far below 2^52")]
+pub(crate) fn memory_budget(bytes: u64) {
+    gauge!(MEMORY_BUDGET).set(bytes as f64);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of a machine are far below 2^52")]
+pub(crate) fn model_memory(model: &ModelName, bytes: u64) {
+    gauge!(MODEL_MEMORY, "model" => model.to_string()).set(bytes as f64);
+}
+
+/// `None`: there is memory for all models.
+pub(crate) fn model_loaded(model: &ModelName, reason: Option<Reason>, took: Duration) {
+    let reason = reason.map_or("fits", Reason::name);
+    histogram!(MODEL_LOAD_SECONDS, "model" => model.to_string(), "reason" => reason)
+        .record(took.as_secs_f64());
+}
+
+pub(crate) fn model_left(model: &ModelName) {
+    counter!(MODEL_EVICTIONS, "model" => model.to_string()).increment(1);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "models are few")]
+pub(crate) fn resident_models(models: usize) {
+    gauge!(RESIDENT_MODELS).set(models as f64);
 }
 
 pub(crate) fn booted(took: Duration) {

@@ -31,11 +31,12 @@ use crate::gpu::{self, Machine};
 use crate::intake::{Claimable, Claims, Intake, run_claims};
 use crate::interruption::{self, Announced, Cloud, Instance};
 use crate::link::{Link, Session};
+use crate::memory::{Budget, Meter, TooLarge};
 use crate::metrics;
 use crate::report::{Finish, Report, Reporter};
 use crate::settle;
 use crate::spool::Spool;
-use crate::supervisor;
+use crate::supervisor::Starter;
 
 /// Events that may wait for the loop. Whoever has more waits.
 const EVENTS: usize = 1_024;
@@ -131,6 +132,8 @@ impl Worker {
             () = shutdown.cancelled() => return Ok(None),
             () = interrupted(cloud.announced.clone()) => return Ok(None),
         };
+        let budget = Budget::of(settings.memory_budget, &machine);
+        let served = admit(served, budget)?;
         let link = Link::new(&settings.coordinator, settings.join_token.as_ref());
         let fleet = &settings.fleet.name;
         let subscriber = crate::queue::subscriber(&settings.broker, fleet, link.calls())?;
@@ -141,14 +144,26 @@ impl Worker {
             tasks,
             events: mpsc::channel(EVENTS),
             device: machine.label(),
+            memory_budget: budget.bytes(),
         };
-        if let Machine::Gpu(gpu) = machine {
-            let events = start.events.0.clone();
-            let watched = gpu::watch(gpu.nvml, gpu.about, events, tasks.shutdown_token());
-            tasks.spawn("gpu", watched.map_err(WorkerError::Watch)?);
-        }
-        let shared =
-            Shared { readiness: readiness_tx, shutdown, clock, cloud, metrics_address: address };
+        let meter = match machine {
+            Machine::Cpu => Meter::Cpu,
+            Machine::Gpu(gpu) => {
+                let events = start.events.0.clone();
+                let watched = gpu::watch(gpu.nvml, gpu.about, events, tasks.shutdown_token());
+                let (watched, meter) = watched.map_err(WorkerError::Watch)?;
+                tasks.spawn("gpu", watched);
+                Meter::Gpu(meter)
+            }
+        };
+        let shared = Shared {
+            readiness: readiness_tx,
+            shutdown,
+            clock,
+            cloud,
+            meter,
+            metrics_address: address,
+        };
         Ok(Some(start.wire(served, &subscriber, spool, shared)))
     }
 
@@ -174,6 +189,7 @@ struct Shared {
     shutdown: CancellationToken,
     clock: Arc<dyn Clock>,
     cloud: Cloud,
+    meter: Meter,
     metrics_address: SocketAddr,
 }
 
@@ -186,6 +202,8 @@ struct Start<'a> {
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     /// What the worker computes on, for people.
     device: String,
+    /// Memory for all models together, in bytes.
+    memory_budget: u64,
 }
 
 /// The ways between the parts, made before any of them.
@@ -235,10 +253,9 @@ impl Start<'_> {
             .enumerate()
             .map(|model| self.intake(model, subscriber, &ways.claims.0, &stop_intake))
             .collect();
-        for (index, served) in served.iter().enumerate() {
-            let (events, stop) = (self.events.0.clone(), stop_engines.clone());
-            supervisor::start(index, served.engine.clone(), events, self.tasks, stop);
-        }
+        let specs = served.iter().map(|served| served.engine.clone()).collect();
+        let (events, tasks) = (self.events.0.clone(), self.tasks.clone());
+        let engines = Starter::new(specs, events, shared.meter, tasks, stop_engines.clone());
         let reporter = Reporter {
             worker: self.worker,
             link: self.link.clone(),
@@ -262,6 +279,7 @@ impl Start<'_> {
             link: self.link,
             reports: ways.reports.0,
             settle: settle_tx,
+            engines,
             gates,
             max_bytes: ways.max_bytes.0,
             again,
@@ -279,6 +297,7 @@ impl Start<'_> {
         WorkerPlan {
             fleet: self.settings.fleet.name.clone(),
             models,
+            memory_budget: self.memory_budget,
             grace: self.settings.grace,
             on_rebalance: machine.on_rebalance,
             dead_man: machine.dead_man.as_ref().map(|dead_man| dead_man.switch),
@@ -354,6 +373,14 @@ impl Start<'_> {
         // Ends with the group, after the last report.
         self.tasks.spawn("session", session.run(self.tasks.shutdown_token()));
     }
+}
+
+/// The models with what is expected of their need.
+fn admit(mut served: Vec<Served>, budget: Budget) -> Result<Vec<Served>, TooLarge> {
+    for Served { plan, engine: _ } in &mut served {
+        plan.estimate.need_bytes = budget.admit(&plan.name, plan.estimate.need_bytes)?;
+    }
+    Ok(served)
 }
 
 /// The driver may take its time to answer.

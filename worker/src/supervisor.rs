@@ -5,6 +5,7 @@
 
 mod child;
 mod exit;
+mod starter;
 mod watchdog;
 
 use std::path::PathBuf;
@@ -17,16 +18,18 @@ use stoker_runtime::retry::Delays;
 use stoker_runtime::tasks::Tasks;
 use stoker_weights::CachedModel;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, info, info_span, warn};
 
 use child::Child;
 pub use exit::Exit;
+pub use starter::Starter;
 use watchdog::Watchdog;
 
 use crate::agent::Event;
+use crate::memory::Meter;
 use crate::metrics;
 
 /// Messages that may wait to be written. The board never has as many under way: an engine that
@@ -38,6 +41,9 @@ const LAST_RESTART: Duration = Duration::from_secs(30);
 
 /// An engine that ran this long has proved itself, also if it had nothing to do: the next restart is quick again.
 const PROVED_AFTER: Duration = Duration::from_mins(1);
+
+/// How often the memory of an engine is looked at: it grows with the batches that it has had.
+const MEASURED_EVERY: Duration = Duration::from_secs(10);
 
 /// How long an engine may take to end by itself when asked.
 const ORDERLY_EXIT: Duration = Duration::from_secs(2);
@@ -95,10 +101,16 @@ pub enum EngineNews {
     Lost {
         exit: Exit,
     },
-    /// The same, and no engine of this model has ever been ready.
+    /// The same, and no engine of this model has been ready since it was to be started.
     NotStarted {
         exit: Exit,
     },
+    /// What its process uses of the device's memory.
+    Measured {
+        bytes: u64,
+    },
+    /// It is gone, as it was to: none follows.
+    Stopped,
 }
 
 /// A message to an engine, with its cost if it is a batch.
@@ -137,30 +149,11 @@ impl EngineHandle {
     }
 }
 
-/// Starts the supervisor of one model. It ends, with its process, when `stop` is cancelled.
-pub fn start(
-    index: usize,
-    spec: EngineSpec,
-    events: mpsc::Sender<Event>,
-    tasks: &Tasks,
-    stop: CancellationToken,
-) {
-    let supervisor = Supervisor {
-        index,
-        spec,
-        events,
-        stop,
-        tasks: tasks.clone(),
-        ever_ready: false,
-        worked: false,
-    };
-    tasks.spawn("engine-supervisor", supervisor.run());
-}
-
 struct Supervisor {
     index: usize,
     spec: EngineSpec,
     events: mpsc::Sender<Event>,
+    meter: Meter,
     stop: CancellationToken,
     tasks: Tasks,
     ever_ready: bool,
@@ -169,7 +162,15 @@ struct Supervisor {
 }
 
 impl Supervisor {
+    /// Until it is told to stop; its process is gone then, and so it says.
     async fn run(mut self) {
+        let generation = self.supervise().await;
+        // An agent that has ended wants no news.
+        self.tell(generation, EngineNews::Stopped).await;
+    }
+
+    /// Answers the number of its last process.
+    async fn supervise(&mut self) -> u64 {
         let mut delays = Delays::new(FIRST_RESTART, LAST_RESTART);
         let mut generation = 0;
         loop {
@@ -178,7 +179,7 @@ impl Supervisor {
             self.worked = false;
             let exit = self.run_once(generation).await;
             if self.stop.is_cancelled() {
-                return;
+                return generation;
             }
             metrics::engine_lost(&self.spec.model, exit.label());
             warn!(model = %self.spec.model, %exit, "engine ended");
@@ -188,14 +189,14 @@ impl Supervisor {
                 EngineNews::NotStarted { exit }
             };
             if !self.tell(generation, what).await {
-                return;
+                return generation;
             }
             // One that worked until some job killed it is as good as any: others wait behind that job.
             if self.worked || started.elapsed() >= PROVED_AFTER {
                 delays.reset();
             }
             if !delays.wait(&self.stop).await {
-                return;
+                return generation;
             }
         }
     }
@@ -244,31 +245,68 @@ impl Supervisor {
         if !self.tell(generation, EngineNews::Ready { info: Box::new(engine), handle }).await {
             return child.kill(Exit::Stopped).await;
         }
-        let exit = loop {
+        let measuring = self.tasks.spawn("engine-memory", self.measure(generation, child.pid()));
+        let exit = self.exchange(generation, &mut child, &watchdog, &kill).await;
+        measuring.abort();
+        if matches!(exit, Exit::Stopped) {
+            return self.end_orderly(child, &messages_tx).await;
+        }
+        writer.abort();
+        child.kill(exit).await
+    }
+
+    /// Passes messages on until something ends the engine.
+    async fn exchange(
+        &mut self,
+        generation: u64,
+        child: &mut Child,
+        watchdog: &Watchdog,
+        kill: &CancellationToken,
+    ) -> Exit {
+        loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => {
-                    return self.end_orderly(child, &messages_tx).await;
-                }
-                () = kill.cancelled() => break Exit::Distrusted,
+                () = self.stop.cancelled() => return Exit::Stopped,
+                () = kill.cancelled() => return Exit::Distrusted,
                 // Cancel-safe: the child keeps what it has read of a frame.
                 message = child.read() => match message {
                     Ok(message) => {
-                        if let Err(exit) = self.pass_on(generation, message, &watchdog).await {
-                            break exit;
+                        if let Err(exit) = self.pass_on(generation, message, watchdog).await {
+                            return exit;
                         }
                     }
-                    Err(exit) => break exit,
+                    Err(exit) => return exit,
                 },
                 () = sleep_until(watchdog.deadline(Instant::now())) => {
                     if let Some(silence) = watchdog.overdue(Instant::now()) {
-                        break Exit::Hung { silence };
+                        return Exit::Hung { silence };
                     }
                 }
             }
-        };
-        writer.abort();
-        child.kill(exit).await
+        }
+    }
+
+    /// Tells what the engine's memory is, at once and whenever it has changed.
+    fn measure(&self, generation: u64, pid: u32) -> impl Future<Output = ()> + Send + use<> {
+        let (index, events, meter) = (self.index, self.events.clone(), self.meter.clone());
+        async move {
+            let mut told = None;
+            let mut ticks = interval(MEASURED_EVERY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let Some(bytes) = meter.read(pid).await else { continue };
+                if told == Some(bytes) {
+                    continue;
+                }
+                told = Some(bytes);
+                let what = EngineNews::Measured { bytes };
+                let event = EngineEvent { index, generation, what };
+                if events.send(Event::Engine(event)).await.is_err() {
+                    return;
+                }
+            }
+        }
     }
 
     async fn pass_on(

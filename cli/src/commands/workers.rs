@@ -68,7 +68,11 @@ async fn list(context: &mut Context) -> Result<(), Failure> {
         return Ok(());
     }
     let rows = worker::rows(&workers, context.clock.now());
-    context.terminal.block(&rows)
+    context.terminal.block(&rows)?;
+    match worker::seats(&workers) {
+        Some(seats) => context.terminal.block(&format!("\n{seats}")),
+        None => Ok(()),
+    }
 }
 
 fn changed(worker: Option<v1::Worker>, what: &str, context: &mut Context) -> Result<(), Failure> {

@@ -1,7 +1,9 @@
 //! Names of the wire's enumerations, as people type and programs read them.
 
 use clap::ValueEnum;
-use stoker_proto::v1::{CloudNoticeKind, DrainCause, FailureReason, JobState, WorkerState};
+use stoker_proto::v1::{
+    CloudNoticeKind, DrainCause, FailureReason, JobState, ResidencyState, WorkerState,
+};
 
 /// A job's state as an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,6 +57,12 @@ impl From<ReasonArg> for FailureReason {
 /// `queued`, `retry_wait` and the like.
 pub(crate) fn job_state(state: i32) -> String {
     name(JobState::try_from(state).ok().map(|s| s.as_str_name()), "JOB_STATE_", state)
+}
+
+/// `resident`, `absent` and the like.
+pub(crate) fn residency_state(state: i32) -> String {
+    let known = ResidencyState::try_from(state).ok().map(|s| s.as_str_name());
+    name(known, "RESIDENCY_STATE_", state)
 }
 
 /// `ready`, `draining` and the like.

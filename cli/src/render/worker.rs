@@ -4,7 +4,7 @@ use serde::Serialize;
 use stoker_core::time::Timestamp;
 use stoker_proto::v1;
 
-use super::state::{cloud_notice, drain_cause, worker_state};
+use super::state::{cloud_notice, drain_cause, residency_state, worker_state};
 use super::table::{Column, left, or_dash, right, table};
 use super::time::{from_wire, rfc3339_from_wire, span};
 
@@ -31,6 +31,25 @@ pub(crate) struct WorkerDocument<'a> {
     lost_at: Option<String>,
     instance: Option<&'a str>,
     idle_since: Option<String>,
+    residency: Option<ResidencyDocument<'a>>,
+}
+
+/// What a worker has in memory.
+#[derive(Debug, Serialize)]
+struct ResidencyDocument<'a> {
+    budget_bytes: u64,
+    shared: bool,
+    models: Vec<SeatDocument<'a>>,
+}
+
+/// One of its models.
+#[derive(Debug, Serialize)]
+struct SeatDocument<'a> {
+    model: &'a str,
+    state: String,
+    memory_bytes: u64,
+    measured: bool,
+    why: &'a str,
 }
 
 /// A worker for programs.
@@ -57,6 +76,21 @@ pub(crate) fn document(worker: &v1::Worker) -> WorkerDocument<'_> {
         lost_at: rfc3339_from_wire(worker.lost_at.as_ref()),
         instance: (!instance.is_empty()).then_some(instance),
         idle_since: rfc3339_from_wire(worker.idle_since.as_ref()),
+        residency: worker.residency.as_ref().map(|residency| ResidencyDocument {
+            budget_bytes: residency.budget_bytes,
+            shared: residency.shared,
+            models: residency.models.iter().map(seat).collect(),
+        }),
+    }
+}
+
+fn seat(wire: &v1::ModelResidency) -> SeatDocument<'_> {
+    SeatDocument {
+        model: &wire.model,
+        state: residency_state(wire.state),
+        memory_bytes: wire.memory_bytes,
+        measured: wire.measured,
+        why: &wire.why,
     }
 }
 
@@ -90,6 +124,30 @@ fn row(worker: &v1::Worker, now: Timestamp) -> Vec<String> {
         format!("{}:{}", or_dash(worker.host.clone()), worker.pid),
         or_dash(seen.unwrap_or_default()),
     ]
+}
+
+const SEATS: [Column; 5] =
+    [left("WORKER"), left("MODEL"), left("PLACE"), right("MEMORY"), left("WHY")];
+
+/// A line for each model of each worker, about its place in memory; nothing if no worker tells.
+pub(crate) fn seats(workers: &[v1::Worker]) -> Option<String> {
+    let of_worker = |worker: &v1::Worker| {
+        let seats = worker.residency.iter().flat_map(|residency| &residency.models);
+        let row = |seat: &v1::ModelResidency| {
+            // An estimate is not told as if it were known.
+            let about = if seat.measured { "" } else { "~" };
+            let memory = format!("{about}{}", mebibytes(seat.memory_bytes));
+            let state = residency_state(seat.state);
+            vec![worker.id.clone(), seat.model.clone(), state, memory, or_dash(seat.why.clone())]
+        };
+        seats.map(row).collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<String>> = workers.iter().flat_map(of_worker).collect();
+    (!rows.is_empty()).then(|| table(&SEATS, rows))
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 /// `ready`, `draining (operator)`, `draining (interruption, lost in 1m30s)`, `ready (rebalance)`.
@@ -166,6 +224,35 @@ mod tests {
             rows(&[worker], Timestamp::from_unix_millis(3_000)),
             "ID  STATE  POOL     MODELS     SLOTS  BUSY  DEVICE  HOST    SEEN\n\
              w1  ready  default  echo,mini    3/4   88%  cpu     box:42    2s\n"
+        );
+    }
+
+    #[test]
+    fn what_is_in_memory_is_shown_with_its_reason() {
+        let seat = |model: &str, state: v1::ResidencyState, measured, why: &str| {
+            let (model, why) = (model.to_owned(), why.to_owned());
+            let (state, memory_bytes) = (state.into(), 300 << 20);
+            v1::ModelResidency { model, state, memory_bytes, measured, why }
+        };
+        let models = vec![
+            seat("mini", v1::ResidencyState::Resident, true, "needed 3s ago"),
+            seat("large", v1::ResidencyState::Absent, false, "no jobs wait for it"),
+        ];
+        let residency = v1::Residency { budget_bytes: 512 << 20, shared: true, models };
+        let silent = v1::Worker { id: "w0".into(), ..v1::Worker::default() };
+        let worker = v1::Worker { id: "w1".into(), residency: Some(residency), ..silent.clone() };
+        assert_eq!(
+            seats(&[silent.clone(), worker.clone()]).unwrap(),
+            "WORKER  MODEL  PLACE       MEMORY  WHY\n\
+             w1      mini   resident   300 MiB  needed 3s ago\n\
+             w1      large  absent    ~300 MiB  no jobs wait for it\n"
+        );
+        assert_eq!(seats(&[silent]), None);
+        let json = serde_json::to_value(document(&worker)).unwrap();
+        let first = &json["residency"]["models"][0];
+        assert_eq!(
+            (first["state"].as_str(), first["measured"].as_bool()),
+            (Some("resident"), Some(true))
         );
     }
 }

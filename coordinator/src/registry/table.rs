@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stoker_core::departure::Cause;
-use stoker_core::ids::WorkerId;
+use stoker_core::ids::{ModelName, WorkerId};
 use stoker_core::time::Timestamp;
 use tokio::sync::mpsc;
 
 use super::{
-    COMMAND_BACKLOG, Command, CommandStream, Cordon, FORGET_AFTER, Heard, MAX_WORKERS,
-    Registration, RegistryFull, Report, StreamId, WorkerState, WorkerView,
+    COMMAND_BACKLOG, Command, CommandStream, Cordon, FORGET_AFTER, Heard, MAX_WORKERS, Need,
+    Registration, RegistryFull, Report, Residency, StreamId, WorkerState, WorkerView,
 };
 use crate::store::{Lane, WorkerOrders};
 
@@ -88,6 +88,7 @@ impl Table {
                 resident_models: Vec::new(),
                 drain_cause: None,
                 notice: None,
+                residency: None,
             },
             cordoned: false,
             draining: None,
@@ -137,14 +138,14 @@ impl Table {
         if entry.stream.is_none() {
             return Heard::Unknown;
         }
-        let was_ready = entry.state(now, lost_after) == WorkerState::Ready;
+        let could = entry.could_take(now, lost_after);
         entry.last_seen_at = now;
         if let Some(report) = report {
             entry.idle_since = (report.busy_slots == 0).then(|| entry.idle_since.unwrap_or(now));
             entry.report = report;
         }
-        let is_ready = entry.state(now, lost_after) == WorkerState::Ready;
-        Heard::Known { gained_capacity: is_ready && !was_ready }
+        let can = entry.could_take(now, lost_after);
+        Heard::Known { gained_capacity: can.iter().any(|model| !could.contains(model)) }
     }
 
     pub(super) fn granted(&mut self, worker: WorkerId) {
@@ -155,14 +156,20 @@ impl Table {
 
     pub(super) fn slots(&self, lane: &Lane, now: Timestamp) -> u32 {
         let own = self.serving(lane, WorkerState::Ready, now);
+        let own = own.filter(|entry| has(entry.report.residency.as_ref(), lane));
         let own = own.map(|entry| entry.registration.slots);
         let others = self.others_serving(lane, WorkerState::Ready, now);
+        let others = others.filter(|view| has(view.residency.as_ref(), lane));
         own.chain(others.map(|view| view.registration.slots)).fold(0, u32::saturating_add)
     }
 
     pub(super) fn starting(&self, lane: &Lane, now: Timestamp) -> usize {
-        let others = self.others_serving(lane, WorkerState::Starting, now).count();
-        self.serving(lane, WorkerState::Starting, now).count() + others
+        let own = self.serving(lane, WorkerState::Ready, now);
+        let own = own.filter(|entry| !has(entry.report.residency.as_ref(), lane)).count();
+        let others = self.others_serving(lane, WorkerState::Ready, now);
+        let others = others.filter(|view| !has(view.residency.as_ref(), lane)).count();
+        let loading = self.others_serving(lane, WorkerState::Starting, now).count();
+        self.serving(lane, WorkerState::Starting, now).count() + loading + own + others
     }
 
     /// The workers of a queue that are in this state.
@@ -233,11 +240,28 @@ impl Table {
         }
     }
 
-    pub(super) fn stop_attempt(&mut self, worker: WorkerId, stop: Command) {
+    /// Passes on what is no loss when the channel is full or closed: it is told again, or in another way.
+    pub(super) fn try_command(&mut self, worker: WorkerId, command: Command) {
         if let Some(stream) = self.workers.get(&worker).and_then(|entry| entry.stream.as_ref()) {
-            // A full or closed channel is no loss: heartbeats and leases say the same.
-            let _ = stream.commands.try_send(stop);
+            let _ = stream.commands.try_send(command);
         }
+    }
+
+    /// As [`Self::try_command`], but half of the room stays for what is not told again.
+    pub(super) fn tell_needs(&mut self, worker: WorkerId, needs: Vec<Need>) {
+        if let Some(stream) = self.workers.get(&worker).and_then(|entry| entry.stream.as_ref())
+            && stream.commands.capacity() > COMMAND_BACKLOG / 2
+        {
+            let _ = stream.commands.try_send(Command::Needs(needs));
+        }
+    }
+
+    pub(super) fn sharing(&self) -> Vec<WorkerId> {
+        let shares = |entry: &&Entry| {
+            let residency = entry.report.residency.as_ref();
+            entry.stream.is_some() && residency.is_some_and(|residency| residency.shared)
+        };
+        self.workers.values().filter(shares).map(|entry| entry.registration.id).collect()
     }
 
     pub(super) fn cordon(
@@ -305,6 +329,11 @@ impl Table {
     }
 }
 
+/// Whether a worker that serves the queue has its model in memory.
+fn has(residency: Option<&Residency>, lane: &Lane) -> bool {
+    residency.is_none_or(|residency| residency.takes(&lane.model))
+}
+
 fn serves(registration: &Registration, lane: &Lane) -> bool {
     registration.pool == lane.pool && registration.models.contains(&lane.model)
 }
@@ -322,6 +351,16 @@ impl Entry {
             _ if self.cordoned => WorkerState::Cordoned,
             reported => reported,
         }
+    }
+
+    /// The models of which it takes jobs.
+    fn could_take(&self, now: Timestamp, lost_after: Duration) -> Vec<ModelName> {
+        if self.state(now, lost_after) != WorkerState::Ready {
+            return Vec::new();
+        }
+        let residency = self.report.residency.as_ref();
+        let has = |model: &&ModelName| residency.is_none_or(|residency| residency.takes(model));
+        self.registration.models.iter().filter(has).cloned().collect()
     }
 
     /// The worker's own word, and until it has heard of it, the operator's command.
@@ -348,6 +387,7 @@ impl Entry {
             resident_models: self.report.resident_models.clone(),
             drain_cause: self.drain_cause(),
             notice: self.report.notice,
+            residency: self.report.residency.clone(),
             idle_since: self.idle_since,
             registered_at: self.registered_at,
             last_seen_at: self.last_seen_at,

@@ -3,6 +3,7 @@ use stoker_core::fleet::Notice;
 use stoker_core::ids::{Attempt, JobId, ModelName, PoolName};
 
 use super::*;
+use crate::registry::{Place, Seat};
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -37,6 +38,7 @@ fn report(state: WorkerState) -> Report {
         resident_models: Vec::new(),
         drain_cause: None,
         notice: None,
+        residency: None,
     }
 }
 
@@ -114,7 +116,7 @@ fn a_newer_stream_takes_the_place_of_the_older() {
     let mut new = table.register(registration(1, 4), at(1)).unwrap();
     assert_eq!(old.commands.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
     assert!(!table.stream_ended(worker(1), old.id), "its end says nothing about the worker");
-    table.stop_attempt(worker(1), stop(1));
+    table.try_command(worker(1), stop(1));
     assert_eq!(new.commands.try_recv(), Ok(stop(1)));
 }
 
@@ -123,7 +125,7 @@ fn commands_outlive_the_stream_that_could_not_carry_them() {
     let mut table = Table::new(TTL, at(0));
     let old = table.register(registration(1, 4), at(0)).unwrap();
     for number in 1..=u32::try_from(COMMAND_BACKLOG).unwrap() + 10 {
-        table.stop_attempt(worker(1), stop(number));
+        table.try_command(worker(1), stop(number));
     }
     let view = table.cordon(worker(1), Cordon::Set, at(0)).unwrap();
     assert_eq!(view.state, WorkerState::Lost, "its stream takes no commands");
@@ -163,6 +165,7 @@ fn elsewhere(number: u8, state: WorkerState, seen: Timestamp) -> WorkerView {
         resident_models: Vec::new(),
         drain_cause: None,
         notice: None,
+        residency: None,
         idle_since: None,
         registered_at: at(0),
         last_seen_at: seen,
@@ -277,4 +280,47 @@ fn a_worker_whose_machine_is_ended_is_told_once_and_again_on_each_new_stream() {
     let mut stream = table.register(registration(1, 8), at(2)).unwrap();
     assert_eq!(stream.commands.try_recv(), Ok(Command::Drain { within: None }));
     assert!(table.is_sent_away(worker(1)) && !table.is_sent_away(worker(2)));
+}
+
+#[test]
+fn slots_count_for_models_that_are_in_memory() {
+    let mut table = Table::new(TTL, at(0));
+    let two = vec![ModelName::new("mini").unwrap(), ModelName::new("large").unwrap()];
+    let registration = Registration { models: two, ..registration(1, 4) };
+    let mut stream = table.register(registration, at(0)).unwrap();
+    let holding = |names: &[&str], shared| {
+        let seat = |name: &&str| Seat {
+            model: ModelName::new(name).unwrap(),
+            place: Place::Resident,
+            memory_bytes: 1,
+            measured: true,
+            why: "busy".to_owned(),
+        };
+        let models = names.iter().map(seat).collect();
+        let residency = Some(Residency { budget_bytes: 1, shared, models });
+        Some(Report { residency, ..report(WorkerState::Ready) })
+    };
+    let gained = |heard| heard == Heard::Known { gained_capacity: true };
+    assert!(gained(table.heard(worker(1), holding(&["mini"], true), at(1))));
+    assert_eq!((table.slots(&lane("mini"), at(1)), table.slots(&lane("large"), at(1))), (4, 0));
+    assert_eq!(
+        (table.starting(&lane("mini"), at(1)), table.starting(&lane("large"), at(1))),
+        (0, 1)
+    );
+    assert!(!gained(table.heard(worker(1), holding(&["mini"], true), at(2))), "nothing is new");
+    assert!(gained(table.heard(worker(1), holding(&["large"], true), at(3))), "another model is");
+    assert_eq!((table.slots(&lane("mini"), at(3)), table.slots(&lane("large"), at(3))), (0, 4));
+
+    assert_eq!(table.sharing(), [worker(1)]);
+    for _ in 0..COMMAND_BACKLOG {
+        table.tell_needs(worker(1), Vec::new());
+    }
+    table.try_command(worker(1), stop(1));
+    let mut told = 0;
+    while stream.commands.try_recv().unwrap() == Command::Needs(Vec::new()) {
+        told += 1;
+    }
+    assert_eq!(told, COMMAND_BACKLOG / 2, "there is room left for what is not told again");
+    table.heard(worker(1), holding(&["mini", "large"], false), at(4));
+    assert!(table.sharing().is_empty(), "it has all of its models");
 }

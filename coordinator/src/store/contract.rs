@@ -345,7 +345,9 @@ pub async fn waiting_jobs_come_by_tenant_with_least_slack_first(world: World) {
     assert_eq!(heads("default"), vec![soon, late]);
     assert_eq!(heads("b"), vec![other]);
     assert_eq!(world.store.oldest_waiting(lane()).await.unwrap(), Some(START));
+    assert_eq!(world.store.first_start(lane()).await.unwrap(), Some(START), "that of `soon`");
     world.run(soon).await;
+    assert!(world.store.first_start(lane()).await.unwrap() > Some(START), "it has started");
     let waiting = world.store.waiting(lane(), 10).await.unwrap();
     let mine = waiting.iter().find(|of| of.tenant == tenant("default")).unwrap();
     assert_eq!(mine.in_flight, 1);
@@ -360,12 +362,14 @@ pub async fn the_oldest_wait_ends_with_the_first_start(world: World) {
     let (grant, entry) = (world.run(second).await, world.store.dispatch(vec![first]).await);
     assert_eq!(entry.unwrap().len(), 1);
     assert_eq!(oldest().await, Some(START), "a dispatched job waits, too");
+    assert!(world.store.first_start(lane()).await.unwrap().is_some(), "and has to start");
     world.fail(attempt_of(second, &grant), FailureKind::Retryable).await;
     world.store.cancel(TenantScope::All, first).await.unwrap();
     world.pass(600);
     assert_eq!(world.store.sweep(10, Vec::new()).await.unwrap().changed, 1);
     assert_eq!(world.state(second).await, StateKind::Queued);
     assert_eq!(oldest().await, None, "one that has started waits no more");
+    assert!(world.store.first_start(lane()).await.unwrap().is_some(), "but has to start again");
 }
 
 pub async fn messages_that_may_be_lost_are_published_again(world: World) {

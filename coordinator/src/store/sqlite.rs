@@ -287,6 +287,11 @@ impl JobStore for SqliteStore {
         self.readers.call(move |db| dispatch::oldest_waiting(db, &lanes, &lane)).await
     }
 
+    async fn first_start(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError> {
+        let lanes = self.lanes.clone();
+        self.readers.call(move |db| dispatch::first_start(db, &lanes, &lane)).await
+    }
+
     async fn demand(&self, since: Option<Timestamp>) -> Result<Vec<Demand>, StoreError> {
         let lanes = self.lanes.clone();
         self.readers.call(move |db| query::demand(db, &lanes, since)).await

@@ -31,10 +31,17 @@ impl State {
         let current = model.engine.as_ref().is_some_and(|e| e.generation == generation);
         match what {
             EngineNews::Ready { info, handle } => {
-                self.engine_ready(index, generation, &info, handle);
+                if self.engine_ready(index, generation, &info, handle) {
+                    self.seat_taken(index, now);
+                }
             }
             EngineNews::Lost { exit } => self.engine_lost(index, &exit, now),
-            EngineNews::NotStarted { exit } => self.engine_not_started(index, exit),
+            EngineNews::NotStarted { exit } => self.engine_not_started(index, exit, now),
+            EngineNews::Measured { bytes } => self.measured(index, bytes),
+            EngineNews::Stopped => {
+                self.engine_lost(index, &Exit::Stopped, now);
+                self.seat_left(index);
+            }
             // Late news of a process that was given up.
             _ if !current => {}
             EngineNews::Prepared { items } => {
@@ -62,19 +69,20 @@ impl State {
         }
     }
 
+    /// True if the engine is the model's.
     fn engine_ready(
         &mut self,
         index: usize,
         generation: u64,
         info: &EngineInfo,
         handle: EngineHandle,
-    ) {
-        let Some(model) = self.models.get_mut(index) else { return };
+    ) -> bool {
+        let Some(model) = self.models.get_mut(index) else { return false };
         if info.task != model.plan.task {
             let (name, task) = (&model.plan.name, model.plan.task);
             error!(model = %name, task = %info.task, expected = %task, "engine does another task");
             handle.kill();
-            return;
+            return false;
         }
         let capacity = Capacity::of(info, model.plan.max_batch_tokens);
         model.board.engine_ready(capacity, info.labels.clone());
@@ -84,6 +92,7 @@ impl State {
         model.lost_at = None;
         metrics::engine_up(&model.plan.name);
         self.pulse.due_now();
+        true
     }
 
     fn batch_ended(
@@ -115,8 +124,13 @@ impl State {
         }
     }
 
-    /// Before any engine of the model was ever ready, what it says is for the operator.
-    fn engine_not_started(&mut self, index: usize, exit: Exit) {
+    /// Before any engine of the model was ever ready, what it says is for the operator. Where models take turns, the
+    /// others go on.
+    fn engine_not_started(&mut self, index: usize, exit: Exit, now: Timestamp) {
+        if self.shares_memory() {
+            self.load_failed(index, &exit, now);
+            return;
+        }
         let Some(model) = self.models.get(index) else { return };
         let (message, remedy) = match exit {
             Exit::Fatal { message, remedy } => (message, remedy),
@@ -134,7 +148,13 @@ impl State {
     fn engine_lost(&mut self, index: usize, exit: &Exit, now: Timestamp) {
         let Some(model) = self.models.get_mut(index) else { return };
         metrics::engine_down(&model.plan.name);
-        let Some(engine) = model.engine.take() else { return };
+        let Some(engine) = model.engine.take() else {
+            // It did not come back.
+            if model.seat.is_resident() && self.shares_memory() {
+                self.load_failed(index, exit, now);
+            }
+            return;
+        };
         model.lost_at = Some(now);
         let ended = model.board.engine_lost(&exit.to_string(), exit.code(), engine.blame);
         self.all_ended(ended);

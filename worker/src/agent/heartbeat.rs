@@ -10,7 +10,7 @@ use stoker_proto::v1::{AttemptProgress, HeartbeatOutcome, WorkerState};
 use tracing::{debug, warn};
 
 use super::Effect;
-use super::state::State;
+use super::state::{Model, State};
 use crate::board::{JobKey, part_bytes};
 use crate::link::LinkError;
 use crate::metrics;
@@ -109,7 +109,8 @@ impl State {
         let utilization = self.pulse.utilization(self.lanes(), now);
         self.pulse.last = Some(now);
         metrics::status(utilization, self.held.len());
-        let resident = self.models.iter().filter(|model| model.engine.is_some());
+        let is_resident = |model: &&Model| model.engine.is_some() && model.seat.is_resident();
+        let resident = self.models.iter().filter(is_resident);
         v1::WorkerStatus {
             state: self.worker_state().into(),
             busy_slots: u32::try_from(self.held.len()).unwrap_or(u32::MAX),
@@ -117,6 +118,7 @@ impl State {
             resident_models: resident.map(|model| model.plan.name.to_string()).collect(),
             drain_cause: self.wire_drain_cause().into(),
             notice: self.wire_notice(now),
+            residency: Some(self.wire_residency(now)),
         }
     }
 

@@ -30,6 +30,12 @@ impl State {
             self.release(key, self.release_reason(), Vec::new());
             return;
         }
+        model.seat.jobs_came(1, now);
+        if !model.seat.takes_jobs() {
+            // It was claimed while the model left.
+            self.release(key, ReleaseReason::Unavailable, Vec::new());
+            return;
+        }
         let inputs = match inputs_for(&model.plan, work) {
             Ok(inputs) => inputs,
             Err(failure) => {
@@ -82,7 +88,12 @@ impl State {
         let Ended { key, outcome } = ended;
         let Some(held) = self.held.get(&key) else { return };
         let verdict = match outcome {
-            Outcome::Completed { parts, busy } => Verdict::Complete { parts, busy },
+            Outcome::Completed { parts, busy } => {
+                if let Some(model) = self.models.get_mut(held.index) {
+                    model.seat.job_took(busy);
+                }
+                Verdict::Complete { parts, busy }
+            }
             Outcome::HandedOver { parts } => {
                 if let Some(cause) = self.drain_cause() {
                     metrics::handed_over(cause);
@@ -206,6 +217,7 @@ mod tests {
 
     use stoker_core::fleet::prompts::Prompts;
     use stoker_core::ids::ModelName;
+    use stoker_core::residency::Estimate;
     use stoker_core::zero_shot::ZeroShot;
 
     use super::*;
@@ -219,6 +231,7 @@ mod tests {
             max_batch_tokens: None,
             prompts: Prompts::new(texts, None).unwrap(),
             zero_shot: ZeroShot::default(),
+            estimate: Estimate::of(0, 0),
         };
         let inputs = |prompt: &str| {
             let inputs = vec![ItemInput::Text("a".to_owned()), ItemInput::Text("b".to_owned())];

@@ -6,6 +6,7 @@ use std::time::Duration;
 use stoker_core::departure::{Cause, DeadMan};
 use stoker_core::fleet::prompts::Prompts;
 use stoker_core::ids::{FleetName, ModelName, WorkerId};
+use stoker_core::residency::Estimate;
 use stoker_core::time::Timestamp;
 use stoker_core::zero_shot::ZeroShot;
 use stoker_engine_api::TaskKind;
@@ -15,6 +16,7 @@ use tracing::{Span, info};
 use super::drain::{Drain, Lifeline};
 use super::health::Health;
 use super::heartbeat::Pulse;
+use super::residency::{Memory, Seat};
 use super::telling::Telling;
 use super::{Effect, Event};
 use crate::attempt::{Fence, Ticket};
@@ -37,6 +39,8 @@ pub struct ModelPlan {
     pub max_batch_tokens: Option<u32>,
     pub prompts: Prompts,
     pub zero_shot: ZeroShot,
+    /// What it probably needs.
+    pub estimate: Estimate,
 }
 
 /// What a worker is for, and how it ends.
@@ -44,6 +48,8 @@ pub struct ModelPlan {
 pub struct WorkerPlan {
     pub fleet: FleetName,
     pub models: Vec<ModelPlan>,
+    /// Memory for all models together, in bytes.
+    pub memory_budget: u64,
     /// How long a drain may take when nobody said otherwise.
     pub grace: Duration,
     pub on_rebalance: OnRebalance,
@@ -58,6 +64,7 @@ pub(super) struct Model {
     pub(super) engine: Option<Engine>,
     /// Since when there has been no engine; none before the first and while there is one.
     pub(super) lost_at: Option<Timestamp>,
+    pub(super) seat: Seat,
     gate_open: bool,
     /// Whether deliveries come in; an error says why not.
     intake: Result<(), String>,
@@ -66,7 +73,13 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Ready to run jobs, or why not. A gate that is closed on purpose is no reason.
+    /// No consumer of its queue has been opened yet.
+    fn is_new(&self) -> bool {
+        self.intake.as_ref().is_err_and(|reason| reason == NOT_CONSUMING)
+    }
+
+    /// Ready to run jobs, or why not. A gate that is closed on purpose is no reason, and neither is memory that
+    /// others have.
     fn readiness(&self) -> Result<(), String> {
         let name = &self.plan.name;
         if self.engine.is_none() {
@@ -121,6 +134,7 @@ pub struct State {
     pub(super) avoids_work: bool,
     pub(super) lifeline: Lifeline,
     pub(super) health: Health,
+    pub(super) memory: Memory,
     /// Why the coordinator refuses claims, if it does.
     claims_refused: Option<String>,
     pub(super) drain: Option<Drain>,
@@ -133,8 +147,9 @@ pub struct State {
 
 impl State {
     pub fn new(worker: WorkerId, plan: WorkerPlan, now: Timestamp) -> Self {
-        let WorkerPlan { fleet, models, grace, on_rebalance, dead_man } = plan;
-        let model = |plan| Model {
+        let WorkerPlan { fleet, models, memory_budget, grace, on_rebalance, dead_man } = plan;
+        let model = |plan: ModelPlan| Model {
+            seat: Seat::new(plan.estimate, now),
             plan,
             board: Board::new(),
             engine: None,
@@ -143,7 +158,7 @@ impl State {
             intake: Err(NOT_CONSUMING.to_owned()),
             wake_at: None,
         };
-        Self {
+        let mut state = Self {
             worker,
             fleet,
             models: models.into_iter().map(model).collect(),
@@ -156,13 +171,16 @@ impl State {
             avoids_work: false,
             lifeline: Lifeline::new(dead_man, now),
             health: Health::default(),
+            memory: Memory::new(memory_budget, now),
             claims_refused: None,
             drain: None,
             grace,
             pulse: Pulse::default(),
             telling: Telling::default(),
             effects: Vec::new(),
-        }
+        };
+        state.load_all_if_they_fit(now);
+        state
     }
 
     pub fn take_effects(&mut self) -> Vec<Effect> {
@@ -195,6 +213,12 @@ impl State {
         }
         if let Some(reason) = &self.claims_refused {
             return Err(format!("the coordinator refuses claims: {reason}"));
+        }
+        if self.shares_memory() {
+            self.memory.ever_held()?;
+            // A model that has just come is consumed in a moment, and the others are served all the while.
+            let serves = |model: &&Model| model.seat.is_resident() && !model.is_new();
+            return self.models.iter().filter(serves).try_for_each(Model::readiness);
         }
         self.models.iter().try_for_each(Model::readiness)
     }
@@ -246,6 +270,7 @@ impl State {
         self.watch_lifeline(now);
         // Before anything is started: what is handed over starts no further batch.
         self.advance_drain(now);
+        self.advance_residency(now);
         for index in 0..self.models.len() {
             self.advance_model(index, now);
         }
@@ -280,12 +305,14 @@ impl State {
         let patience = self.models.iter().filter_map(super::engines::patience_ends);
         let drain = self.drain.iter().filter_map(Drain::wake_at);
         let lifeline = self.lifeline.wake_at;
+        let memory = self.memory.look_at();
         boards
             .chain(patience)
             .chain(drain)
             .chain(self.next_beat())
             .chain(self.next_tell())
             .chain(lifeline)
+            .chain(memory)
             .min()
     }
 
@@ -311,6 +338,7 @@ impl State {
             SessionNews::Drain(within) => {
                 self.drain(Cause::Operator, within, now);
             }
+            SessionNews::Needs(needs) => self.needs_told(&needs, now),
             SessionNews::Refused(reason) => {
                 self.effects.push(Effect::End(Err(WorkerError::Refused { reason })));
             }
@@ -332,7 +360,7 @@ impl State {
     fn set_gates(&mut self) {
         let wanted = self.registration.is_some() && !self.is_cordoned() && self.drain.is_none();
         for (index, model) in self.models.iter_mut().enumerate() {
-            let open = wanted && model.engine.is_some();
+            let open = wanted && model.engine.is_some() && model.seat.is_resident();
             if open != model.gate_open {
                 model.gate_open = open;
                 self.effects.push(Effect::Gate { index, open });

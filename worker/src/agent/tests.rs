@@ -25,6 +25,7 @@ use crate::supervisor::{EngineHandle, EngineNews, Exit};
 
 mod departures;
 mod probe;
+mod residency;
 mod telling;
 
 use probe::Probe;

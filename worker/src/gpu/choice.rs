@@ -229,6 +229,7 @@ mod tests {
             model: "H100".to_owned(),
             capability: 90,
             driver: "580.1".to_owned(),
+            memory_bytes: Some(80 << 30),
         }
     }
 

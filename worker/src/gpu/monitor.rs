@@ -27,6 +27,29 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 type Answer = (Sight, Usage);
 
+/// What the thread is asked.
+#[derive(Debug)]
+enum Question {
+    Look(oneshot::Sender<Answer>),
+    UsedBy { pid: u32, answer: oneshot::Sender<Option<u64>> },
+}
+
+/// Questions that may wait for the thread: a look, and one for each of some engines.
+const QUESTIONS: usize = 16;
+
+/// Says what processes use of the GPU's memory.
+#[derive(Debug, Clone)]
+pub struct GpuMeter(SyncSender<Question>);
+
+impl GpuMeter {
+    /// `None`: the driver does not tell. As long as it does not answer, this does not end.
+    pub async fn read(&self, pid: u32) -> Option<u64> {
+        let (answer, answered) = oneshot::channel();
+        self.0.try_send(Question::UsedBy { pid, answer }).ok()?;
+        answered.await.ok().flatten()
+    }
+}
+
 /// Looks until `stop`; the events are changes of fitness.
 ///
 /// # Errors
@@ -36,27 +59,32 @@ pub fn watch(
     about: About,
     events: mpsc::Sender<Event>,
     stop: CancellationToken,
-) -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let (questions, asked) = std_mpsc::sync_channel::<oneshot::Sender<Answer>>(1);
+) -> io::Result<(impl Future<Output = ()> + Send + 'static, GpuMeter)> {
+    let (questions, asked) = std_mpsc::sync_channel(QUESTIONS);
     let uuid = about.uuid.clone();
     let body = move || {
-        while let Ok(answer) = asked.recv() {
+        while let Ok(question) = asked.recv() {
             // Who does not wait any more has given up on the device.
-            let _ = answer.send(nvml.look(&uuid));
+            match question {
+                Question::Look(answer) => {
+                    let _ = answer.send(nvml.look(&uuid));
+                }
+                Question::UsedBy { pid, answer } => {
+                    let _ = answer.send(nvml.used_by(&uuid, pid));
+                }
+            }
         }
     };
     thread::Builder::new().name("gpu".to_owned()).spawn(body)?;
-    Ok(async move {
+    let meter = GpuMeter(questions.clone());
+    let watched = async move {
         let watched = stop.run_until_cancelled(run(questions, about, events));
         watched.await;
-    })
+    };
+    Ok((watched, meter))
 }
 
-async fn run(
-    questions: SyncSender<oneshot::Sender<Answer>>,
-    about: About,
-    events: mpsc::Sender<Event>,
-) {
+async fn run(questions: SyncSender<Question>, about: About, events: mpsc::Sender<Event>) {
     let mut history = History::default();
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -88,13 +116,13 @@ async fn run(
 }
 
 /// One look. A thread that is still busy with the one before has been given up already.
-async fn ask(questions: &SyncSender<oneshot::Sender<Answer>>) -> Answer {
+async fn ask(questions: &SyncSender<Question>) -> Answer {
     let (answer_tx, answer) = oneshot::channel();
     let silent = || {
         let reason = "its driver does not answer".to_owned();
         (Sight::Lost { reason }, Usage::default())
     };
-    if questions.try_send(answer_tx).is_err() {
+    if questions.try_send(Question::Look(answer_tx)).is_err() {
         return silent();
     }
     match timeout(LIMIT, answer).await {

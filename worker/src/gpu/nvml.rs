@@ -4,6 +4,7 @@ use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{
     EccCounter, MemoryError, TemperatureSensor, TemperatureThreshold,
 };
+use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml as Library};
 
@@ -50,6 +51,17 @@ impl Nvml {
             Err(error) => (lost_or_unknown(&error), Usage::default()),
         }
     }
+
+    /// Memory of a GPU that one process uses; `None` if that is not told, as in a container whose processes have other
+    /// numbers than the driver's.
+    pub fn used_by(&self, uuid: &str, pid: u32) -> Option<u64> {
+        let processes = self.0.device_by_uuid(uuid).ok()?.running_compute_processes().ok()?;
+        let process = processes.into_iter().find(|process| process.pid == pid)?;
+        match process.used_gpu_memory {
+            UsedGpuMemory::Used(bytes) => Some(bytes),
+            UsedGpuMemory::Unavailable => None,
+        }
+    }
 }
 
 fn about(device: &Device<'_>, driver: &str) -> Result<About, NvmlError> {
@@ -60,6 +72,7 @@ fn about(device: &Device<'_>, driver: &str) -> Result<About, NvmlError> {
         model: device.name()?,
         capability: u32::try_from(capability.major * 10 + capability.minor).unwrap_or_default(),
         driver: driver.to_owned(),
+        memory_bytes: device.memory_info().ok().map(|memory| memory.total),
     })
 }
 

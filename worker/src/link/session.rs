@@ -71,6 +71,8 @@ pub enum SessionNews {
     Cordon(bool),
     /// `None`: within the worker's own grace period.
     Drain(Option<Duration>),
+    /// What waits, as far as it is this worker's to do.
+    Needs(v1::Needs),
     /// The very first registration was refused: this worker does not fit the coordinator's fleet.
     Refused(String),
 }
@@ -268,6 +270,7 @@ fn news(command: Command) -> SessionNews {
         Command::Drain(drain) => {
             SessionNews::Drain(drain.within.and_then(|within| Duration::try_from(within).ok()))
         }
+        Command::Needs(needs) => SessionNews::Needs(needs),
     }
 }
 

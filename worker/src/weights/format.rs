@@ -8,11 +8,12 @@ use stoker_weights::Format;
 
 use super::{WEIGHTS, WeightsError};
 
-/// Looks at the first bytes of all weights in a model's directory. Blocking.
+/// Looks at the first bytes of all weights in a model's directory; gives the size of all of them. Blocking.
 ///
 /// # Errors
 /// Names the file that is neither safetensors nor GGUF, and what it is.
-pub fn check(directory: &Path) -> Result<(), WeightsError> {
+pub fn check(directory: &Path) -> Result<u64, WeightsError> {
+    let mut bytes: u64 = 0;
     let unreadable = |path: &Path| {
         let path = path.to_owned();
         move |source| WeightsError::Read { path, source }
@@ -24,9 +25,10 @@ pub fn check(directory: &Path) -> Result<(), WeightsError> {
             let (head, size) = head(&path).map_err(unreadable(&path))?;
             let name = path.display().to_string();
             Format::of(&name, &head, size).map_err(|source| WeightsError::Refused { source })?;
+            bytes = bytes.saturating_add(size);
         }
     }
-    Ok(())
+    Ok(bytes)
 }
 
 fn head(path: &Path) -> io::Result<(Vec<u8>, u64)> {
@@ -41,7 +43,7 @@ fn head(path: &Path) -> io::Result<(Vec<u8>, u64)> {
 mod tests {
     use super::*;
 
-    fn checked(name: &str, content: &[u8]) -> Result<(), String> {
+    fn checked(name: &str, content: &[u8]) -> Result<u64, String> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(name), content).unwrap();
         fs::write(folder.path().join("pytorch_model.bin"), b"\x80\x02}q\0.").unwrap();
@@ -50,9 +52,9 @@ mod tests {
 
     #[test]
     fn weights_are_what_their_first_bytes_say() {
-        assert_eq!(checked("model.safetensors", b"\x02\0\0\0\0\0\0\0{}"), Ok(()));
-        assert_eq!(checked("some.Q4_0.GGUF", b"GGUF\x03\0\0\0"), Ok(()));
-        assert_eq!(checked("pytorch_model.bin", b"\x80\x02}q\0."), Ok(()), "it is not read");
+        assert_eq!(checked("model.safetensors", b"\x02\0\0\0\0\0\0\0{}"), Ok(10));
+        assert_eq!(checked("some.Q4_0.GGUF", b"GGUF\x03\0\0\0"), Ok(8));
+        assert_eq!(checked("pytorch_model.bin", b"\x80\x02}q\0."), Ok(0), "it is not read");
         let error = checked("model.safetensors", b"PK\x03\x04\0\0\x08\x08").unwrap_err();
         assert!(error.contains("model.safetensors is a pickle"), "{error}");
         let error = checked("a.gguf", b"version https://git-lfs.github.com/spec/v1\n").unwrap_err();

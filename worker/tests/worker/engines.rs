@@ -110,6 +110,17 @@ async fn a_missing_engine_ends_the_worker_with_its_path() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_is_larger_than_all_memory_is_refused_with_both_sizes() {
+    let mut rig = Rig::new("too-large").await;
+    rig.config.memory_budget = Some("8MiB".parse().unwrap());
+    rig.start();
+    let text = rig.ended().await.unwrap_err().to_string();
+    for part in ["`too-large`", "32MiB", "8MiB", "`memory-budget`", "`models`"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_is_not_ready_before_its_engine_is_and_takes_no_work() {
     let mut rig = Rig::new("not-ready").await;
     let job = rig.submit(&["a"]).await;

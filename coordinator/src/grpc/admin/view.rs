@@ -8,7 +8,7 @@ use stoker_proto::v1;
 use tonic::Status;
 
 use crate::identity::{Certificate, Identity};
-use crate::registry::{WorkerState, WorkerView};
+use crate::registry::{Residency, WorkerState, WorkerView};
 
 pub(super) fn worker_id(text: &str) -> Result<WorkerId, Status> {
     convert::worker_id(text, "worker_id").map_err(|violation| status::invalid(&[violation]))
@@ -68,6 +68,7 @@ pub(super) fn worker(view: WorkerView, leases: u64) -> v1::Worker {
         notice: notice.into(),
         lost_at,
         instance: registration.instance.map(String::from).unwrap_or_default(),
+        residency: view.residency.as_ref().map(Residency::tell),
         idle_since: view.idle_since.filter(|_| leases == 0).map(convert::wire_timestamp),
     }
 }

@@ -97,7 +97,8 @@ fn held_up(lane: &Lane, around: &Surroundings) -> Option<String> {
             "a worker: no ready worker serves the model `{model}` in the pool `{pool}`; start one"
         ),
         workers => format!(
-            "a worker: {workers} that serve the model `{model}` in the pool `{pool}` are starting"
+            "a worker: {workers} that serve the model `{model}` in the pool `{pool}` are starting, or load \
+             it when that pays"
         ),
     })
 }

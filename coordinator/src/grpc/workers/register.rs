@@ -22,7 +22,8 @@ use crate::grpc::jobs::submit::names;
 use crate::grpc::streams::{self, Ended, Sink, Stop, StreamKind};
 use crate::metrics;
 use crate::registry::{
-    COMMAND_BACKLOG, Command, CommandStream, Cordon, Registration, Report, WorkerState,
+    COMMAND_BACKLOG, Command, CommandStream, Cordon, Need, Registration, Report, Residency,
+    WorkerState,
 };
 
 const MAX_SLOTS: u32 = 4_096;
@@ -164,6 +165,13 @@ fn wire_command(command: Command) -> WireCommand {
         Command::Drain { within } => {
             WireCommand::Drain(v1::Drain { within: within.map(convert::wire_duration) })
         }
+        Command::Needs(needs) => {
+            let need = |Need { model, jobs, slack_ms }| {
+                let model = String::from(model);
+                v1::ModelNeed { model, jobs, slack_ms }
+            };
+            WireCommand::Needs(v1::Needs { models: needs.into_iter().map(need).collect() })
+        }
     }
 }
 
@@ -297,6 +305,7 @@ pub(super) fn report(status: &v1::WorkerStatus, now: Timestamp) -> Result<Report
         resident_models,
         drain_cause: convert::drain_cause(status.drain_cause()),
         notice: status.notice.as_ref().and_then(|notice| cloud_notice(notice, now)),
+        residency: status.residency.as_ref().map(|told| Residency::hear(told, MAX_MODELS)),
     })
 }
 

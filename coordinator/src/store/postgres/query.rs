@@ -233,21 +233,43 @@ pub(super) async fn oldest_waiting(
     lanes: &SharedLanes,
     lane: &Lane,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let failed = || database("reading what waits longest");
     let sql = "SELECT least(
         (SELECT accepted_at FROM jobs WHERE state = 1 AND lane = $1 AND started_at IS NULL
             ORDER BY start_by, id LIMIT 1),
         (SELECT min(accepted_at) FROM jobs WHERE state = 2 AND lane = $1 AND started_at IS NULL))";
+    earliest(db, lanes, lane, sql).await
+}
+
+/// When the first job that is queued or dispatched has to start.
+pub(super) async fn first_start(
+    db: &Object,
+    lanes: &SharedLanes,
+    lane: &Lane,
+) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT least(
+        (SELECT start_by FROM jobs WHERE state = 1 AND lane = $1 ORDER BY start_by, id LIMIT 1),
+        (SELECT min(start_by) FROM jobs WHERE state = 2 AND lane = $1))";
+    earliest(db, lanes, lane, sql).await
+}
+
+/// The least of the times that the query gives for each part of a queue in which jobs wait.
+async fn earliest(
+    db: &Object,
+    lanes: &SharedLanes,
+    lane: &Lane,
+    sql: &str,
+) -> Result<Option<Timestamp>, StoreError> {
+    let failed = || database("reading what waits longest");
     let statement = db.prepare_cached(sql).await.map_err(failed())?;
-    let mut oldest: Option<Timestamp> = None;
+    let mut earliest: Option<Timestamp> = None;
     for entry in lanes.matching(|names| names.lane == *lane) {
         if entry.counts.get(StateKind::Queued) + entry.counts.get(StateKind::Dispatched) > 0 {
             let row = db.query_one(&statement, &[&entry.id]).await.map_err(failed())?;
             let of_lane = row.get::<_, Option<i64>>(0).map(Timestamp::from_unix_millis);
-            oldest = oldest.into_iter().chain(of_lane).min();
+            earliest = earliest.into_iter().chain(of_lane).min();
         }
     }
-    Ok(oldest)
+    Ok(earliest)
 }
 
 /// Leases by worker.

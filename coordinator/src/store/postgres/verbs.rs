@@ -259,6 +259,10 @@ impl JobStore for PostgresStore {
         query::oldest_waiting(&self.reader().await?, &self.shared.ledger.lanes, &lane).await
     }
 
+    async fn first_start(&self, lane: Lane) -> Result<Option<Timestamp>, StoreError> {
+        query::first_start(&self.reader().await?, &self.shared.ledger.lanes, &lane).await
+    }
+
     async fn demand(&self, since: Option<Timestamp>) -> Result<Vec<Demand>, StoreError> {
         demand::read(&self.reader().await?, &self.shared.ledger.lanes, since).await
     }

@@ -78,6 +78,32 @@ fn oldest_of(db: &Connection, lane: LaneId) -> rusqlite::Result<Option<Timestamp
     Ok(queued.into_iter().chain(dispatched).min())
 }
 
+pub(super) fn first_start(
+    db: &Connection,
+    lanes: &SharedLanes,
+    lane: &Lane,
+) -> Result<Option<Timestamp>, StoreError> {
+    let mut first: Option<Timestamp> = None;
+    for LaneEntry { id, names: _, counts } in lanes.matching(|names| names.lane == *lane) {
+        if counts.get(StateKind::Queued) + counts.get(StateKind::Dispatched) > 0 {
+            let of_lane =
+                first_of(db, id).map_err(StoreError::database("reading what starts first"))?;
+            first = first.into_iter().chain(of_lane).min();
+        }
+    }
+    Ok(first)
+}
+
+fn first_of(db: &Connection, lane: LaneId) -> rusqlite::Result<Option<Timestamp>> {
+    let queued = first_waiting(db, lane, 1)?.first().map(|(_, start_by)| *start_by);
+    let dispatched = db
+        .prepare_cached(
+            "SELECT min(start_by) FROM jobs INDEXED BY jobs_dispatched WHERE state = 2 AND lane = ?",
+        )?
+        .query_row([lane], |row| optional_time(row, 0))?;
+    Ok(queued.into_iter().chain(dispatched).min())
+}
+
 pub(super) fn republish(write: &mut Write<'_>) -> Result<u64, StoreError> {
     let jobs = write
         .db

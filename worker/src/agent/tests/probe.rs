@@ -1,5 +1,6 @@
 //! A worker's state with its time, without engines or a network.
 
+use stoker_core::residency::Estimate;
 use stoker_core::zero_shot::ZeroShot;
 
 use super::*;
@@ -36,20 +37,16 @@ impl Probe {
     }
 
     pub(super) fn of(task: TaskKind, on_rebalance: OnRebalance, dead_man: Option<DeadMan>) -> Self {
-        let plan = ModelPlan {
-            name: ModelName::new("echo").unwrap(),
-            task,
-            max_batch_tokens: None,
-            prompts: Prompts::default(),
-            zero_shot: ZeroShot::default(),
-        };
-        let plan = WorkerPlan {
-            fleet: FleetName::new("test").unwrap(),
-            models: vec![plan],
-            grace: Duration::from_secs(30),
-            on_rebalance,
-            dead_man,
-        };
+        let plan = WorkerPlan { on_rebalance, dead_man, ..plan(task, &["echo"], 10) };
+        Self::planned(task, plan)
+    }
+
+    /// With echo models that need 10 bytes each, and that much memory for all of them.
+    pub(super) fn sharing(models: &[&str], memory_budget: u64) -> Self {
+        Self::planned(TaskKind::Echo, plan(TaskKind::Echo, models, memory_budget))
+    }
+
+    fn planned(task: TaskKind, plan: WorkerPlan) -> Self {
         let now = Timestamp::from_unix_millis(1_000_000);
         let state = State::new(stoker_runtime::ids::worker_id(), plan, now);
         Self { task, state, now, effects: Vec::new() }
@@ -98,10 +95,18 @@ impl Probe {
     }
 
     pub(super) fn engine(&mut self, what: EngineNews) {
-        self.apply(Event::Engine(EngineEvent { index: 0, generation: 1, what }));
+        self.engine_of(0, what);
+    }
+
+    pub(super) fn engine_of(&mut self, index: usize, what: EngineNews) {
+        self.apply(Event::Engine(EngineEvent { index, generation: 1, what }));
     }
 
     pub(super) fn engine_ready(&mut self) {
+        self.engine_ready_of(0);
+    }
+
+    pub(super) fn engine_ready_of(&mut self, index: usize) {
         let info = EngineInfo {
             model: "echo".to_owned(),
             task: self.task,
@@ -116,7 +121,7 @@ impl Probe {
             load: LoadSeconds::default(),
         };
         let handle = EngineHandle::detached();
-        self.engine(EngineNews::Ready { info: Box::new(info), handle });
+        self.engine_of(index, EngineNews::Ready { info: Box::new(info), handle });
     }
 
     pub(super) fn grant(&mut self, job: u8, texts: &[&str]) {
@@ -125,6 +130,10 @@ impl Probe {
     }
 
     pub(super) fn grant_inputs(&mut self, job: u8, inputs: Vec<ItemInput>) {
+        self.grant_of(0, job, inputs);
+    }
+
+    pub(super) fn grant_of(&mut self, index: usize, job: u8, inputs: Vec<ItemInput>) {
         let slots = Arc::new(Semaphore::new(1));
         let fence = Fence {
             job: JobId::from_bytes([job; 16]),
@@ -132,7 +141,7 @@ impl Probe {
             token: LeaseToken::from_bytes([job; 16]),
         };
         self.apply(Event::Granted(vec![Granted {
-            index: 0,
+            index,
             fence,
             work: Some(Work { task: self.task, prompt: String::new(), inputs }),
             first_item: 0,
@@ -145,10 +154,14 @@ impl Probe {
 
     /// Lets the pretend engine prepare what it was given and run `batches` batches.
     pub(super) fn run(&mut self, batches: usize) {
+        self.run_of(0, batches);
+    }
+
+    pub(super) fn run_of(&mut self, index: usize, batches: usize) {
         for message in self.messages() {
             if let ToEngine::Prepare { items } = message {
                 let items = items.iter().map(|(key, _)| (*key, Ok(100))).collect();
-                self.engine(EngineNews::Prepared { items });
+                self.engine_of(index, EngineNews::Prepared { items });
             }
         }
         for _ in 0..batches {
@@ -162,7 +175,7 @@ impl Probe {
             };
             let outputs = items.iter().map(|ItemKey(key)| ItemOutput::Text(key.to_string()));
             let (outputs, busy) = (outputs.collect(), Duration::from_secs(1));
-            self.engine(EngineNews::Done { batch, outputs, busy });
+            self.engine_of(index, EngineNews::Done { batch, outputs, busy });
         }
     }
 
@@ -225,5 +238,24 @@ impl Probe {
 
     pub(super) fn ended(&self) -> bool {
         self.effects.iter().any(|effect| matches!(effect, Effect::End(Ok(_))))
+    }
+}
+
+fn plan(task: TaskKind, models: &[&str], memory_budget: u64) -> WorkerPlan {
+    let model = |name: &&str| ModelPlan {
+        name: ModelName::new(name).unwrap(),
+        task,
+        max_batch_tokens: None,
+        prompts: Prompts::default(),
+        zero_shot: ZeroShot::default(),
+        estimate: Estimate::of(0, 10),
+    };
+    WorkerPlan {
+        fleet: FleetName::new("test").unwrap(),
+        models: models.iter().map(model).collect(),
+        memory_budget,
+        grace: Duration::from_secs(30),
+        on_rebalance: OnRebalance::CarryOn,
+        dead_man: None,
     }
 }
