@@ -71,7 +71,7 @@ pub(crate) fn plan(
     let want = want::want(policy, (&input, &due), memory, (&outlook, &terms), (ready, now));
     let (candidates, paused) = provision::candidates(&policy.scaling, &memory.risks, boot, now);
     notes.extend(want.notes.iter().cloned().chain(paused));
-    let mut budgets = budgets(context, (&roster, &gone), &memory.resize);
+    let mut budgets = budgets(context, (&roster, &gone), &want, &memory.resize);
     let marks = marks(context, (&roster, &gone), &candidates, &mut budgets);
 
     let spares = launch::spares(memory, &roster.counts(), policy);
@@ -198,10 +198,12 @@ fn marks(
 fn budgets<'a>(
     context: &Context<'a>,
     (roster, gone): (&Roster<'_>, &[usize]),
+    want: &Want,
     resize: &Resize,
 ) -> Budgets<'a> {
     let disruption = &context.policy.scaling.disruption;
-    let mut budgets = Budgets::new(disruption, (roster, gone), context.now);
+    let wanted = if want.bulk_work > 0.0 { f64::INFINITY } else { f64::from(want.prompt) };
+    let mut budgets = Budgets::new(disruption, (roster, gone), wanted, context.now);
     let marked = roster.staying(gone).filter(|(_, m)| resize.marked.contains(&m.instance.name));
     marked.for_each(|_| budgets.count_marked(DisruptionReason::Resized));
     budgets

@@ -35,12 +35,16 @@ pub(crate) struct Room<'a> {
 }
 
 impl<'a> Budgets<'a> {
+    /// `wanted` is the capacity of which a percentage is meant.
     pub(crate) fn new(
         disruption: &'a Disruption,
         (roster, gone): (&Roster<'_>, &[usize]),
+        wanted: f64,
         now: Timestamp,
     ) -> Self {
-        let working = roster.staying(gone).filter(|(_, m)| m.instance.works()).count();
+        let works = || roster.staying(gone).filter(|(_, m)| m.instance.works());
+        let working = works().count();
+        let base = needed(wanted, works().map(|(_, member)| member.speed()));
         // What the provider takes back drains, too, and is nobody's choice.
         let drains = roster.members.iter().filter(|member| {
             matches!(member.instance.state, InstanceState::Draining { .. })
@@ -48,7 +52,7 @@ impl<'a> Budgets<'a> {
         });
         let draining = drains.count();
         let active = disruption.budgets.iter().filter(|budget| holds(budget, now));
-        let active = active.map(|budget| (budget, allowed(budget.at_a_time, working), draining));
+        let active = active.map(|budget| (budget, allowed(budget.at_a_time, base), draining));
         let rest = (working.div_ceil(REPLACED_AT_A_TIME).max(1), 0);
         Self { active: active.collect(), rest, withheld: Vec::new() }
     }
@@ -154,6 +158,19 @@ const fn is_replacement(reason: DisruptionReason) -> bool {
     }
 }
 
+/// How many of the workers are needed for so much. Successors that have come while what they replace is still there are no part of
+/// the pool of which a percentage is meant: with them more would be marked, and their successors called off again.
+fn needed(wanted: f64, speeds: impl Iterator<Item = f64>) -> usize {
+    let (mut count, mut speed) = (0_usize, 0.0);
+    for one in speeds {
+        if speed >= wanted && count > 0 {
+            break;
+        }
+        (count, speed) = (count + 1, speed + one);
+    }
+    count
+}
+
 fn allowed(at_a_time: AtATime, workers: usize) -> usize {
     match at_a_time {
         AtATime::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
@@ -201,7 +218,7 @@ mod tests {
     /// Of a pool with nobody in it.
     fn empty(disruption: &Disruption) -> Budgets<'_> {
         let roster = Roster { members: Vec::new() };
-        Budgets::new(disruption, (&roster, &[]), Timestamp::default())
+        Budgets::new(disruption, (&roster, &[]), f64::INFINITY, Timestamp::default())
     }
 
     #[test]

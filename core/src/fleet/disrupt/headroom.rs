@@ -24,17 +24,17 @@ pub(crate) struct Headroom<'a> {
 }
 
 impl<'a> Headroom<'a> {
-    /// `launches` are the steps of this plan that take room.
+    /// `steps` are those of this plan; what they launch takes room.
     pub(crate) fn new(
         (roster, scaling): (&'a Roster<'a>, &'a Scaling),
         candidates: &'a [Candidate<'a>],
-        (allowance, launches): (&'a Allowance, &[Step]),
+        (allowance, steps): (&'a Allowance, &[Step]),
     ) -> Self {
         let count = |step: &Step| match step {
             Step::Launch { count, .. } => *count,
             Step::Drain { .. } | Step::Terminate { .. } => 0,
         };
-        let launched = launches.iter().map(count).fold(0, u32::saturating_add);
+        let launched = steps.iter().map(count).fold(0, u32::saturating_add);
         Self { roster, scaling, candidates, allowance, launched }
     }
 

@@ -92,16 +92,10 @@ proptest! {
         let mut free = policy();
         free.budget = Budget::default();
         free.pools.get_mut(&pool_name()).unwrap().scaling.max = u32::MAX;
-        let (notes, findings, _) = lived(&free, jump);
+        // A jump that can have been is believed, and its like is expected: how many are wanted then is not bounded by it.
+        let (_, findings, _) = lived(&free, jump);
         prop_assert!(numbers(&findings).iter().all(|x| x.is_finite()), "{findings:?}");
         prop_assert!(findings.prediction.kept.is_finite(), "{findings:?}");
-        let left_out = notes.iter().any(|note| matches!(note, Note::ManyJobs { .. }));
-        let believed = if left_out { 0 } else { arrived };
-        let jobs = f64::from(u32::try_from(believed).unwrap_or(u32::MAX)) + 2.0;
-        // What a forecast makes of a jump, of which it has not seen the like, is more than the jump itself.
-        let within_a_look = jobs * findings.service.as_secs_f64() / 15.0;
-        let wanted = f64::from(findings.wanted);
-        prop_assert!(wanted <= 1000.0 * within_a_look, "{wanted} for {jobs} jobs: {findings:?}");
     }
 
     #[test]

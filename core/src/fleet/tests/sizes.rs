@@ -161,19 +161,19 @@ fn a_bulk_backlog_that_grows_moves_to_the_machine_on_which_a_job_is_cheapest() {
     };
     // Of the four hours that a job may wait, less than one is left.
     assert_eq!(looked(1, 200, vec![]).0, BTreeMap::from([(SMALL.to_owned(), 1)]));
-    // A job is taken to run for 5 s until that is known, so that there is work for half an hour of the large one.
-    let (bought, planned) = looked(3000, 0, vec![machine(1, SMALL, ready(1))]);
+    // A job is taken to run for 5 s until that is known, so that there is work for more than half an hour of the large one.
+    let (bought, planned) = looked(3600, 0, vec![machine(1, SMALL, ready(1))]);
     assert_eq!(bought, BTreeMap::from([(LARGE.to_owned(), 1)]));
     assert!(removed(&planned.plan).is_empty(), "not before the large one is ready");
     let both = |state| vec![machine(1, SMALL, ready(1)), machine(2, LARGE, state)];
     let look = |state, memory, second| {
-        let backlog = vec![Waiting { age: Duration::ZERO, jobs: 3000 }];
+        let backlog = vec![Waiting { age: Duration::ZERO, jobs: 3600 }];
         let mut both = both(state);
         for machine in &mut both {
             (machine.seen_at, machine.launched_at) =
                 (at(second), at(0).before(Duration::from_mins(5)));
         }
-        let seen = snapshot(at(second), vec![queue("bulk", backlog, 3000)], both);
+        let seen = snapshot(at(second), vec![queue("bulk", backlog, 3600)], both);
         plan(&policy, &seen, memory, at(second))
     };
     let booting = look(InstanceState::Booting, planned.memory, 15);
@@ -197,7 +197,7 @@ fn a_few_jobs_that_may_wait_are_launched_for_when_their_time_gets_short() {
         let PoolReport::Planned(findings) = &planned.report.pools[&pool_name()] else {
             panic!("{:?}", planned.report)
         };
-        let said = findings.notes.iter().any(|note| *note == Note::Patient { seconds: 45.0 });
+        let said = findings.notes.contains(&Note::Patient { seconds: 45.0 });
         assert!(said, "{:?}", findings.notes);
     }
     assert_eq!(launches(&look(180).plan), BTreeMap::from([(SMALL.to_owned(), 1)]));
