@@ -170,6 +170,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "all of these are exact in binary")]
     fn a_box_is_moved_by_shares_of_its_sides_and_squared_around_its_middle() {
         let moved = Candidate::new([10.0, 20.0, 30.0, 60.0], 1.0, [0.5, -0.25, 0.0, 0.25]);
         assert_eq!(moved.moved(0.0).bounds, [20.0, 10.0, 30.0, 70.0]);

@@ -309,6 +309,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "whole pixels")]
     fn a_place_sees_pixels_of_the_image() {
         // In 32 bits 18 divided by 0.6 is a little less than 30, there as here.
         assert_eq!(bounds([0, 3], 0.6), [1.0, 11.0, 20.0, 29.0]);
