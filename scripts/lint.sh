@@ -29,7 +29,7 @@ step "$CARGO" fmt --all --check
 readonly FEATURES=stoker-autoscaler/contract,stoker-autoscaler/ec2
 step "$CARGO" clippy --workspace --all-targets --features "$FEATURES" --locked -- -D warnings
 # With examples, which have what only tests depend on: without it the dependencies would have other features, and be compiled again.
-RUSTDOCFLAGS="-D warnings" step "$CARGO" doc --workspace --no-deps --lib --bins --examples --features "$FEATURES" --locked
+RUSTDOCFLAGS="-D warnings" step "$CARGO" doc --workspace --no-deps --lib --bin stoker --examples --features "$FEATURES" --locked
 # Advisories are left to `make deny`: they change by the day, and fetching them needs a network.
 optional cargo-deny "make deny installs it" "$CARGO" deny --locked --offline check bans licenses sources
 optional shellcheck "https://www.shellcheck.net" shellcheck scripts/*.sh benches/*/*.sh .ci/run

@@ -1,6 +1,6 @@
 //! What every [`Engine`] must keep, as one suite: run it against yours.
 //!
-//! It talks to the engine as a worker does, through [`serve`](crate::serve), and looks at answers
+//! It talks to the engine as a worker does, through [`serve`](fn@crate::serve), and looks at answers
 //! only. It asks for nothing that needs a certain model.
 
 use std::io::{self, PipeReader, PipeWriter};

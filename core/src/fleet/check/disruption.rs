@@ -11,7 +11,7 @@ use crate::fleet::spec::{
 
 use super::Problems;
 
-/// The budgets of a pool. Reasons for which none holds have the bounds of [`crate::fleet::disrupt`].
+/// The budgets of a pool. Reasons for which none holds have the bounds of `fleet::disrupt`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Disruption {
     pub budgets: Vec<DisruptionBudget>,
