@@ -101,7 +101,7 @@ measure() {
     sentence-transformers) sentence_transformers ;;
     onnxruntime) onnxruntime ;;
     embedding) embedding ;;
-    eight-bits) "$CARGO" run --quiet --release --locked -p stoker-engine --example eight_bits ;;
+    eight-bits) RAYON_NUM_THREADS=1 CANDLE_NUM_THREADS=1 "$CARGO" run --quiet --release --locked -p stoker-engine --example eight_bits ;;
     embedding-fleet) bench embedding "$MODEL" demo/corpus/austen.txt ;;
     generation) generation ;;
     esac

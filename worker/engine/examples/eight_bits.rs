@@ -1,9 +1,9 @@
 //! Whether weights of eight bits would make a text encoder faster on this processor: the matrix products of a layer of
 //! all-MiniLM-L6-v2 for a batch of tokens, with weights of 32 bits and with the same of eight (`Q8_0`).
 //!
-//!     cargo run --release -p stoker-engine --example eight_bits -- [TOKENS]
+//!     RAYON_NUM_THREADS=1 CANDLE_NUM_THREADS=1 cargo run --release -p stoker-engine --example eight_bits -- [TOKENS]
 //!
-//! One thread each, as an engine's lane has. One JSON object on standard output.
+//! With one thread, as an engine's lane has. One JSON object on standard output.
 #![expect(clippy::print_stdout, reason = "the result is what it is for")]
 
 use std::time::Instant;
