@@ -93,5 +93,6 @@ fn vector(output: ItemOutput) -> Vec<f32> {
         ItemOutput::Text(_) | ItemOutput::Generation(_) | ItemOutput::Transcript(_) => {
             panic!("a text")
         }
+        ItemOutput::Faces(_) => panic!("faces"),
     }
 }
