@@ -20,6 +20,7 @@ use crate::dev::{
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file;
+use crate::render::text::count;
 use crate::terminal::note;
 use crate::waiting::StopSignals;
 
@@ -175,7 +176,7 @@ fn announce(plan: &Plan, fleet: &Fleet, context: &mut Context) -> Result<(), Fai
     let usual = plan.listen.to_string() == USUAL_ADDRESS;
     let option = if usual { String::new() } else { format!("--server {server} ") };
     let staff = match plan.staff {
-        Staff::Workers(_) => format!("{} workers", plan.workers()),
+        Staff::Workers(_) => count(plan.workers() as u64, "worker"),
         Staff::Autoscaled => "an autoscaler that starts workers as they are needed".to_owned(),
     };
     context.terminal.line(&format!(

@@ -63,6 +63,7 @@ fn why_resident(model: &Model, needed_at: Option<Timestamp>, now: Timestamp) -> 
         (0, None) => why_loaded(&model.seat).to_owned(),
         (0, Some(_)) if model.seat.loaded_for.is_none() => why_loaded(&model.seat).to_owned(),
         (0, Some(at)) => format!("needed {} ago", rough(now.since(at))),
+        (1, _) => "1 job waits for it".to_owned(),
         (jobs, _) => format!("{jobs} jobs wait for it"),
     }
 }
