@@ -255,9 +255,8 @@ impl Autoscaler {
         // What an operator keeps as it is tells nothing, and is not replaced.
         let kept = seen.list.workers.iter().filter(|one| one.presence == Presence::Cordoned);
         let kept: BTreeSet<_> = kept.filter_map(|one| one.instance.clone()).collect();
-        let mut versions = seen.versions.clone();
-        versions.retain(|machine, _| !kept.contains(machine));
-        let Drift { outdated, findings } = drift(ledger, &self.sites, &versions, wanted);
+        seen.versions.retain(|machine, _| !kept.contains(machine));
+        let Drift { outdated, findings } = drift(ledger, &self.sites, &seen.versions, wanted);
         for worker in &mut seen.list.workers {
             let machine = worker.instance.as_ref();
             worker.outdated = machine.is_some_and(|machine| outdated.contains(machine));
