@@ -99,6 +99,7 @@ pub(crate) const HOMES: &[Home] = &[
     Home { dependency: "pulp", homes: &[ENGINE] },
     Home { dependency: "cudaforge", homes: &[ENGINE] },
     Home { dependency: "half", homes: &[ENGINE] },
+    Home { dependency: "rayon", homes: &[ENGINE] },
     Home { dependency: "nvml-wrapper", homes: &[WORKER] },
     Home { dependency: "tokenizers", homes: &[ENGINE] },
     Home { dependency: "minijinja*", homes: &[ENGINE] },

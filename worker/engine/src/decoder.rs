@@ -14,6 +14,7 @@ pub(crate) mod seen;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::ops::{rms_norm, silu};
+use rayon::ThreadPool;
 
 pub(crate) use cache::KvCache;
 pub(crate) use config::{Biases, DecoderConfig, DecoderFile, TokenIds, from_gguf};
@@ -35,6 +36,8 @@ pub(crate) struct Decoder {
     /// The vocabulary's rows are used for it where a model has no such tensor.
     output: Linear,
     rotation: Rotation,
+    /// The threads of a step; `None` where the device has its own.
+    cores: Option<ThreadPool>,
 }
 
 struct Layer {
@@ -91,6 +94,13 @@ impl Decoder {
     /// Shows the network the next tokens of each sequence. Gives, for each that generates and in their
     /// order, one number per token of the vocabulary. After an error the caches are as they were.
     pub(crate) fn step(&self, parts: &mut [StepPart<'_>]) -> Result<Vec<Vec<f32>>> {
+        match &self.cores {
+            Some(cores) => cores.install(|| self.step_here(parts)),
+            None => self.step_here(parts),
+        }
+    }
+
+    fn step_here(&self, parts: &mut [StepPart<'_>]) -> Result<Vec<Vec<f32>>> {
         let tokens: Vec<u32> = parts.iter().flat_map(|part| part.tokens).copied().collect();
         let places = places(parts)?;
         let rotation = self.rotation.at(&places)?;

@@ -13,6 +13,7 @@ use candle_core::{DType, Device};
 
 use crate::LoadError;
 use crate::device::one_line;
+use crate::kernels::{BlockFormat, Blocks};
 use crate::weights::WeightsFile;
 
 /// What is wrong with a model of several such files.
@@ -146,6 +147,23 @@ impl<'a> Gguf<'a> {
             .map_err(|error| self.wrong(format!("tensor {name}: {}", short(&error))))
     }
 
+    /// A matrix with one row per output as a CPU computes with it; nothing where candle does so for its type.
+    ///
+    /// # Errors
+    /// As of [`Gguf::tensor`], and when its rows are no whole blocks.
+    pub(crate) fn blocks(&self, name: &str, size: [usize; 2]) -> Result<Option<Blocks>, LoadError> {
+        let tensor = self.tensor(name, &size, &Device::Cpu)?;
+        let Some(format) = block_format(tensor.dtype()) else { return Ok(None) };
+        let [_, width] = size;
+        let bytes = tensor
+            .data()
+            .map_err(|error| self.wrong(format!("tensor {name}: {}", short(&error))))?;
+        let blocks = Blocks::new(format, &bytes, width);
+        blocks
+            .map(Some)
+            .ok_or_else(|| self.wrong(format!("tensor {name} has rows of no whole blocks")))
+    }
+
     /// A tensor's numbers as f32, which must be finite.
     ///
     /// # Errors
@@ -184,6 +202,19 @@ const fn is_known(kind: GgmlDType) -> bool {
         | GgmlDType::Q5K
         | GgmlDType::Q6K => true,
         GgmlDType::Q8_1 | GgmlDType::Q8K => false,
+    }
+}
+
+/// Types for which products of our own are used on a CPU: candle's read each scale by a function call, or have no
+/// instructions for many numbers, and work on one thread or on threads that spin.
+const fn block_format(kind: GgmlDType) -> Option<BlockFormat> {
+    match kind {
+        GgmlDType::Q8_0 => Some(BlockFormat::Q8_0),
+        GgmlDType::Q4_0 => Some(BlockFormat::Q4_0),
+        GgmlDType::Q4_1 => Some(BlockFormat::Q4_1),
+        GgmlDType::Q5_0 => Some(BlockFormat::Q5_0),
+        GgmlDType::Q5_1 => Some(BlockFormat::Q5_1),
+        _ => None,
     }
 }
 

@@ -2,21 +2,23 @@
 //!
 //! candle's own GELU and attention take half of a forward pass; these take a tenth. All of it is
 //! safe code: `pulp` picks the widest instruction set at run time and compiles each kernel for it.
-//! No tensors, no threads.
+//! No tensors; threads only where a product is large, and only those of the pool that it is called in.
 #![expect(
     clippy::inline_always,
     reason = "a helper that is not inlined is not compiled for the chosen instruction set"
 )]
 
 mod attention;
+mod blocks;
 mod cached_attention;
 mod elementwise;
 mod rows;
 
 pub(crate) use attention::{Sequences, attention};
+pub(crate) use blocks::{BlockFormat, Blocks};
 pub(crate) use cached_attention::{Heads, cached_attention};
 pub(crate) use elementwise::{bias_gelu, bias_quick_gelu, bias_residual_norm};
-pub(crate) use rows::rows_product;
+pub(crate) use rows::{Plain, rows_product};
 
 /// `a * b + c`, in one rounding where the instruction set has it. `f32::mul_add` alone would call
 /// a slow library function where it has not.
@@ -61,6 +63,11 @@ mod tests {
         #[cfg(not(target_arch = "x86_64"))]
         let narrower = None;
         [Some(Arch::Scalar), narrower, Some(Arch::new())].into_iter().flatten().collect()
+    }
+
+    /// Numbers from -2 to 2 that look random.
+    pub(super) fn number(seed: usize) -> f32 {
+        f32::from(u16::try_from(seed * 7919 % 1009).unwrap()) / 250.0 - 2.0
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{
-    CpuStorage, CustomOp2, DType, Device, Layout, Module as _, Result, Shape, Tensor,
+    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Module as _, Result, Shape, Tensor,
+    bail,
 };
 use pulp::Arch;
 
 use super::attention::floats;
 use crate::LoadError;
-use crate::kernels::rows_product;
+use crate::kernels::{Blocks, Plain, rows_product};
 use crate::source::Source;
 
 /// A linear layer.
@@ -24,10 +25,10 @@ enum Weights {
     Rows(Tensor),
     /// Elsewhere: a right factor.
     Matrix(Tensor),
-    Quantized {
-        product: QMatMul,
-        bytes: usize,
-    },
+    /// On a CPU: whole numbers of eight bits.
+    Blocks(Arc<Blocks>),
+    /// As candle computes with them.
+    Quantized { product: QMatMul, bytes: usize },
 }
 
 /// Whether a layer of weights has a bias.
@@ -79,6 +80,10 @@ impl Linear {
         Self { weights: Weights::Matrix(weights), bias }
     }
 
+    pub(super) const fn blocks(weights: Arc<Blocks>, bias: Option<Tensor>) -> Self {
+        Self { weights: Weights::Blocks(weights), bias }
+    }
+
     pub(super) fn quantized(weights: Arc<QTensor>, bias: Option<Tensor>) -> Self {
         let bytes = weights.storage_size_in_bytes();
         Self { weights: Weights::Quantized { product: QMatMul::QTensor(weights), bytes }, bias }
@@ -88,6 +93,9 @@ impl Linear {
         let out = match &self.weights {
             Weights::Rows(weights) => x.contiguous()?.apply_op2_no_bwd(weights, &RowsProduct)?,
             Weights::Matrix(weights) => x.matmul(weights)?,
+            Weights::Blocks(weights) => {
+                x.contiguous()?.apply_op1_no_bwd(&BlocksProduct(Arc::clone(weights)))?
+            }
             Weights::Quantized { product, .. } => product.forward(&x.contiguous()?)?,
         };
         match &self.bias {
@@ -99,6 +107,7 @@ impl Linear {
     pub(crate) fn bytes(&self) -> usize {
         match &self.weights {
             Weights::Rows(weights) | Weights::Matrix(weights) => crate::source::bytes(weights),
+            Weights::Blocks(weights) => weights.bytes(),
             Weights::Quantized { bytes, .. } => *bytes,
         }
     }
@@ -107,6 +116,7 @@ impl Linear {
 /// Rows by token.
 pub(crate) enum Table {
     Plain(Tensor),
+    Blocks(Arc<Blocks>),
     Quantized(Arc<QTensor>),
 }
 
@@ -115,6 +125,18 @@ impl Table {
         match self {
             Self::Plain(table) => {
                 table.index_select(&Tensor::new(tokens, table.device())?, 0)?.to_dtype(dtype)
+            }
+            Self::Blocks(table) => {
+                let width = table.width();
+                let mut numbers = vec![0.0; tokens.len() * width];
+                for (token, numbers) in tokens.iter().zip(numbers.chunks_exact_mut(width)) {
+                    let row = usize::try_from(*token)?;
+                    if row >= table.outputs() {
+                        bail!("token {token} of a vocabulary of {}", table.outputs());
+                    }
+                    table.row(row, numbers);
+                }
+                Tensor::from_vec(numbers, (tokens.len(), width), &Device::Cpu)?.to_dtype(dtype)
             }
             Self::Quantized(table) => {
                 table.embedding(&Tensor::new(tokens, &table.device())?)?.to_dtype(dtype)
@@ -126,6 +148,7 @@ impl Table {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Plain(table) => crate::source::bytes(table),
+            Self::Blocks(table) => table.bytes(),
             Self::Quantized(table) => table.storage_size_in_bytes(),
         }
     }
@@ -133,6 +156,7 @@ impl Table {
     pub(super) fn device(&self) -> Device {
         match self {
             Self::Plain(table) => table.device().clone(),
+            Self::Blocks(_) => Device::Cpu,
             Self::Quantized(table) => table.device(),
         }
     }
@@ -156,7 +180,25 @@ impl CustomOp2 for RowsProduct {
         let (outputs, _) = matrix_layout.shape().dims2()?;
         let (rows, matrix) = (floats(rows, rows_layout)?, floats(matrix, matrix_layout)?);
         let mut out = vec![0.0; count * outputs];
-        rows_product(Arch::new(), rows, matrix, width, &mut out);
+        rows_product(Arch::new(), rows, Plain { numbers: matrix, width }, &mut out);
         Ok((CpuStorage::F32(out), Shape::from((count, outputs))))
+    }
+}
+
+struct BlocksProduct(Arc<Blocks>);
+
+impl CustomOp1 for BlocksProduct {
+    fn name(&self) -> &'static str {
+        "blocks-product"
+    }
+
+    fn cpu_fwd(&self, rows: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (count, width) = layout.shape().dims2()?;
+        if width != self.0.width() {
+            bail!("rows of {width} numbers, expected {}", self.0.width());
+        }
+        let mut out = vec![0.0; count * self.0.outputs()];
+        self.0.product(Arch::new(), floats(rows, layout)?, &mut out);
+        Ok((CpuStorage::F32(out), Shape::from((count, self.0.outputs()))))
     }
 }

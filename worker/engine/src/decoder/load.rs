@@ -1,9 +1,11 @@
 //! The network out of its file, in either format.
 
 use std::sync::Arc;
+use std::thread;
 
-use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::linear::{Linear, Table};
 use super::rope::Rotation;
@@ -71,7 +73,9 @@ impl Decoder {
             parts.linear(Part::Output, [config.vocabulary, config.hidden], Bias::Without)?
         };
         let layers = (0..config.layers).map(|index| Layer::load(parts, &config, index));
+        let cores = if parts.device().is_cpu() { Some(every_core()?) } else { None };
         Ok(Self {
+            cores,
             device: words.device(),
             dtype: parts.dtype(),
             words,
@@ -82,6 +86,14 @@ impl Decoder {
             config,
         })
     }
+}
+
+/// The lanes of a generator do their steps together, so a step may have every core.
+fn every_core() -> Result<ThreadPool, LoadError> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let name = |index| format!("step {index}");
+    let pool = ThreadPoolBuilder::new().num_threads(cores).thread_name(name).build();
+    pool.map_err(|error| LoadError::Device { device: "cpu".to_owned(), what: error.to_string() })
 }
 
 impl Layer {
@@ -215,8 +227,13 @@ impl GgufParts<'_> {
         Tensor::from_vec(numbers, width, self.device).map_err(|error| self.device_error(&error))
     }
 
-    fn quantized(&self, name: &str, size: &[usize]) -> Result<Arc<QTensor>, LoadError> {
-        self.file.tensor(name, size, self.device).map(Arc::new)
+    /// A matrix of the file, in the form in which it is computed with.
+    fn matrix(&self, name: &str, size: [usize; 2]) -> Result<Table, LoadError> {
+        let blocks = if self.device.is_cpu() { self.file.blocks(name, size)? } else { None };
+        Ok(match blocks {
+            Some(blocks) => Table::Blocks(Arc::new(blocks)),
+            None => Table::Quantized(Arc::new(self.file.tensor(name, &size, self.device)?)),
+        })
     }
 
     fn device_error(&self, error: &candle_core::Error) -> LoadError {
@@ -224,14 +241,19 @@ impl GgufParts<'_> {
         LoadError::Device { device, what: one_line(error) }
     }
 
-    /// A layer over a tensor of the file. What is not quantized is computed as safetensors are.
-    fn over(&self, weights: Arc<QTensor>, bias: Option<Tensor>) -> Result<Linear, LoadError> {
+    /// A layer over a matrix of the file. What is not quantized is computed as safetensors are.
+    fn over(&self, matrix: &Table, bias: Option<Tensor>) -> Result<Linear, LoadError> {
+        let weights = match matrix {
+            Table::Plain(rows) => return Ok(Linear::rows(rows.clone(), bias)),
+            Table::Blocks(blocks) => return Ok(Linear::blocks(Arc::clone(blocks), bias)),
+            Table::Quantized(weights) => weights,
+        };
         let plain = matches!(weights.dtype(), GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16);
         // candle's products on a CPU take two blocks at a time, and end the process at an odd one.
         let blocks = weights.shape().dims().last().unwrap_or(&0) / weights.dtype().block_size();
         let odd = self.device.is_cpu() && !blocks.is_multiple_of(2);
         if !plain && !odd {
-            return Ok(Linear::quantized(weights, bias));
+            return Ok(Linear::quantized(Arc::clone(weights), bias));
         }
         let plain = weights.dequantize(self.device).and_then(|plain| {
             if self.device.is_cpu() {
@@ -254,14 +276,14 @@ impl Parts for GgufParts<'_> {
 
     fn words(&self, config: &DecoderConfig) -> Result<(Table, Linear), LoadError> {
         let size = [config.vocabulary, config.hidden];
-        let rows = self.quantized("token_embd.weight", &size)?;
-        let output = self.over(Arc::clone(&rows), None)?;
-        Ok((Table::Quantized(rows), output))
+        let rows = self.matrix("token_embd.weight", size)?;
+        let output = self.over(&rows, None)?;
+        Ok((rows, output))
     }
 
     fn linear(&self, part: Part, size: [usize; 2], bias: Bias) -> Result<Linear, LoadError> {
         let name = gguf_name(part);
-        let weights = self.quantized(&format!("{name}.weight"), &size)?;
+        let weights = self.matrix(&format!("{name}.weight"), size)?;
         let bias = match bias {
             Bias::With => {
                 let numbers = self.file.floats(&format!("{name}.bias"), &[size[0]])?;
@@ -269,7 +291,7 @@ impl Parts for GgufParts<'_> {
             }
             Bias::Without => None,
         };
-        self.over(weights, bias)
+        self.over(&weights, bias)
     }
 
     fn norm(&self, part: Part, width: usize) -> Result<Tensor, LoadError> {

@@ -214,11 +214,7 @@ fn softmax<'a, const FUSED: bool>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::tests::every_arch;
-
-    fn number(seed: usize) -> f32 {
-        f32::from(u16::try_from(seed * 7919 % 1009).unwrap()) / 250.0 - 2.0
-    }
+    use crate::kernels::tests::{every_arch, number};
 
     /// The definition, one output number at a time, in f64.
     fn expected(qkv: &[f32], bias: &[f32], rows: std::ops::Range<usize>, at: [usize; 3]) -> f64 {

@@ -125,11 +125,7 @@ fn to_shares<const FUSED: bool>(scores: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::tests::every_arch;
-
-    fn number(seed: usize) -> f32 {
-        f32::from(u16::try_from(seed * 7919 % 1009).unwrap()) / 250.0 - 2.0
-    }
+    use crate::kernels::tests::{every_arch, number};
 
     /// The definition, one output number at a time, in f64.
     fn expected(
