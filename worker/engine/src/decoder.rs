@@ -7,6 +7,7 @@
 pub(crate) mod attention;
 mod cache;
 mod config;
+mod cores;
 pub(crate) mod linear;
 mod load;
 mod rope;
@@ -14,13 +15,13 @@ pub(crate) mod seen;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::ops::{rms_norm, silu};
-use rayon::ThreadPool;
 
 pub(crate) use cache::KvCache;
 pub(crate) use config::{Biases, DecoderConfig, DecoderFile, TokenIds, from_gguf};
 pub(crate) use load::{gguf_parts, safetensors_parts};
 
 use attention::attend;
+use cores::Cores;
 use linear::{Linear, Table};
 use rope::Rotation;
 
@@ -37,7 +38,7 @@ pub(crate) struct Decoder {
     output: Linear,
     rotation: Rotation,
     /// The threads of a step; `None` where the device has its own.
-    cores: Option<ThreadPool>,
+    cores: Option<Cores>,
 }
 
 struct Layer {
@@ -95,7 +96,7 @@ impl Decoder {
     /// order, one number per token of the vocabulary. After an error the caches are as they were.
     pub(crate) fn step(&self, parts: &mut [StepPart<'_>]) -> Result<Vec<Vec<f32>>> {
         match &self.cores {
-            Some(cores) => cores.install(|| self.step_here(parts)),
+            Some(cores) => cores.run(|| self.step_here(parts)),
             None => self.step_here(parts),
         }
     }

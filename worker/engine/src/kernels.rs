@@ -13,6 +13,7 @@ mod blocks;
 mod cached_attention;
 mod elementwise;
 mod rows;
+mod shared;
 
 pub(crate) use attention::{Sequences, attention};
 pub(crate) use blocks::{BlockFormat, Blocks};

@@ -1,12 +1,11 @@
 //! The network out of its file, in either format.
 
 use std::sync::Arc;
-use std::thread;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::cores::Cores;
 use super::linear::{Linear, Table};
 use super::rope::Rotation;
 use super::{Biases, Decoder, DecoderConfig, Layer};
@@ -73,9 +72,13 @@ impl Decoder {
             parts.linear(Part::Output, [config.vocabulary, config.hidden], Bias::Without)?
         };
         let layers = (0..config.layers).map(|index| Layer::load(parts, &config, index));
-        let cores = if parts.device().is_cpu() { Some(every_core()?) } else { None };
+        // The lanes of a generator do their steps together, so a step may have every core.
+        let cores = parts.device().is_cpu().then(Cores::all).transpose();
         Ok(Self {
-            cores,
+            cores: cores.map_err(|error| LoadError::Device {
+                device: "cpu".to_owned(),
+                what: error.to_string(),
+            })?,
             device: words.device(),
             dtype: parts.dtype(),
             words,
@@ -86,14 +89,6 @@ impl Decoder {
             config,
         })
     }
-}
-
-/// The lanes of a generator do their steps together, so a step may have every core.
-fn every_core() -> Result<ThreadPool, LoadError> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let name = |index| format!("step {index}");
-    let pool = ThreadPoolBuilder::new().num_threads(cores).thread_name(name).build();
-    pool.map_err(|error| LoadError::Device { device: "cpu".to_owned(), what: error.to_string() })
 }
 
 impl Layer {

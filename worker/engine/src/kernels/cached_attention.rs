@@ -6,6 +6,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::exponential;
+use super::shared::share;
 
 /// How queries, keys and values are laid out.
 #[derive(Debug, Clone, Copy)]
@@ -30,10 +31,13 @@ pub(crate) fn cached_attention(
     out: &mut [f32],
 ) {
     let tokens = keys.len() / (heads.keys * heads.width);
-    let scores = &mut vec![0.0; tokens];
-    arch.dispatch(CachedAttention { heads, queries, keys, values, scores, out });
+    share(out, heads.width, 2 * queries.len() * tokens, |first, out| {
+        let (first, scores) = (first / heads.width, &mut vec![0.0; tokens]);
+        arch.dispatch(CachedAttention { heads, queries, keys, values, scores, first, out });
+    });
 }
 
+/// Some heads of queries, counted on from each to the next.
 struct CachedAttention<'a> {
     heads: Heads,
     queries: &'a [f32],
@@ -41,6 +45,7 @@ struct CachedAttention<'a> {
     values: &'a [f32],
     /// One for each token.
     scores: &'a mut [f32],
+    first: usize,
     out: &'a mut [f32],
 }
 
@@ -50,35 +55,32 @@ impl WithSimd for CachedAttention<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { heads: Heads { queries: heads, keys: key_heads, width, window }, .. } = self;
-        let (row, key_row) = (heads * width, key_heads * width);
-        let before = self.scores.len() - self.queries.len() / row;
+        let key_row = key_heads * width;
+        let before = self.scores.len() - self.queries.len() / (heads * width);
         // Widths are far below 2^24.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         let scale = 1.0 / (width as f32).sqrt();
-        for (index, (queries, out)) in
-            self.queries.chunks_exact(row).zip(self.out.chunks_exact_mut(row)).enumerate()
-        {
+        let queries = self.queries[self.first * width..].chunks_exact(width);
+        let places = self.first..;
+        for ((place, query), out) in places.zip(queries).zip(self.out.chunks_exact_mut(width)) {
+            let (index, head) = (place / heads, place % heads);
             let end = before + index + 1;
             let start = end - window.unwrap_or(end).min(end);
-            for (head, (query, out)) in
-                queries.chunks_exact(width).zip(out.chunks_exact_mut(width)).enumerate()
-            {
-                let at = head / (heads / key_heads) * width;
-                let keys = self.keys[start * key_row..end * key_row].chunks_exact(key_row);
-                let values = self.values[start * key_row..end * key_row].chunks_exact(key_row);
-                let scores = &mut self.scores[..end - start];
-                for (score, key) in scores.iter_mut().zip(keys) {
-                    *score = dot(simd, query, &key[at..at + width]) * scale;
-                }
-                if S::IS_SCALAR {
-                    to_shares::<false>(scores);
-                } else {
-                    to_shares::<true>(scores);
-                }
-                out.fill(0.0);
-                for (share, value) in scores.iter().zip(values) {
-                    add(simd, *share, &value[at..at + width], out);
-                }
+            let at = head / (heads / key_heads) * width;
+            let keys = self.keys[start * key_row..end * key_row].chunks_exact(key_row);
+            let values = self.values[start * key_row..end * key_row].chunks_exact(key_row);
+            let scores = &mut self.scores[..end - start];
+            for (score, key) in scores.iter_mut().zip(keys) {
+                *score = dot(simd, query, &key[at..at + width]) * scale;
+            }
+            if S::IS_SCALAR {
+                to_shares::<false>(scores);
+            } else {
+                to_shares::<true>(scores);
+            }
+            out.fill(0.0);
+            for (share, value) in scores.iter().zip(values) {
+                add(simd, *share, &value[at..at + width], out);
             }
         }
     }
