@@ -25,10 +25,31 @@ pub(super) struct Steps {
 struct State {
     scheduler: Scheduler<u64>,
     next_key: u64,
-    /// Of every ticket; nothing while a step has them.
-    sequences: BTreeMap<u64, Option<Running>>,
+    /// Of every ticket.
+    places: BTreeMap<u64, Place>,
     /// Somebody is at a step.
     stepping: bool,
+}
+
+/// What a ticket stands for.
+#[derive(Default)]
+struct Place {
+    /// Nothing while a step has it.
+    running: Option<Running>,
+    /// What its lane has not taken yet, which it may do while the next step is under way.
+    news: Piece,
+    failed: Option<EngineError>,
+    done: Option<Done>,
+}
+
+impl Place {
+    /// Takes a sequence back, with what a step made of it.
+    fn put(&mut self, mut running: Running) {
+        self.news.append(running.sequence.take_news());
+        self.failed = running.failed.take();
+        self.done = Done::of(&running.sequence);
+        self.running = Some(running);
+    }
 }
 
 /// A sequence with its part of the cache.
@@ -89,7 +110,7 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.steps.state();
         state.scheduler.remove(self.key);
-        state.sequences.remove(&self.key);
+        state.places.remove(&self.key);
     }
 }
 
@@ -98,7 +119,7 @@ impl Steps {
         let state = State {
             scheduler: Scheduler::new(room),
             next_key: 0,
-            sequences: BTreeMap::new(),
+            places: BTreeMap::new(),
             stepping: false,
         };
         Self { decoder, state: Mutex::new(state), bell: Condvar::new() }
@@ -136,8 +157,8 @@ impl Steps {
             let added = state.scheduler.add(key, known, left);
             added.map_err(|error| EngineError::Input { message: error.to_string() })?;
         }
-        let running = Running { sequence, cache: None, failed: None };
-        state.sequences.insert(key, Some(running));
+        let place = state.places.entry(key).or_default();
+        place.put(Running { sequence, cache: None, failed: None });
         drop(state);
         Ok(Ticket { steps: self, key, news: Piece::default(), done: None })
     }
@@ -162,7 +183,7 @@ impl Steps {
             let taken: Vec<(Share<u64>, Running)> = shares
                 .into_iter()
                 .filter_map(|share| {
-                    let running = state.sequences.get_mut(&share.key)?.take()?;
+                    let running = state.places.get_mut(&share.key)?.running.take()?;
                     Some((share, running))
                 })
                 .collect();
@@ -186,13 +207,12 @@ impl Steps {
 /// Takes what is new of these sequences. Whether all have ended.
 fn collect(state: &mut State, tickets: &mut [Ticket<'_>]) -> Result<bool, EngineError> {
     for ticket in tickets.iter_mut().filter(|ticket| ticket.done.is_none()) {
-        let Some(Some(running)) = state.sequences.get_mut(&ticket.key) else { continue };
-        if let Some(error) = running.failed.take() {
+        let Some(place) = state.places.get_mut(&ticket.key) else { continue };
+        if let Some(error) = place.failed.take() {
             return Err(error);
         }
-        let news = running.sequence.take_news();
-        ticket.news.append(news);
-        ticket.done = Done::of(&running.sequence);
+        ticket.news.append(std::mem::take(&mut place.news));
+        ticket.done = place.done.take();
     }
     Ok(tickets.iter().all(|ticket| ticket.done.is_some()))
 }
@@ -246,8 +266,8 @@ impl Drop for Step<'_> {
                 ended.insert(share.key);
             }
             // Nothing is left of one whose lane has gone.
-            if let Some(place) = state.sequences.get_mut(&share.key) {
-                *place = Some(running);
+            if let Some(place) = state.places.get_mut(&share.key) {
+                place.put(running);
             }
         }
         for key in ended {
@@ -286,4 +306,47 @@ fn step(
         parts.push(StepPart { cache, tokens, generates: share.generates });
     }
     if parts.is_empty() { Ok(Vec::new()) } else { decoder.step(&mut parts) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use stoker_engine_api::{Engine as _, GenerationInput, GenerationSettings, ItemInput, Prompt};
+
+    use super::*;
+    use crate::{EngineDevice, Generator, GeneratorOptions, Precision};
+
+    #[test]
+    fn a_lane_gets_its_news_while_another_is_at_the_next_step() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/tiny-decoders/llama");
+        let options = GeneratorOptions {
+            model: "tiny".to_owned(),
+            directory: golden,
+            digest: None,
+            device: EngineDevice::Cpu,
+            precision: Precision::F32,
+            lanes: None,
+            step_tokens: None,
+            cache_mebibytes: None,
+        };
+        let engine = Generator::load(&options).unwrap();
+        let prompt = Prompt::Text("The quick brown fox".to_owned());
+        let settings = GenerationSettings::greedy(9);
+        let input = GenerationInput { prompt, settings, generated: Vec::new() };
+        let item = engine.prepare(ItemInput::Generation(Box::new(input))).unwrap();
+        let (steps, vocabulary) = (&engine.steps, &engine.vocabulary);
+        let mut waiting = [steps.join(item.order.clone(), vocabulary).unwrap()];
+        let mut working = [steps.join(item.order.clone(), vocabulary).unwrap()];
+        assert!(!steps.work(&mut working, vocabulary).unwrap());
+
+        // The next step has them all.
+        let mut state = steps.state();
+        state.stepping = true;
+        let taken: Vec<_> = state.places.values_mut().map(|place| place.running.take()).collect();
+        assert!(taken.iter().all(Option::is_some));
+        assert!(!collect(&mut state, &mut waiting).unwrap());
+        drop(state);
+        assert_eq!(waiting[0].take_news().tokens.len(), 1);
+    }
 }
