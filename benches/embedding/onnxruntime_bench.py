@@ -39,8 +39,9 @@ def export(directory, file):
     free = {0: "batch", 1: "tokens"}
     torch.onnx.export(
         network,
-        (ones, ones, torch.zeros_like(ones)),
+        (),
         file,
+        kwargs=dict(zip(names, (ones, ones, torch.zeros_like(ones)))),
         input_names=names,
         output_names=["tokens", "pooled"],
         dynamic_axes={name: free for name in names + ["tokens"]},
