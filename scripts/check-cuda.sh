@@ -50,7 +50,7 @@ engine=$work/stoker-engine
 mv "$built" "$engine"
 
 # Without any driver the loader ends it; the worker explains that (worker/src/supervisor/exit.rs).
-if [[ -z $(ldconfig -p | grep 'libcuda\.so\.1') ]]; then
+if [[ $(ldconfig -p) != *libcuda.so.1* ]]; then
     LD_LIBRARY_PATH=$STOKER_CUDA_LIBRARIES start_engine --device cuda:0 >/dev/null
     expect "$(cat "$work/log")" "error while loading shared libraries: libcuda.so.1"
     say "without a driver: the loader names libcuda.so.1"

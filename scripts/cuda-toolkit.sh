@@ -97,6 +97,7 @@ print_environment() {
     printf 'export %s=%q\n' CUDA_HOME "$toolkit" CUDA_ROOT "$root" NVCC "$toolkit/bin/nvcc" \
         CUDA_COMPUTE_CAP "$(capability)" LIBRARY_PATH "$link${LIBRARY_PATH:+:$LIBRARY_PATH}" \
         STOKER_CUDA_LIBRARIES "$toolkit/lib:$toolkit/lib64" STOKER_CUDA_STUB "$stub"
+    # shellcheck disable=SC2016 # the PATH of whoever evaluates it is meant
     printf 'export PATH=%q:$PATH\n' "$toolkit/bin"
 }
 

@@ -6,6 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 CARGO=${CARGO:-cargo}
+# Where scripts/infra-tools.sh puts shellcheck.
+export PATH="$PATH:$PWD/.cache/infra/debian/usr/bin"
 
 step() {
     echo "lint: $*" >&2

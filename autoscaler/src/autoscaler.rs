@@ -1,17 +1,18 @@
 //! One autoscaler: leads, looks, plans, writes, calls. What it knows besides the ledger may be lost at any time.
 
+mod outdated;
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stoker_core::fleet::drift::{Drift, Wanted, drift};
+use stoker_core::fleet::drift::Wanted;
 use stoker_core::fleet::execute::{
     Executed, Finding, Outcome, Proposal, Rules, Sites, Situation, step,
 };
 use stoker_core::fleet::journal::{Line, Record};
-use stoker_core::fleet::ledger::{Ledger, Mode, Presence, WorkerList, instances};
+use stoker_core::fleet::ledger::{Ledger, Mode, WorkerList, instances};
 use stoker_core::fleet::{self, Fleet, INTERVAL, Memory, Plan, Planned, Policy, Reading, Snapshot};
 use stoker_core::ids::{Epoch, FleetName, PoolName};
 use stoker_core::time::Timestamp;
@@ -29,6 +30,7 @@ use crate::market::Market;
 use crate::metrics;
 use crate::totals::Totals;
 use crate::watch::Watch;
+use outdated::mark_outdated;
 use snapshot::{News, snapshot};
 
 /// What happened to jobs that were accepted so lately is asked for: long enough to hear of most of their ends.
@@ -233,7 +235,9 @@ impl Autoscaler {
         let mut findings = Vec::new();
         let (workers, seen) = match seen {
             Ok((mut seen, answer)) => {
-                findings = self.mark_outdated(&mut seen, &read.ledger);
+                let wanted = self.wanted.as_ref();
+                let wanted = wanted.map(|(version, since)| Wanted { version, since: *since });
+                findings = mark_outdated(&mut seen, &read.ledger, &self.sites, wanted);
                 (Reading::Known { at: now, value: seen.list.clone() }, (seen, Some(answer)))
             }
             Err(why) => (Reading::Unknown { why }, (Seen::default(), None)),
@@ -246,22 +250,6 @@ impl Autoscaler {
                 .collect();
         }
         Ok(Look { read, read_at, workers, seen, findings })
-    }
-
-    /// Marks the workers of machines that run something else than new ones would, and says what else is to be known.
-    fn mark_outdated(&self, seen: &mut Seen, ledger: &Ledger) -> Vec<Finding> {
-        let wanted = self.wanted.as_ref();
-        let wanted = wanted.map(|(version, since)| Wanted { version, since: *since });
-        // What an operator keeps as it is tells nothing, and is not replaced.
-        let kept = seen.list.workers.iter().filter(|one| one.presence == Presence::Cordoned);
-        let kept: BTreeSet<_> = kept.filter_map(|one| one.instance.clone()).collect();
-        seen.versions.retain(|machine, _| !kept.contains(machine));
-        let Drift { outdated, findings } = drift(ledger, &self.sites, &seen.versions, wanted);
-        for worker in &mut seen.list.workers {
-            let machine = worker.instance.as_ref();
-            worker.outdated = machine.is_some_and(|machine| outdated.contains(machine));
-        }
-        findings
     }
 
     /// What waits, as often as it costs the coordinator little.

@@ -1,5 +1,6 @@
 //! What the autoscaler can be told: flags over environment over a TOML file, checked as a whole.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use stoker_core::fleet::Fleet;
-use stoker_core::units::HumanDuration;
+use stoker_core::units::{ByteSize, HumanDuration};
 use stoker_proto::client::{AddressError, endpoint};
 use stoker_runtime::fleet::{FleetFileError, load_fleet};
 use stoker_runtime::secret::Secret;
@@ -76,6 +77,10 @@ pub struct Settings {
     #[arg(long, env = "STOKER_BROKER_URI", value_name = "URI", hide_env_values = true)]
     pub broker: Option<Secret>,
 
+    /// With [provider.local]: memory of each worker for its models, as for stoker-worker
+    #[arg(long, env = "STOKER_MEMORY_BUDGET", value_name = "SIZE")]
+    pub memory_budget: Option<ByteSize>,
+
     /// With [provider.local]: where machines are written down, with the logs of their workers
     /// [default: ./.stoker/machines]
     #[arg(long, env = "STOKER_MACHINES", value_name = "DIR")]
@@ -108,6 +113,8 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     pub worker: Option<PathBuf>,
     pub broker: Option<Secret>,
+    /// Of each local worker; `None`: what it takes by itself.
+    pub memory_budget: Option<ByteSize>,
     pub machines: PathBuf,
     pub ec2_endpoint: Option<String>,
 }
@@ -167,9 +174,28 @@ impl Settings {
             metrics_listen: self.metrics_listen.unwrap_or(DEFAULT_METRICS),
             worker: self.worker,
             broker: self.broker,
+            memory_budget: self.memory_budget,
             machines: self.machines.unwrap_or_else(|| DEFAULT_MACHINES.into()),
             ec2_endpoint: self.ec2_endpoint,
         })
+    }
+}
+
+impl Config {
+    /// What every local worker is told, as variables of its environment; what is its own comes from its machine.
+    ///
+    /// # Errors
+    /// When the fleet file's path cannot be made absolute.
+    pub fn worker_environment(&self) -> io::Result<Vec<(&'static str, Secret)>> {
+        let fleet_file = std::path::absolute(&self.fleet_file)?;
+        let mut environment = vec![
+            ("STOKER_COORDINATOR", Secret::new(&self.coordinator)),
+            ("STOKER_FLEET", Secret::new(fleet_file.display().to_string())),
+        ];
+        environment.extend(self.broker.clone().map(|uri| ("STOKER_BROKER_URI", uri)));
+        let budget = self.memory_budget.map(|size| Secret::new(size.to_string()));
+        environment.extend(budget.map(|size| ("STOKER_MEMORY_BUDGET", size)));
+        Ok(environment)
     }
 }
 
@@ -198,6 +224,26 @@ mod tests {
         let text = format!("{NOTHING}{OFFERED}[provider.local]\n");
         let config = check(&text, Settings::default()).unwrap();
         assert_eq!(config.interval, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn local_workers_are_told_what_is_the_same_for_all_of_them() {
+        let text = format!("{NOTHING}{OFFERED}[provider.local]\n");
+        let told = |settings| {
+            let environment = check(&text, settings).unwrap().worker_environment().unwrap();
+            let told = environment.into_iter().filter(|(name, _)| *name != "STOKER_FLEET");
+            told.map(|(name, value)| (name, value.expose().to_owned())).collect::<Vec<_>>()
+        };
+        let coordinator = || ("STOKER_COORDINATOR", DEFAULT_COORDINATOR.to_owned());
+        assert_eq!(told(Settings::default()), [coordinator()]);
+        let broker = Some(Secret::new("amqp://user:hunter2@host"));
+        let memory_budget = "80MiB".parse().ok();
+        let broker_uri = ("STOKER_BROKER_URI", "amqp://user:hunter2@host".to_owned());
+        let budget = ("STOKER_MEMORY_BUDGET", "80MiB".to_owned());
+        assert_eq!(
+            told(Settings { broker, memory_budget, ..Settings::default() }),
+            [coordinator(), broker_uri, budget]
+        );
     }
 
     #[test]

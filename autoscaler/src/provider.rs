@@ -7,7 +7,6 @@ use std::time::Duration;
 use stoker_core::fleet::{Fleet, Local as LocalSettings, Policy, Provider};
 use stoker_runtime::child::ChildPlan;
 use stoker_runtime::clock::Clock;
-use stoker_runtime::secret::Secret;
 use stoker_runtime::tasks::Tasks;
 
 use crate::cloud::CloudProvider;
@@ -95,12 +94,7 @@ async fn local(
     if !worker.is_file() {
         return Err(ProviderError::NoWorker(worker));
     }
-    let fleet_file = std::path::absolute(&config.fleet_file).map_err(ProviderError::Folder)?;
-    let mut environment = vec![
-        ("STOKER_COORDINATOR", Secret::new(&config.coordinator)),
-        ("STOKER_FLEET", Secret::new(fleet_file.display().to_string())),
-    ];
-    environment.extend(config.broker.clone().map(|uri| ("STOKER_BROKER_URI", uri)));
+    let environment = config.worker_environment().map_err(ProviderError::Folder)?;
     let arguments = vec!["--exit-on-stdin-eof".into()];
     let config = LocalConfig {
         fleet: config.fleet.name.clone(),

@@ -39,6 +39,7 @@ NOT_HERE = {
     "stoker_worker_draining": "no worker goes",
     "stoker_worker_engine_restarts_total": "no engine crashed",
     "stoker_worker_handed_over_jobs_total": "no worker went",
+    "stoker_worker_model_evictions_total": "all models fit into memory",
     "stoker_worker_spooled_results_total": "every result was delivered at once",
     "stoker_autoscaler_interruptions_total": "no machine is taken back",
     "stoker_cloud_calls_total": "this machine is the cloud, and is not called over a network",

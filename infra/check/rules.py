@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rules of infra/ that neither Terraform nor the scanner knows. Prints each breach and fails if there is one.
+"""Rules of infra/ that neither Terraform, Packer nor the scanner knows. Prints each breach and fails if there is one.
 
     rules.py INFRA [REPORT]     REPORT is checkov's, as JSON: then skips that nothing needs are found, too
 """
@@ -11,6 +11,8 @@ import sys
 
 BLOCK = re.compile(r'^(?P<kind>variable|output|resource) "(?P<first>[\w-]+)"(?: "(?P<second>[\w-]+)")? \{\n(?P<body>.*?)^\}',
                    re.M | re.S)
+# Packer's `fileset` looks from the recipe's folder, whatever folder `packer` was started in.
+RELATIVE_FILES = re.compile(r"\bfileset\((?!abspath\()")
 SKIP = re.compile(r"checkov:skip=(?P<id>[A-Z0-9_]+)(?P<reason>.*)")
 # A reason is a sentence, not a word.
 LEAST_REASON = 20
@@ -66,6 +68,9 @@ def breaches(root, skipped):
                 yield f"{where}: {skip['id']} is skipped without a reason"
             if skipped is not None and (f"/{where}", skip["id"]) not in skipped:
                 yield f"{where}: {skip['id']} need not be skipped"
+    for file in sorted(root.rglob("*.pkr.hcl")):
+        if RELATIVE_FILES.search(file.read_text(encoding="utf-8")):
+            yield f"{file.relative_to(root)}: fileset looks from the recipe's folder: give it an absolute path (abspath)"
     for module in sorted((root / "modules").iterdir()):
         for needed in ("main.tf", "variables.tf", "outputs.tf", "versions.tf"):
             if not (module / needed).is_file():

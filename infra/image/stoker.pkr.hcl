@@ -145,7 +145,8 @@ build {
   }
 
   provisioner "file" {
-    sources     = [for program in fileset(var.programs, "stoker*") : "${var.programs}/${program}" if length(regexall("[.]d$", program)) == 0]
+    # Absolute: `fileset` looks from this file's folder, and uploads begin where packer was started.
+    sources     = [for program in fileset(abspath(var.programs), "stoker*") : "${abspath(var.programs)}/${program}" if length(regexall("[.]d$", program)) == 0]
     destination = "/tmp/stoker/programs/"
   }
 

@@ -177,6 +177,7 @@ async fn make_plan(
         broker: Broker::parse(&args.broker)?,
         staff,
         slots: SLOTS,
+        memory_budget: None,
         lanes: plan::lanes(dev::cores(), workers),
         log_format: "human",
     })

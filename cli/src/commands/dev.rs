@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use stoker_core::fleet::{Fleet, Provider};
 use stoker_core::ids::ModelName;
 use stoker_core::request::Task;
+use stoker_core::units::ByteSize;
 use stoker_runtime::error::chain;
 use stoker_runtime::net;
 use stoker_runtime::secret::Secret;
@@ -54,6 +55,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "4")]
     slots: NonZeroU32,
 
+    /// Memory of each worker for the engines of all its models; models that do not fit into it take
+    /// turns [default: three quarters of this machine's, or on a GPU what it has, less a margin]
+    #[arg(long, value_name = "SIZE", env = "STOKER_MEMORY_BUDGET")]
+    memory_budget: Option<ByteSize>,
+
     /// Address of the coordinator; port 0 is any free port
     #[arg(long, value_name = "ADDRESS", default_value = USUAL_ADDRESS)]
     listen: SocketAddr,
@@ -97,6 +103,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<(), Failure
         broker,
         staff,
         slots: args.slots,
+        memory_budget: args.memory_budget,
         lanes: plan::lanes(cores(), workers),
         log_format: if context.terminal.err_is_terminal() { "human" } else { "json" },
     };

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use stoker_core::fleet::Fleet;
 use stoker_core::ids::PoolName;
+use stoker_core::units::ByteSize;
 use stoker_runtime::child::ChildPlan;
 use stoker_runtime::secret::Secret;
 
@@ -62,6 +63,8 @@ pub(crate) struct Plan {
     pub(crate) staff: Staff,
     /// Jobs that a worker takes at once.
     pub(crate) slots: NonZeroU32,
+    /// Memory of each worker for the engines of all its models; `None`: what the worker takes by itself.
+    pub(crate) memory_budget: Option<ByteSize>,
     /// Threads of a worker's engine.
     pub(crate) lanes: usize,
     pub(crate) log_format: &'static str,
@@ -137,6 +140,7 @@ impl Plan {
         arguments.extend(["--pool".into(), pool.as_str().into()]);
         arguments.extend(["--slots".into(), self.slots.to_string().into()]);
         arguments.extend(["--lanes".into(), self.lanes.to_string().into()]);
+        arguments.extend(self.memory_arguments());
         let spool = self.data.join("spool").join(&name);
         arguments.extend(["--spool".into(), spool.into_os_string()]);
         let (program, environment) = (self.programs.worker.clone(), self.environment());
@@ -150,9 +154,16 @@ impl Plan {
             arguments.extend([option.into(), self.data.join(folder).into_os_string()]);
         }
         arguments.extend(["--worker".into(), self.programs.worker.clone().into_os_string()]);
+        arguments.extend(self.memory_arguments());
         let (program, environment) = (self.programs.autoscaler.clone(), self.environment());
         let child = ChildPlan { program, arguments, environment };
         NamedPlan { name: "autoscaler".to_owned(), child }
+    }
+
+    /// What workers take, and who starts them hands on.
+    fn memory_arguments(&self) -> Vec<OsString> {
+        let budget = self.memory_budget.iter();
+        budget.flat_map(|size| ["--memory-budget".into(), size.to_string().into()]).collect()
     }
 
     fn shared_arguments(&self) -> Vec<OsString> {
@@ -199,6 +210,7 @@ mod tests {
             broker,
             staff: Staff::Workers(NonZeroU32::new(2).unwrap()),
             slots: NonZeroU32::new(4).unwrap(),
+            memory_budget: None,
             lanes: 3,
             log_format: "human",
         }
@@ -267,6 +279,21 @@ mod tests {
             ]
         );
         assert_eq!(plan.workers(), 0);
+    }
+
+    #[test]
+    fn workers_get_the_memory_budget_from_whoever_starts_them() {
+        let fixed = Plan {
+            memory_budget: Some("80MiB".parse().unwrap()),
+            ..plan(Broker::Embedded, &["a", "b"])
+        };
+        let autoscaled = Plan { staff: Staff::Autoscaled, ..fixed.clone() };
+        for plan in [fixed, autoscaled] {
+            assert!(!line(&plan.coordinator()).contains("--memory-budget"));
+            for child in plan.staff_plans() {
+                assert!(line(&child).contains(" --memory-budget 80MiB"), "{}", line(&child));
+            }
+        }
     }
 
     #[test]

@@ -152,6 +152,20 @@ async fn the_broker_s_uri_is_in_the_environment_and_never_on_a_command_line() {
 }
 
 #[tokio::test]
+async fn a_memory_budget_is_handed_on_to_workers_and_to_nobody_else() {
+    let fleet = Fleet::start(&[("STOKER_MEMORY_BUDGET", "80MiB")]).await;
+    fleet.signal(Signal::TERM);
+    let (_, err, folder) = fleet.ended().await;
+    let events = folder.events();
+    let started: Vec<_> = events.iter().filter(|event| event.contains(" started ")).collect();
+    assert_eq!(started.len(), 3, "{err}");
+    for event in started {
+        let told = event.contains(" --memory-budget 80MiB ");
+        assert_eq!(told, event.starts_with("stoker-worker "), "{event}");
+    }
+}
+
+#[tokio::test]
 async fn a_killed_worker_is_started_again() {
     let fleet = Fleet::start(&[]).await;
     let workers = fleet.folder.wait_for("stoker-worker started", 2).await;

@@ -3,8 +3,13 @@
 
 locals {
   # Who may come in. Keys can be changed and taken away one by one.
-  parties     = toset(["worker", "autoscaler", "operator"])
-  bearers     = toset(["autoscaler", "operator"])
+  parties = toset(["worker", "autoscaler", "operator"])
+  # What each bearer may do. The name `join`, of workers, is part of their secret's.
+  tokens = {
+    join       = "Token with which a worker joins the fleet"
+    autoscaler = "Token with which an autoscaler may change the fleet"
+    operator   = "Token with which an operator may change the fleet"
+  }
   tunnel_port = 7443
   health_port = 7071
   endpoints   = length(var.endpoint_cidrs) > 0 ? { internal = true, public = false } : { internal = true }
@@ -40,52 +45,28 @@ resource "aws_secretsmanager_secret_version" "tunnel" {
   }
 }
 
-# The tunnel lets workers, autoscalers and operators in; this says who of them may take work.
-data "aws_secretsmanager_random_password" "join" {
-  password_length     = 64
-  exclude_punctuation = true
-}
-
-resource "aws_secretsmanager_secret" "join" {
-  # checkov:skip=CKV2_AWS_57: coordinators and workers read a new token within five minutes of each other, so a change cuts workers off for that time; it is for a person to time
-  name_prefix             = "stoker/${var.name}/join-"
-  description             = "Token with which a worker joins the fleet"
-  kms_key_id              = var.kms_key_arn
-  recovery_window_in_days = var.deletion_protection ? 30 : 0
-  tags                    = var.tags
-}
-
-resource "aws_secretsmanager_secret_version" "join" {
-  secret_id     = aws_secretsmanager_secret.join.id
-  secret_string = jsonencode({ token = data.aws_secretsmanager_random_password.join.random_password })
-
-  # The source gives another one each time; the first stays.
-  lifecycle {
-    ignore_changes = [secret_string]
-  }
-}
-
-# Who of them may stop the fleet and end its machines, and who leads it. Both ends read a new one within five minutes.
+# The tunnel lets workers, autoscalers and operators in; these say who of them may take work, who may stop the fleet and
+# end its machines, and who leads it. Both ends read a new one within five minutes.
 data "aws_secretsmanager_random_password" "token" {
-  for_each = local.bearers
+  for_each = local.tokens
 
   password_length     = 64
   exclude_punctuation = true
 }
 
 resource "aws_secretsmanager_secret" "token" {
-  # checkov:skip=CKV2_AWS_57: people, coordinators and autoscalers read a new token at their own times, so a change keeps them out for some minutes; it is for a person to time
-  for_each = local.bearers
+  # checkov:skip=CKV2_AWS_57: both ends read a new token at their own times, so a change keeps workers, people and autoscalers out for some minutes; it is for a person to time
+  for_each = local.tokens
 
   name_prefix             = "stoker/${var.name}/${each.key}-"
-  description             = "Token with which an ${each.key} may change the fleet"
+  description             = each.value
   kms_key_id              = var.kms_key_arn
   recovery_window_in_days = var.deletion_protection ? 30 : 0
   tags                    = var.tags
 }
 
 resource "aws_secretsmanager_secret_version" "token" {
-  for_each = local.bearers
+  for_each = local.tokens
 
   secret_id     = aws_secretsmanager_secret.token[each.key].id
   secret_string = jsonencode({ token = data.aws_secretsmanager_random_password.token[each.key].random_password })
@@ -94,6 +75,17 @@ resource "aws_secretsmanager_secret_version" "token" {
   lifecycle {
     ignore_changes = [secret_string]
   }
+}
+
+# Fleets of before have the token of workers under its own name.
+moved {
+  from = aws_secretsmanager_secret.join
+  to   = aws_secretsmanager_secret.token["join"]
+}
+
+moved {
+  from = aws_secretsmanager_secret_version.join
+  to   = aws_secretsmanager_secret_version.token["join"]
 }
 
 resource "aws_security_group" "balancer" {
@@ -206,14 +198,12 @@ module "host" {
   settings = merge(
     var.settings,
     { for party in local.parties : "BOOT_TUNNEL_${upper(party)}_SECRET" => aws_secretsmanager_secret.tunnel[party].arn },
-    { BOOT_JOIN_SECRET = aws_secretsmanager_secret.join.arn },
-    { for bearer in local.bearers : "BOOT_${upper(bearer)}_SECRET" => aws_secretsmanager_secret.token[bearer].arn },
+    { for bearer, secret in aws_secretsmanager_secret.token : "BOOT_${upper(bearer)}_SECRET" => secret.arn },
   )
   security_group_ids = [aws_security_group.coordinator.id]
   secret_arns = concat(
     var.secret_arns,
     [for secret in aws_secretsmanager_secret.tunnel : secret.arn],
-    [aws_secretsmanager_secret.join.arn],
     [for secret in aws_secretsmanager_secret.token : secret.arn],
   )
   bucket_arn            = var.bucket_arn

@@ -20,12 +20,12 @@ output "tunnel_secret_arns" {
 
 output "join_secret_arn" {
   description = "Secret with the token with which workers join the fleet."
-  value       = aws_secretsmanager_secret.join.arn
+  value       = aws_secretsmanager_secret.token["join"].arn
 }
 
 output "token_secret_arns" {
   description = "Secrets with the tokens of those who change the fleet: `autoscaler` and `operator`."
-  value       = { for bearer, secret in aws_secretsmanager_secret.token : bearer => secret.arn }
+  value       = { for bearer, secret in aws_secretsmanager_secret.token : bearer => secret.arn if bearer != "join" }
 }
 
 output "security_group_id" {
