@@ -143,6 +143,7 @@ mod tests {
             drain_cause: None,
             notice: None,
             residency: mini.map(residency),
+            remaining: None,
             idle_since: None,
             registered_at: Timestamp::from_unix_millis(0),
             last_seen_at: Timestamp::from_unix_millis(0),

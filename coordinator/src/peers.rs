@@ -104,6 +104,8 @@ struct About {
     residency: Option<Residency>,
     #[serde(default)]
     instance: Option<InstanceName>,
+    #[serde(default)]
+    remaining: Option<Duration>,
     /// By no clock, as clocks differ.
     #[serde(default)]
     idle_for: Option<Duration>,
@@ -163,6 +165,7 @@ fn row(view: &WorkerView, now: Timestamp) -> Option<WorkerRow> {
         notice: view.notice.map(|notice| ToldNotice::tell(notice, now)),
         residency: view.residency.clone(),
         instance,
+        remaining: view.remaining,
         idle_for: view.idle_since.map(|since| now.since(since)),
         registered_at: view.registered_at,
     };
@@ -196,6 +199,7 @@ fn view(row: &WorkerRow, now: Timestamp) -> Option<WorkerView> {
             .and_then(|told| Cause::ALL.into_iter().find(|cause| cause.name() == told)),
         notice: about.notice.map(|told| told.hear(now)),
         residency: about.residency,
+        remaining: about.remaining,
         idle_since: about.idle_for.map(|idle| now.before(idle)),
         registered_at: about.registered_at,
         last_seen_at: now.before(row.silent_for),
@@ -207,6 +211,14 @@ mod tests {
     use stoker_core::ids::WorkerId;
 
     use super::*;
+
+    /// As a version wrote it that did not know of a field.
+    fn without(about: &str, field: &str) -> String {
+        let mut told: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(about).unwrap();
+        assert!(told.remove(field).is_some());
+        serde_json::to_string(&told).unwrap()
+    }
 
     #[test]
     fn a_worker_is_the_same_to_another_coordinator() {
@@ -231,6 +243,7 @@ mod tests {
             drain_cause: Some(Cause::Interruption),
             notice: Some(Notice::Interruption { lost_at: now.after(Duration::from_secs(9)) }),
             residency: Some(Residency { budget_bytes: 5, shared: true, models: Vec::new() }),
+            remaining: Some(Duration::from_millis(1_500)),
             idle_since: Some(now.before(Duration::from_secs(20))),
             registered_at: Timestamp::from_unix_millis(10),
             last_seen_at: now.before(Duration::from_secs(2)),
@@ -244,7 +257,10 @@ mod tests {
             Some(Notice::Interruption { lost_at: later.after(Duration::from_secs(9)) }),
             "by the clock of whoever hears of it"
         );
-        assert_eq!(view(&told, now), Some(seen));
+        assert_eq!(view(&told, now), Some(seen.clone()));
+        let silent = WorkerRow { about: without(&told.about, "remaining"), ..told.clone() };
+        let silent = view(&silent, now).unwrap();
+        assert_eq!(silent, WorkerView { remaining: None, ..seen }, "of an older coordinator");
         assert_eq!(view(&WorkerRow { about: "{}".to_owned(), ..told }, now), None);
     }
 }

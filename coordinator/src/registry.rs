@@ -62,6 +62,8 @@ pub struct Report {
     pub notice: Option<Notice>,
     /// What it has in memory; `None`: it does not tell, and has all of its models while it is ready.
     pub residency: Option<Residency>,
+    /// How long it needs for all that it holds; `None`: it does not tell.
+    pub remaining: Option<Duration>,
 }
 
 /// Where a worker is in its life.
@@ -108,6 +110,8 @@ pub struct WorkerView {
     pub notice: Option<Notice>,
     /// What it has in memory, if it tells.
     pub residency: Option<Residency>,
+    /// How long it needs for what it held when it said so, if it tells.
+    pub remaining: Option<Duration>,
     /// Since when it says that it holds no job. Leases in the store weigh more than this.
     pub idle_since: Option<Timestamp>,
     pub registered_at: Timestamp,

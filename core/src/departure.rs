@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 
 pub use dead_man::{DeadMan, Signs, Verdict};
 pub use pace::Pace;
-pub use plan::{Engine, Remaining, hand_over};
+pub use plan::{Engine, Remaining, hand_over, time_left};
 
 /// Why a worker goes. A later one is the stronger one: it stays when several come together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

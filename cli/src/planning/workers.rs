@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stoker_core::fleet::{CapacityType, Instance, InstanceState, PoolPolicy, Reading};
 use stoker_core::ids::{InstanceName, ModelName, OfferingName, PoolName};
 use stoker_core::time::Timestamp;
-use stoker_proto::v1;
+use stoker_proto::{convert, v1};
 
 use crate::render::text::count;
 use crate::render::time::from_wire;
@@ -103,5 +103,9 @@ fn instance(worker: &v1::Worker, offering: &OfferingName, now: Timestamp) -> Opt
         notice: None,
         outdated: false,
         warm: worker.resident_models.iter().filter_map(|name| ModelName::new(name).ok()).collect(),
+        remaining: worker
+            .remaining
+            .as_ref()
+            .and_then(|told| convert::duration(told, "remaining").ok()),
     })
 }

@@ -108,11 +108,11 @@ fn total(used: &[&Spent]) -> Total {
 
 fn heading(simulation: &Simulation<'_>) -> String {
     let Simulation { setup, workload, .. } = simulation;
-    let (jobs, days) = (workload.jobs.len(), days(workload));
+    let (jobs, time) = (workload.jobs.len(), millis(workload.end));
     let mean = workload.mean_service();
     let load = mean * number(jobs) / seconds(workload.end).max(1.0);
     let mut text = format!(
-        "{} in {days:.1} days, {mean:.1} s on average: a mean load of {load:.2} workers\n",
+        "{} in {time}, {mean:.1} s on average: a mean load of {load:.2} workers\n",
         count(jobs as u64, "job")
     );
     for (class, name) in setup.classes.iter().zip(simulation.classes) {

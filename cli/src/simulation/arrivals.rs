@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 use stoker_sim::fleet::intervals::{Intervals, Making};
-use stoker_sim::fleet::job::{Job, Millis, Workload, millis};
+use stoker_sim::fleet::job::{Job, Workload, millis};
 use stoker_sim::fleet::service::Service;
 use stoker_sim::fleet::table::Table;
 
@@ -165,8 +165,8 @@ fn unix_seconds(text: &str) -> Option<f64> {
 const SPREAD: f64 = 0.7;
 
 impl Arrivals {
-    /// The workload: it begins with the hour of the first arrival and ends with the hour of the last, or with whole days
-    /// where it is longer than one.
+    /// The workload: it begins with the minute of the first arrival and ends when the last job would be done if none had to
+    /// wait, or with the last interval.
     pub(crate) fn workload(&self, part: &Part<'_>) -> Result<Made, String> {
         let service = Service { mean: part.service, cv: SPREAD };
         match self {
@@ -202,7 +202,7 @@ fn of_jobs(all: &[Arrival], never_ran: u64, part: &Part<'_>) -> Result<Made, Str
     let jobs: Vec<&Arrival> = all.iter().filter(here).collect();
     let first = jobs.iter().map(|job| job.at).min_by(f64::total_cmp);
     let Some(first) = first else { return Err("there are no jobs to simulate".to_owned()) };
-    let start = (first / 3600.0).floor() * 3600.0;
+    let start = (first / 60.0).floor() * 60.0;
     let known: Vec<f64> = jobs.iter().filter_map(|job| job.service).collect();
     let mean = match known.len() {
         0 => part.service,
@@ -220,7 +220,6 @@ fn of_jobs(all: &[Arrival], never_ran: u64, part: &Part<'_>) -> Result<Made, Str
             model: models.index(job.model.as_deref()),
         });
     }
-    let last = made.iter().map(|job| job.at).max().unwrap_or(0);
     let assumed = jobs.len() - known.len();
     let mut notes = Vec::new();
     let mut note = |number: u64, what: &str| {
@@ -232,7 +231,7 @@ fn of_jobs(all: &[Arrival], never_ran: u64, part: &Part<'_>) -> Result<Made, Str
     note(never_ran, "that ended before they ran left out");
     note(assumed as u64, &format!("without a run time taken to run {mean:.2} s"));
     note(unknown_class, "of classes that the fleet file does not name taken for the default class");
-    let workload = Workload::new("history", made, end(last)).of_models(models.names);
+    let workload = Workload::covering("history", made).of_models(models.names);
     Ok(Made { workload, notes })
 }
 
@@ -258,12 +257,6 @@ impl Models {
     }
 }
 
-fn end(last: Millis) -> Millis {
-    const HOUR: Millis = 3_600_000;
-    let unit = if last >= 24 * HOUR { 24 * HOUR } else { HOUR };
-    (last / unit + 1) * unit
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,7 +280,16 @@ mod tests {
         assert_eq!(made(list, &PART), csv);
         let jobs = &csv.workload.jobs;
         assert_eq!((jobs[0].at, jobs[0].service, jobs[1].at), (5_000, 20_000, 7_500));
-        assert_eq!(csv.workload.end, 3_600_000);
+        assert_eq!(csv.workload.end, 25_000);
+    }
+
+    #[test]
+    fn a_trace_that_is_a_second_longer_than_a_day_is_no_day_longer() {
+        let end = |text: &str| made(text, &PART).workload.end;
+        assert_eq!(end("t_s,service_s\n0,2\n86399,1\n"), 86_400_000);
+        assert_eq!(end("t_s,service_s\n0,2\n86400,1\n"), 86_401_000);
+        // Nor do the hours before the first job count.
+        assert_eq!(end("t_s,service_s\n3599,1\n7199,1\n"), 3_660_000);
     }
 
     #[test]

@@ -267,7 +267,7 @@ async fn the_past_of_a_fleet_is_simulated_with_its_file() {
     let arguments = ["simulate", "--fleet", path.to_str().unwrap()];
     let run = stoker_at(&fake.url, &arguments).await.expect(0);
     let text = run.out();
-    assert!(text.starts_with("60 jobs in 0.1 days, 20.0 s on average"), "{text}");
+    assert!(text.starts_with("60 jobs in 59m50s, 20.0 s on average"), "{text}");
     assert!(text.contains("class standard: 99 % start within 1m00s"), "{text}");
     assert!(text.contains("offering g5.a.spot: $0.4/h"), "{text}");
     assert!(text.contains("Stoker, spot only"), "{text}");

@@ -39,6 +39,7 @@ fn report(state: WorkerState) -> Report {
         drain_cause: None,
         notice: None,
         residency: None,
+        remaining: None,
     }
 }
 
@@ -166,6 +167,7 @@ fn elsewhere(number: u8, state: WorkerState, seen: Timestamp) -> WorkerView {
         drain_cause: None,
         notice: None,
         residency: None,
+        remaining: None,
         idle_since: None,
         registered_at: at(0),
         last_seen_at: seen,

@@ -87,6 +87,31 @@ async fn a_registered_worker_lets_work_flow_at_once() {
 }
 
 #[tokio::test]
+async fn what_a_worker_has_left_to_do_is_known_of_what_it_held_when_it_told() {
+    let coordinator = Coordinator::start("").await;
+    let mut worker = Worker::ready(&coordinator, 1).await;
+    let left = async || {
+        let mut admin = coordinator.admin().await;
+        let answer = admin.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner();
+        answer.workers[0].remaining.map(|told| told.seconds)
+    };
+    let status = |busy_slots, seconds| v1::WorkerStatus {
+        state: v1::WorkerState::Ready.into(),
+        busy_slots,
+        remaining: Some(stoker_proto::well_known::Duration { seconds, nanos: 0 }),
+        ..v1::WorkerStatus::default()
+    };
+    assert_eq!(left().await, None, "an older worker does not tell");
+    worker.heartbeat(vec![], Some(status(0, 0))).await.unwrap();
+    assert_eq!(left().await, Some(0));
+    let job = coordinator.submit(&["a"]).await;
+    worker.take(&coordinator, &job).await;
+    assert_eq!(left().await, None, "what it was given since is not in what it told");
+    worker.heartbeat(vec![], Some(status(1, 90))).await.unwrap();
+    assert_eq!(left().await, Some(90));
+}
+
+#[tokio::test]
 async fn a_worker_is_idle_until_it_is_granted_a_job_whatever_it_says_itself() {
     let coordinator = Coordinator::start("").await;
     let mut worker = Worker::on(&coordinator, "i-0abc").await;

@@ -1,4 +1,4 @@
-//! Which jobs of an engine end before the worker has to.
+//! Which jobs of an engine end before the worker has to, and when all of them do.
 
 use std::time::Duration;
 
@@ -54,6 +54,16 @@ pub fn hand_over<J: Copy + Ord>(jobs: &[Remaining<J>], engine: Engine, left: Dur
     given
 }
 
+/// How long the engine needs for all that is left of the jobs, with the margin that [`hand_over`] has; `None` if of one of
+/// them nothing was measured.
+#[must_use]
+pub fn time_left<J>(jobs: &[Remaining<J>], engine: Engine) -> Option<Duration> {
+    let open = jobs.iter().filter(|job| job.items > 0);
+    let mut works = open.map(Remaining::work);
+    let all = works.try_fold(Duration::ZERO, |all, one| Some(all.saturating_add(one?)))?;
+    Some(takes(all, engine))
+}
+
 /// How long `work` takes with a margin: all lanes share it but for its last batch.
 fn takes(work: Duration, engine: Engine) -> Duration {
     let lanes = u32::try_from(engine.lanes).unwrap_or(u32::MAX).max(1);
@@ -106,7 +116,36 @@ mod tests {
         assert!(hand_over(&[job(2, 9, 0)], engine(1), Duration::ZERO).is_empty(), "takes no time");
     }
 
+    #[test]
+    fn the_time_that_is_left_is_of_all_items_over_all_lanes_and_of_nothing_unmeasured() {
+        let jobs = [job(1, 150, 10), job(2, 50, 10)];
+        // Two seconds of work, of which the last batch runs on one lane, and a quarter more.
+        let seconds = |lanes| time_left(&jobs, engine(lanes)).unwrap().as_secs_f64();
+        assert!((seconds(1) - 2.5).abs() < 1e-9, "{}", seconds(1));
+        assert!((seconds(4) - (1.9 / 4.0 + 0.1) * 1.25).abs() < 1e-9, "{}", seconds(4));
+        let unmeasured = Remaining { job: 3, items: 1, per_item: None };
+        assert_eq!(time_left(&[jobs[0], unmeasured], engine(1)), None);
+        // Of what is done, nothing needs to be known.
+        let done = Remaining { items: 0, ..unmeasured };
+        assert_eq!(time_left(&[jobs[0], done], engine(1)), time_left(&jobs[..1], engine(1)));
+        assert_eq!(time_left::<u32>(&[], engine(1)), Some(Duration::ZERO));
+    }
+
     proptest! {
+        /// What a worker tells and what it hands over are one reckoning.
+        #[test]
+        fn all_stays_as_long_as_the_time_that_is_left_is_there(
+            works in vec((1_u64..2_000, 1_u64..50), 0..20),
+            lanes in 1_usize..9,
+        ) {
+            let jobs: Vec<_> =
+                (0..).zip(works).map(|(key, (items, millis))| job(key, items, millis)).collect();
+            let left = time_left(&jobs, engine(lanes)).unwrap();
+            prop_assert!(hand_over(&jobs, engine(lanes), left).is_empty());
+            let shorter = left.saturating_sub(Duration::from_nanos(1));
+            prop_assert_eq!(hand_over(&jobs, engine(lanes), shorter).is_empty(), jobs.is_empty());
+        }
+
         #[test]
         fn what_stays_fits_and_more_time_never_hands_over_more(
             works in vec((1_u64..2_000, 1_u64..50), 0..20),
@@ -136,6 +175,7 @@ mod tests {
         fn extreme_figures_do_not_overflow(items: u64, nanos: u64, lanes: usize, left: u64) {
             let jobs = [Remaining { job: 0, items, per_item: Some(Duration::from_nanos(nanos)) }; 3];
             let engine = Engine { lanes, batch: Duration::from_nanos(nanos) };
+            prop_assert!(time_left(&jobs, engine).is_some());
             prop_assert!(hand_over(&jobs, engine, Duration::from_millis(left)).len() <= 3);
         }
     }

@@ -138,6 +138,7 @@ mod tests {
             notice: None,
             outdated: false,
             warm: Vec::new(),
+            remaining: None,
         };
         let booting = instance(4, "slow", InstanceState::Booting);
         let unknown = instance(5, "gone", ready(1));

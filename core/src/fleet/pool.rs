@@ -180,6 +180,11 @@ fn observe(
     for member in roster.members.iter().filter(|member| member.offering.is_none()) {
         notes.push(Note::UnknownOffering { instance: member.instance.name.clone() });
     }
+    for instance in roster.members.iter().map(|member| member.instance) {
+        if let (Some(told), None) = (instance.remaining, instance.credible_remaining()) {
+            notes.push(Note::EndlessWork { instance: instance.name.clone(), told });
+        }
+    }
     notes
 }
 

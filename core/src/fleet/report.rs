@@ -165,6 +165,8 @@ pub enum Note {
     ManyJobs { class: ClassName, jobs: u64 },
     /// A model's jobs are said to have run for longer than can be. Their run times are left out.
     LongRuns { model: ModelName },
+    /// A worker says that it needs longer for what it holds than can be. Its work is estimated instead.
+    EndlessWork { instance: InstanceName, told: Duration },
     /// An instance of an offering that the fleet file does not name.
     UnknownOffering { instance: InstanceName },
     /// More dead than may be removed at a time without an operator.
@@ -362,6 +364,7 @@ impl fmt::Display for Note {
             Self::LongRuns { model } => {
                 write!(f, "the run times of {model} cannot be right; they are left out")
             }
+            Self::EndlessWork { instance, told } => endless_work(f, instance, *told),
             Self::UnknownOffering { instance } => {
                 write!(f, "{instance} is of an offering that the fleet file does not name")
             }
@@ -383,6 +386,15 @@ fn withheld(
         f,
         "{machines} machine{are} not taken out yet ({reason}): the disruption budget is {budget}"
     )
+}
+
+fn endless_work(
+    f: &mut fmt::Formatter<'_>,
+    instance: &InstanceName,
+    told: Duration,
+) -> fmt::Result {
+    let told = time(told);
+    write!(f, "{instance} cannot need {told} for what it has; its work is estimated")
 }
 
 fn patient(f: &mut fmt::Formatter<'_>, seconds: f64) -> fmt::Result {

@@ -8,6 +8,7 @@ use crate::time::Timestamp;
 
 use super::capacity::Capacity;
 use super::check::{Offering, Scaling};
+use super::demand::Demand;
 use super::snapshot::{Instance, InstanceState};
 
 /// An instance and its offering; `None` if the fleet file does not name it any more.
@@ -47,6 +48,19 @@ impl Member<'_> {
             | InstanceState::Booting
             | InstanceState::Draining { .. } => None,
         }
+    }
+
+    /// Seconds until it has finished what it runs: its own word, as it knows its items and what they take. Of one that does
+    /// not tell, only the number of its jobs is known, and that they are of the models in its memory. The one that takes
+    /// longest is taken, as no job is to be cut short.
+    pub(crate) fn work_left(&self, demand: &Demand) -> f64 {
+        let jobs = self.instance.running();
+        if let Some(told) = self.instance.credible_remaining().filter(|_| jobs > 0) {
+            return told.as_secs_f64();
+        }
+        let means = self.instance.warm.iter().map(|model| demand.mean_of(model));
+        let mean = means.max_by(f64::total_cmp).unwrap_or_else(|| demand.service.mean());
+        f64::from(jobs) * mean / self.speed()
     }
 
     pub(crate) fn age(&self, now: Timestamp) -> Duration {

@@ -105,6 +105,9 @@ pub struct Instance {
     pub outdated: bool,
     /// Models in its memory, which need not be loaded for their next job.
     pub warm: Vec<ModelName>,
+    /// How long it needs for all that it holds, as its worker told; `None`: it did not.
+    #[serde(default)]
+    pub remaining: Option<Duration>,
 }
 
 /// Where an instance is in its life.
@@ -127,7 +130,15 @@ pub enum Notice {
     Rebalance,
 }
 
+/// What is left to do is more than this by a broken clock or counter only: a quarter of a year.
+const MOST_REMAINING: Duration = Duration::from_hours(90 * 24);
+
 impl Instance {
+    /// How long it needs for all that it holds, if its worker told and that can be.
+    pub fn credible_remaining(&self) -> Option<Duration> {
+        self.remaining.filter(|told| *told <= MOST_REMAINING)
+    }
+
     /// Jobs that it runs.
     pub const fn running(&self) -> u32 {
         match self.state {

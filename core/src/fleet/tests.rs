@@ -86,6 +86,7 @@ fn instance(number: u32, capacity: CapacityType, state: InstanceState) -> Instan
         notice: None,
         outdated: false,
         warm: Vec::new(),
+        remaining: None,
     }
 }
 
@@ -287,15 +288,19 @@ fn any_instances() -> impl Strategy<Value = Vec<Instance>> {
         1 => Just(Some(Notice::Rebalance)),
         1 => (-60_i64..200).prop_map(|s| Some(Notice::Interruption { lost_at: at(s) })),
     ];
-    let one = (any_state(), -300_000_i64..60, -1000_i64..10, notice, any::<bool>(), 0..3_u8);
+    let seconds = prop_oneof![0..10_000_u64, any::<u64>()];
+    let told = proptest::option::of(seconds.prop_map(Duration::from_secs));
+    let times = (-300_000_i64..60, -1000_i64..10, told);
+    let one = (any_state(), times, notice, any::<bool>(), 0..3_u8);
     proptest::collection::vec(one, 0..25).prop_map(|all| {
-        let build = |(number, (state, launched, seen, notice, outdated, kind))| {
+        let build = |(number, (state, (launched, seen, told), notice, outdated, kind))| {
             let capacity = if kind == 0 { CapacityType::OnDemand } else { CapacityType::Spot };
             let mut instance = instance(number, capacity, state);
             instance.launched_at = at(launched);
             instance.seen_at = at(seen);
             instance.notice = notice;
             instance.outdated = outdated;
+            instance.remaining = told;
             instance
         };
         (0..).zip(all).map(build).collect()

@@ -1,6 +1,7 @@
 //! The workers that the coordinator knows, as the ledger takes them: one for each machine.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::v1;
 use stoker_core::fleet::Notice;
@@ -94,6 +95,9 @@ fn worker(wire: &v1::Worker, ours: impl Fn(Timestamp) -> Timestamp) -> Result<Wo
     };
     let idle_since = optional(wire.idle_since.as_ref(), "idle_since")?;
     let warm = wire.resident_models.iter().filter_map(|name| ModelName::new(name).ok());
+    // What is no time is as good as not told.
+    let remaining = wire.remaining.as_ref();
+    let remaining = remaining.and_then(|told| super::duration(told, "remaining").ok());
     Ok(WorkerSeen {
         id,
         machine: None,
@@ -105,6 +109,7 @@ fn worker(wire: &v1::Worker, ours: impl Fn(Timestamp) -> Timestamp) -> Result<Wo
         notice,
         outdated: false,
         warm: warm.collect(),
+        remaining,
     })
 }
 
@@ -123,6 +128,11 @@ fn both(a: &WorkerSeen, b: &WorkerSeen) -> WorkerSeen {
     let idle_since = a.idle_since.zip(b.idle_since).map(|(a, b)| a.max(b));
     let mut warm = first.warm.clone();
     warm.extend(second.warm.iter().filter(|model| !first.warm.contains(model)).cloned());
+    // The machine is empty when both are. One that holds nothing need not tell.
+    let left = |worker: &WorkerSeen| {
+        if worker.running == 0 { Some(Duration::ZERO) } else { worker.remaining }
+    };
+    let remaining = left(a).zip(left(b)).map(|(a, b)| a.max(b));
     let notice = match (first.notice, second.notice) {
         (Some(Notice::Interruption { lost_at }), Some(Notice::Interruption { lost_at: other })) => {
             Some(Notice::Interruption { lost_at: lost_at.min(other) })
@@ -143,13 +153,12 @@ fn both(a: &WorkerSeen, b: &WorkerSeen) -> WorkerSeen {
         notice,
         outdated: false,
         warm,
+        remaining,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
@@ -205,6 +214,22 @@ mod tests {
         let one_lost = vec![gpu(1, 4, v1::WorkerState::Lost), gpu(2, 0, ready)];
         let seen = only(&answer(one_lost, Duration::ZERO));
         assert_eq!((seen.running, seen.idle_since), (4, None), "it may go on with them");
+    }
+
+    #[test]
+    fn a_machine_has_as_much_left_to_do_as_the_worker_that_has_the_most() {
+        let of = |id, busy, seconds: Option<i64>| {
+            let remaining = seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
+            v1::Worker { remaining, ..gpu(id, busy, v1::WorkerState::Ready) }
+        };
+        let left = |workers: Vec<v1::Worker>| {
+            only(&answer(workers, Duration::ZERO)).remaining.map(|left| left.as_secs())
+        };
+        assert_eq!(left(vec![of(1, 2, Some(30))]), Some(30));
+        assert_eq!(left(vec![of(1, 2, Some(-30))]), None, "no time is not zero");
+        assert_eq!(left(vec![of(1, 2, Some(30)), of(2, 1, Some(90))]), Some(90));
+        assert_eq!(left(vec![of(1, 2, Some(30)), of(2, 1, None)]), None, "one does not tell");
+        assert_eq!(left(vec![of(1, 2, Some(30)), of(2, 0, None)]), Some(30), "one has nothing");
     }
 
     #[test]

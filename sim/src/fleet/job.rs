@@ -45,6 +45,30 @@ impl Workload {
         Self { name: name.into(), models: vec!["model".to_owned()], jobs, end }
     }
 
+    /// The jobs, until the last of them would be done if none had to wait. One that is said to run for longer than a day
+    /// does not make the workload longer than that.
+    pub fn covering(name: impl Into<String>, jobs: Vec<Job>) -> Self {
+        let done = |job: &Job| job.at.saturating_add(job.service.clamp(1, 24 * HOUR_MS));
+        let end = jobs.iter().map(done).max().unwrap_or(0);
+        Self::new(name, jobs, end)
+    }
+
+    /// The same, and for so long after it nothing arrives: time for what waits at its end.
+    #[must_use]
+    pub fn and_then_nothing_for(mut self, time: Millis) -> Self {
+        self.end = self.end.saturating_add(time);
+        self
+    }
+
+    /// The same until the end of the day in which its last job arrives, so that copies of it can be shifted by days.
+    #[must_use]
+    pub fn in_whole_days(mut self) -> Self {
+        const DAY: Millis = 24 * HOUR_MS;
+        let last = self.jobs.last().map_or(0, |job| job.at);
+        self.end = (last / DAY).saturating_add(1).saturating_mul(DAY);
+        self
+    }
+
     /// The same with names for its models, in the order of the jobs' indices. There is one at least.
     #[must_use]
     pub fn of_models(mut self, models: Vec<String>) -> Self {
@@ -109,4 +133,27 @@ pub fn millis(seconds: f64) -> Millis {
 )]
 pub fn whole(x: f64) -> usize {
     x.ceil().max(0.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(at: Millis, service: Millis) -> Job {
+        Job { at, service, class: 0, model: 0 }
+    }
+
+    #[test]
+    fn a_workload_covers_what_its_jobs_run_and_no_day_more() {
+        const DAY: Millis = 24 * HOUR_MS;
+        let covering = |jobs: &[Job]| Workload::covering("jobs", jobs.to_vec());
+        let second_day = covering(&[job(0, 5_000), job(DAY + 1_000, 2_000)]);
+        assert_eq!((second_day.jobs.len(), second_day.end), (2, DAY + 3_000));
+        assert_eq!(second_day.clone().in_whole_days().end, 2 * DAY);
+        assert_eq!(second_day.and_then_nothing_for(HOUR_MS).end, DAY + HOUR_MS + 3_000);
+        assert_eq!(covering(&[job(9_000, 1_000), job(0, 60_000)]).end, 60_000, "the longest");
+        assert_eq!(covering(&[job(7, 0)]).jobs.len(), 1);
+        assert_eq!(covering(&[job(0, Millis::MAX)]).end, DAY);
+        assert_eq!(covering(&[]).end, 0);
+    }
 }

@@ -187,6 +187,8 @@ impl Stoker {
                 .map(|lost_at| Notice::Interruption { lost_at: timestamp(lost_at) }),
             outdated: false,
             warm: Vec::new(),
+            // As a worker tells it of jobs of many items.
+            remaining: (running > 0).then(|| timestamp(machine.busy_until).since(now)),
         }
     }
 

@@ -112,6 +112,7 @@ fn snapshot(policy: &Policy, now: Timestamp, round: u64) -> Snapshot {
         notice: None,
         outdated: false,
         warm: Vec::new(),
+        remaining: None,
     };
     let pool = || PoolSnapshot {
         queues: Reading::Known { at: now, value: (0..QUEUES).map(queue).collect() },

@@ -3,7 +3,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::fleet::job::{HOUR_MS, Job, Millis, Workload, millis};
+use crate::fleet::job::{Job, Millis, Workload, millis};
 use crate::fleet::market::Steps;
 use crate::fleet::table::{Table, TraceError};
 
@@ -22,8 +22,7 @@ pub fn requests(table: &Table, name: &str, seed: u64) -> Result<Workload, TraceE
             model: 0,
         })
         .collect();
-    let last = jobs.iter().map(|job| job.at).max().unwrap_or(0);
-    Ok(Workload::new(name, jobs, whole_days(last)))
+    Ok(Workload::covering(name, jobs))
 }
 
 /// Jobs of a trace of language-model requests, for a worker that reads `prompt` and writes `output` tokens
@@ -65,8 +64,4 @@ pub fn capacity(table: &Table, column: &str, end: Millis) -> Result<Steps, Trace
             return Ok(Steps::new(steps));
         }
     }
-}
-
-fn whole_days(last: Millis) -> Millis {
-    (last / (24 * HOUR_MS) + 1) * 24 * HOUR_MS
 }

@@ -145,6 +145,7 @@ impl Workers {
                 notice: real.lost_at.map(|lost_at| Notice::Interruption { lost_at }),
                 outdated: false,
                 warm: Vec::new(),
+                remaining: None,
             })
         });
         let value = WorkerList { complete_since: self.complete_since, workers: workers.collect() };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stoker_core::time::Timestamp;
 use stoker_core::worker::{AfterBeat, BeatReply, Phase, after_beat};
+use stoker_proto::convert;
 use stoker_proto::v1;
 use stoker_proto::v1::{AttemptProgress, HeartbeatOutcome, WorkerState};
 use tracing::{debug, warn};
@@ -119,7 +120,14 @@ impl State {
             drain_cause: self.wire_drain_cause().into(),
             notice: self.wire_notice(now),
             residency: Some(self.wire_residency(now)),
+            remaining: self.time_left().map(convert::wire_duration),
         }
+    }
+
+    /// How long all that it holds still takes, as far as its engines can tell. They run side by side.
+    fn time_left(&self) -> Option<Duration> {
+        let mut each = self.models.iter().map(|model| model.board.time_left());
+        each.try_fold(Duration::ZERO, |longest, one| one.map(|left| left.max(longest)))
     }
 
     /// The next attempts to tell of, with at most `budget` bytes of results.

@@ -96,6 +96,7 @@ fn heartbeats_go_out_in_time_one_by_one_and_name_every_attempt() {
     let status = request.status.unwrap();
     assert_eq!((status.state(), status.busy_slots), (WorkerState::Ready, 1));
     assert_eq!(status.resident_models, ["echo"]);
+    assert_eq!(status.remaining, None, "nothing was measured yet");
     probe.later(INTERVAL * 3);
     assert!(probe.heartbeat().is_none(), "one at a time");
     let result = Err(LinkError::TimedOut { after: INTERVAL });
@@ -131,6 +132,18 @@ fn utilization_is_the_share_of_time_in_which_engines_computed() {
     let (request, _) = probe.heartbeat().unwrap();
     let utilization = request.status.unwrap().utilization;
     assert!((utilization - 0.4).abs() < 1e-9, "two of five seconds: {utilization}");
+}
+
+#[test]
+fn a_heartbeat_tells_how_long_what_is_held_still_takes() {
+    let mut probe = Probe::ready();
+    probe.grant(1, &["a", "b", "c"]);
+    probe.run(1);
+    probe.later(INTERVAL);
+    let (request, _) = probe.heartbeat().unwrap();
+    let told = request.status.unwrap().remaining.unwrap();
+    // Two items of a second each, and a quarter more.
+    assert_eq!((told.seconds, told.nanos), (2, 500_000_000));
 }
 
 #[test]

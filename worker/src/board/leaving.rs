@@ -1,29 +1,44 @@
-//! Jobs that are handed over: nothing further of them is started, and what was started is waited for.
+//! What is left to do, and jobs that are handed over: nothing further of them is started, and what was started is
+//! waited for.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use stoker_core::departure::{Engine, Remaining, hand_over};
+use stoker_core::departure::{Engine, Remaining, hand_over, time_left};
 use stoker_engine_api::ItemKey;
 
-use super::job::Ends;
+use super::job::{Ends, Job};
 use super::{Board, Ended, JobKey};
 
 impl Board {
     /// The jobs that do not end within `left`, by what was measured of them; of those that are not asked to
     /// leave yet. None while there is no engine: it may come back and tell.
     pub fn too_long_for(&self, left: Duration) -> Vec<JobKey> {
-        let Some(capacity) = self.engine else { return Vec::new() };
-        let engine = Engine { lanes: capacity.lanes, batch: self.pace.batch() };
+        let Some(engine) = self.engine_at_pace() else { return Vec::new() };
         let staying = self.jobs.iter().filter(|(_, job)| job.ends == Ends::Complete);
-        let remaining: Vec<_> = staying
-            .map(|(key, job)| Remaining {
-                job: *key,
-                items: job.items_left(),
-                per_item: job.pace.per_item().or_else(|| self.pace.per_item()),
-            })
-            .collect();
+        let remaining: Vec<_> = staying.map(|(key, job)| self.remaining(*key, job)).collect();
         hand_over(&remaining, engine, left)
+    }
+
+    /// How long the engine needs for all that is on the board, by what was measured of it; `None` while there is work
+    /// and no engine, or nothing was measured.
+    pub fn time_left(&self) -> Option<Duration> {
+        if self.jobs.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let remaining: Vec<_> =
+            self.jobs.iter().map(|(key, job)| self.remaining(*key, job)).collect();
+        time_left(&remaining, self.engine_at_pace()?)
+    }
+
+    fn engine_at_pace(&self) -> Option<Engine> {
+        let batch = self.pace.batch();
+        self.engine.map(|capacity| Engine { lanes: capacity.lanes, batch })
+    }
+
+    fn remaining(&self, key: JobKey, job: &Job) -> Remaining<JobKey> {
+        let per_item = job.pace.per_item().or_else(|| self.pace.per_item());
+        Remaining { job: key, items: job.items_left(), per_item }
     }
 
     /// Lets a job end early: with its last item that is done or in a batch. What lies before that and was not

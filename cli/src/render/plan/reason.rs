@@ -25,6 +25,7 @@ pub(super) const fn note_kind(note: &Note) -> &'static str {
         Note::CounterReset => "counter-reset",
         Note::ManyJobs { .. } => "many-jobs",
         Note::LongRuns { .. } => "long-runs",
+        Note::EndlessWork { .. } => "endless-work",
         Note::UnknownOffering { .. } => "unknown-offering",
         Note::MassRemoval { .. } => "mass-removal",
     }

@@ -40,6 +40,8 @@ pub(super) fn identity_check(identity: &Identity) -> v1::IdentityCheck {
 /// has not told of it yet: whoever ends machines that are idle relies on that.
 pub(super) fn worker(view: WorkerView, leases: u64) -> v1::Worker {
     let leases = u32::try_from(leases).unwrap_or(u32::MAX);
+    // It told of what it held then.
+    let remaining = view.remaining.filter(|_| leases <= view.busy_slots);
     let registration = view.registration;
     let (notice, lost_at) = match view.notice {
         None => (v1::CloudNoticeKind::Unspecified, None),
@@ -70,6 +72,7 @@ pub(super) fn worker(view: WorkerView, leases: u64) -> v1::Worker {
         instance: registration.instance.map(String::from).unwrap_or_default(),
         residency: view.residency.as_ref().map(Residency::tell),
         idle_since: view.idle_since.filter(|_| leases == 0).map(convert::wire_timestamp),
+        remaining: remaining.map(convert::wire_duration),
     }
 }
 

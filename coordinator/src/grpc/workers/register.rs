@@ -306,6 +306,11 @@ pub(super) fn report(status: &v1::WorkerStatus, now: Timestamp) -> Result<Report
         drain_cause: convert::drain_cause(status.drain_cause()),
         notice: status.notice.as_ref().and_then(|notice| cloud_notice(notice, now)),
         residency: status.residency.as_ref().map(|told| Residency::hear(told, MAX_MODELS)),
+        // What is no time is not told; what is too long to be believed is the planner's to say.
+        remaining: status
+            .remaining
+            .as_ref()
+            .and_then(|told| convert::duration(told, "status.remaining").ok()),
     })
 }
 
@@ -395,6 +400,11 @@ mod tests {
         assert_eq!(read.state, WorkerState::Ready);
         assert!(read.utilization.abs() < f64::EPSILON);
         assert_eq!(read.resident_models.len(), 1);
+        for (seconds, told) in [(90, Some(Duration::from_secs(90))), (-1, None), (i64::MAX, None)] {
+            let remaining = Some(stoker_proto::well_known::Duration { seconds, nanos: 0 });
+            let status = v1::WorkerStatus { remaining, ..status.clone() };
+            assert_eq!(report(&status, now).unwrap().remaining, told, "{seconds}");
+        }
         for state in [0, i32::from(v1::WorkerState::Lost), 99] {
             let status = v1::WorkerStatus { state, ..status.clone() };
             let error = report(&status, now).unwrap_err();

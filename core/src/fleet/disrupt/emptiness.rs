@@ -150,18 +150,10 @@ impl Rest<'_> {
             |(_, member): &&Place<'_>| self.does_without(member) && member.age(now) >= LEAST_BILL;
         let best = busy.iter().filter(fits).min_by(|(_, a), (_, b)| {
             let by_price = b.unit_price().total_cmp(&a.unit_price());
-            let by_work = self.work_left(a).total_cmp(&self.work_left(b));
+            let by_work = a.work_left(self.demand).total_cmp(&b.work_left(self.demand));
             by_price.then(by_work).then(self.warmth.is_last(a).cmp(&self.warmth.is_last(b)))
         });
         best.map(|(at, _)| *at)
-    }
-
-    /// Seconds until a worker has finished what it runs, as far as can be told: of its jobs only the number is known, and
-    /// that they are of the models in its memory. The one that takes longest is taken, as no job is to be cut short.
-    fn work_left(&self, member: &Member<'_>) -> f64 {
-        let means = member.instance.warm.iter().map(|model| self.demand.mean_of(model));
-        let mean = means.max_by(f64::total_cmp).unwrap_or_else(|| self.demand.service.mean());
-        f64::from(member.instance.running()) * mean / member.speed()
     }
 }
 

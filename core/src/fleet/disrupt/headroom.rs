@@ -5,6 +5,7 @@
 
 use crate::fleet::caps::Allowance;
 use crate::fleet::check::Scaling;
+use crate::fleet::demand::Demand;
 use crate::fleet::plan::Step;
 use crate::fleet::provision::{Candidate, price_of};
 use crate::fleet::report::{NoRoom, Note, RemoveReason};
@@ -38,8 +39,8 @@ impl<'a> Headroom<'a> {
         Self { roster, scaling, candidates, allowance, launched }
     }
 
-    /// Position of what goes before its successor comes, of what is marked: the one with the fewest jobs to finish.
-    pub(crate) fn first(&self, marked: &[(usize, RemoveReason)]) -> Option<usize> {
+    /// Position of what goes before its successor comes, of what is marked: the one with the least to finish.
+    pub(crate) fn first(&self, marked: &[(usize, RemoveReason)], demand: &Demand) -> Option<usize> {
         let settled = self.roster.members.iter().all(|member| member.instance.works());
         if !settled || self.launched > 0 || !self.is_full() {
             return None;
@@ -47,7 +48,8 @@ impl<'a> Headroom<'a> {
         let places = marked.iter().filter(|(_, reason)| has_to_go(reason));
         let members = places.filter_map(|(at, _)| Some((*at, self.roster.members.get(*at)?)));
         let replaceable = members.filter(|(_, member)| self.has_successor(member));
-        replaceable.min_by_key(|(_, member)| member.instance.running()).map(|(at, _)| at)
+        let work = |(_, member): &(usize, &Member<'_>)| member.work_left(demand);
+        replaceable.min_by(|a, b| work(a).total_cmp(&work(b))).map(|(at, _)| at)
     }
 
     /// What is said of one that is marked and whose successor does not boot yet.

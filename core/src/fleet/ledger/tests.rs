@@ -238,6 +238,7 @@ fn the_planner_sees_a_machine_from_its_intent_on() {
         notice: None,
         outdated: false,
         warm: vec![ModelName::new("mini").unwrap()],
+        remaining: Some(Duration::from_secs(90)),
     };
     let workers = WorkerList { complete_since: START, workers: vec![worker.clone()] };
     let see = |entry: &Entry, workers: &WorkerList| {
@@ -251,6 +252,7 @@ fn the_planner_sees_a_machine_from_its_intent_on() {
     let entry = apply(&entry, &Event::Registered { worker: worker.id }, START).unwrap();
     let seen = see(&entry, &workers).unwrap();
     assert_eq!((seen.running(), &seen.warm), (2, &worker.warm));
+    assert_eq!(seen.remaining, worker.remaining);
     assert_eq!(seen.seen_at, worker.seen_at);
     // A worker that a coordinator does not know yet has not been silent for longer than that runs.
     let restarted =

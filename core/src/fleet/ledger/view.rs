@@ -1,6 +1,7 @@
 //! The ledger as the planner sees it: instances of each pool, with what their workers say.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,9 @@ pub struct WorkerSeen {
     pub outdated: bool,
     /// Models in its memory.
     pub warm: Vec<ModelName>,
+    /// How long it needs for all that it holds; `None`: it does not tell.
+    #[serde(default)]
+    pub remaining: Option<Duration>,
 }
 
 /// Whether a worker is there, and takes work.
@@ -120,6 +124,7 @@ fn instance(entry: &Entry, workers: &WorkerList) -> Instance {
     let notice = worker.and_then(|worker| worker.notice);
     let outdated = worker.is_some_and(|worker| worker.outdated);
     let warm = worker.map_or_else(Vec::new, |worker| worker.warm.clone());
+    let remaining = worker.and_then(|worker| worker.remaining);
     let (name, offering) = (entry.name(), entry.order.offering.clone());
-    Instance { name, offering, state, launched_at, seen_at, notice, outdated, warm }
+    Instance { name, offering, state, launched_at, seen_at, notice, outdated, warm, remaining }
 }

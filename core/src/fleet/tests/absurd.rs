@@ -73,6 +73,31 @@ fn a_billion_jobs_in_a_moment_and_endless_run_times_are_left_out_and_leave_nothi
     }
 }
 
+#[test]
+fn a_worker_that_says_it_has_work_for_ages_is_named_and_its_work_is_estimated() {
+    let look = |remaining: Option<Duration>| {
+        let worker = Instance { remaining, ..instance(1, CapacityType::Spot, ready(1)) };
+        let seen = snapshot(at(0), vec![queue("standard", vec![], 0)], vec![worker]);
+        let planned = plan(&policy(), &seen, Memory::default(), at(0));
+        let PoolReport::Planned(findings) = &planned.report.pools[&pool_name()] else {
+            panic!("{:?}", planned.report)
+        };
+        (planned.plan.steps.clone(), findings.notes.clone())
+    };
+    let usual = look(None);
+    assert_eq!(look(Some(Duration::from_hours(24))), usual);
+    for seconds in [1_000_000_000, u64::MAX] {
+        let told = Duration::from_secs(seconds);
+        let (steps, mut notes) = look(Some(told));
+        let place = notes.iter().position(|note| matches!(note, Note::EndlessWork { .. }));
+        let said = notes.remove(place.expect("it is said"));
+        let instance = InstanceName::new("i-1").unwrap();
+        assert_eq!(said, Note::EndlessWork { instance, told });
+        assert!(said.to_string().starts_with("i-1 cannot need "), "{said}");
+        assert_eq!((steps, notes), usual);
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_totals_jump_by_the_numbers_stay_finite_and_launches_within_their_bounds(

@@ -109,8 +109,7 @@ fn in_a_full_pool_all_that_drifted_are_replaced_one_after_the_other() {
 }
 
 #[test]
-fn in_a_full_pool_the_one_with_the_fewest_jobs_goes_first_and_nothing_while_another_comes_or_goes()
-{
+fn in_a_full_pool_what_has_the_least_to_finish_goes_first_and_nothing_while_another_moves() {
     let first = |machines: Vec<Instance>| {
         let busy = queue("standard", vec![], 4);
         let seen = snapshot(at(0), vec![busy], machines);
@@ -118,6 +117,12 @@ fn in_a_full_pool_the_one_with_the_fewest_jobs_goes_first_and_nothing_while_anot
     };
     let all = || vec![outdated(3), outdated(1), outdated(2)];
     assert_eq!(first(all()), ["i-1"]);
+    // Jobs are not all alike: what a worker says itself counts.
+    let told = |number: u32, seconds| Instance {
+        remaining: Some(Duration::from_secs(seconds)),
+        ..outdated(number)
+    };
+    assert_eq!(first(vec![told(3, 20), told(1, 900), told(2, 60)]), ["i-3"]);
     let other = |state| {
         let mut machines = all();
         machines[0] = Instance { launched_at: at(-20), ..instance(9, CapacityType::Spot, state) };

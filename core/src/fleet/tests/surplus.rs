@@ -25,14 +25,13 @@ fn of_idle_workers_the_last_with_a_warm_model_stays() {
     assert_eq!(removed_of(&[&["a"], &["b"], &["c"]]), ["i-0"]);
 }
 
-#[test]
-fn a_busy_worker_goes_when_there_have_been_too_many_for_long() {
+/// Who is drained in twenty minutes in which these are busy, and the load is one that a single worker keeps up with.
+fn drained_of(workers: &[Instance]) -> Vec<String> {
     let (policy, mut memory) = (policy(), served(&policy(), 1));
     let mut drained = Vec::new();
     for look in 0..80 {
         let now = at(look * 15);
-        let mut workers: Vec<Instance> =
-            (1..=6).map(|jobs| instance(jobs, CapacityType::Spot, ready(jobs))).collect();
+        let mut workers = workers.to_vec();
         workers.retain(|worker| !drained.contains(&worker.name.to_string()));
         for worker in &mut workers {
             worker.seen_at = now;
@@ -46,6 +45,13 @@ fn a_busy_worker_goes_when_there_have_been_too_many_for_long() {
         memory = planned.memory;
         assert!(look >= 20 || drained.is_empty(), "not for a moment's surplus");
     }
+    drained
+}
+
+#[test]
+fn a_busy_worker_goes_when_there_have_been_too_many_for_long() {
+    let workers = (1..=6).map(|jobs| instance(jobs, CapacityType::Spot, ready(jobs)));
+    let drained = drained_of(&workers.collect::<Vec<_>>());
     // One after the other, first the one that has the least to finish.
     assert_eq!(drained[..2], ["i-1", "i-2"], "{drained:?}");
     assert!(drained.len() < 6, "{drained:?}");
@@ -87,6 +93,18 @@ fn of_busy_workers_the_one_with_the_least_work_to_finish_goes_first() {
         memory = planned.memory;
     }
     panic!("four are too many for a load that has ended");
+}
+
+#[test]
+fn of_workers_with_as_many_jobs_the_one_with_the_least_left_of_them_goes_first() {
+    // Those that do not tell, or cannot be right, have two jobs of 5 s.
+    let told = [Some(300), Some(40), Some(5), None, Some(1_000_000_000), Some(100)];
+    let one = |(number, seconds): (u32, Option<u64>)| Instance {
+        remaining: seconds.map(Duration::from_secs),
+        ..instance(number, CapacityType::Spot, ready(2))
+    };
+    let drained = drained_of(&(1..).zip(told).map(one).collect::<Vec<_>>());
+    assert_eq!(drained[..3], ["i-3", "i-4", "i-5"], "{drained:?}");
 }
 
 #[test]

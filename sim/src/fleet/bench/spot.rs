@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Result, ours};
 use crate::fleet::cases::{Case, MARKETS};
 use crate::fleet::catalog::{PolicyName, Values};
-use crate::fleet::job::Workload;
+use crate::fleet::job::{HOUR_MS, Millis, Workload};
 use crate::fleet::parallel;
 use crate::fleet::score::Outcome;
 use crate::fleet::suite::{self, Extent, Run};
@@ -18,6 +18,8 @@ const RATIO: f64 = 2.45;
 const RATIOS: [f64; 3] = [1.8, RATIO, 3.0];
 /// Hours that jobs may wait, where they may.
 const HOURS: [i64; 2] = [1, 4];
+/// How long capacity goes on after the end of a load: longer than what came last waits and runs.
+const AFTER: Millis = 24 * HOUR_MS;
 
 /// A market and a load.
 struct Pair<'a> {
@@ -59,7 +61,8 @@ pub(in crate::fleet) fn sections(folder: &Path, cases: &[Case]) -> Result<String
     for market in &MARKETS {
         for (Case { workload, .. }, only) in cases.iter().zip(&only) {
             let mut setup = simple.clone();
-            setup.offerings.extend(market.offerings(folder, (1.0 / RATIO, workload.end))?);
+            let end = workload.end + AFTER;
+            setup.offerings.extend(market.offerings(folder, (1.0 / RATIO, end))?);
             pairs.push(Pair { market: market.name, workload, setup, only });
         }
     }
@@ -72,8 +75,12 @@ pub(in crate::fleet) fn sections(folder: &Path, cases: &[Case]) -> Result<String
 }
 
 /// The default and the tuned run of a policy.
-fn both(pair: &Pair<'_>, setup: &Setup, policy: PolicyName) -> (Outcome, Outcome) {
-    let runs = suite::grid((setup, pair.workload), &[(policy, Values::default())], Extent::Grid);
+fn both(
+    pair: &Pair<'_>,
+    (setup, workload): (&Setup, &Workload),
+    policy: PolicyName,
+) -> (Outcome, Outcome) {
+    let runs = suite::grid((setup, workload), &[(policy, Values::default())], Extent::Grid);
     let default = runs.iter().find(|run| run.is_default).or_else(|| runs.first());
     let best = suite::tuned(setup, runs.iter());
     let outcome = |run: Option<&Run>| match run {
@@ -91,9 +98,10 @@ fn at_60_s(pairs: &[Pair<'_>]) -> String {
     );
     table.extend(parallel::map(pairs, |pair| {
         let mixed = ours(&pair.setup, pair.workload);
-        let (hedge, hedge_tuned) = both(pair, &pair.setup, PolicyName::Spothedge);
-        let (_, serve_tuned) = both(pair, &pair.setup, PolicyName::Skyserve);
-        let (late, late_tuned) = both(pair, &pair.setup, PolicyName::CantBeLate);
+        let both = |policy| both(pair, (&pair.setup, pair.workload), policy);
+        let (hedge, hedge_tuned) = both(PolicyName::Spothedge);
+        let (_, serve_tuned) = both(PolicyName::Skyserve);
+        let (late, late_tuned) = both(PolicyName::CantBeLate);
         let brief = |outcome: &Outcome| format!("{}, {:.3}", kept(outcome), pair.cost(outcome));
         let others = [hedge, hedge_tuned, serve_tuned, late, late_tuned];
         format!(
@@ -127,18 +135,26 @@ fn prices(pairs: &[Pair<'_>]) -> String {
     table
 }
 
+/// The load, and after it the time in which its last jobs wait as long as they may and run: what is put off is done and
+/// paid for like the rest.
+fn to_its_end(workload: &Workload, wait: Millis) -> Workload {
+    let longest = workload.jobs.iter().map(|job| job.service).max().unwrap_or(0);
+    workload.clone().and_then_nothing_for(wait + longest)
+}
+
 /// Jobs that may wait for hours, where "Can't Be Late" is at home.
 fn patient(pairs: &[Pair<'_>]) -> String {
     let mut table = String::from(
-        "All jobs may wait as long as is said. Share in time for dollars, at 1 for on-demand and 1/2.45 for spot.\n\n| capacity | trace | wait | Stoker | Can't Be Late | Can't Be Late, tuned | SpotHedge, tuned |\n|---|---|---|---|---|---|---|\n",
+        "All jobs may wait as long as is said, and a run goes on until the last has. Share in time for dollars, at 1 for on-demand and 1/2.45 for spot.\n\n| capacity | trace | wait | Stoker | Can't Be Late | Can't Be Late, tuned | SpotHedge, tuned |\n|---|---|---|---|---|---|---|\n",
     );
     table.extend(parallel::map(pairs, |pair| {
         let mut rows = String::new();
         for hours in HOURS {
             let setup = pair.at(RATIO, hours * 3600);
-            let (late, late_tuned) = both(pair, &setup, PolicyName::CantBeLate);
-            let (_, hedge) = both(pair, &setup, PolicyName::Spothedge);
-            let runs = [ours(&setup, pair.workload), late, late_tuned, hedge];
+            let workload = to_its_end(pair.workload, hours * HOUR_MS);
+            let (late, late_tuned) = both(pair, (&setup, &workload), PolicyName::CantBeLate);
+            let (_, hedge) = both(pair, (&setup, &workload), PolicyName::Spothedge);
+            let runs = [ours(&setup, &workload), late, late_tuned, hedge];
             let _ = write!(rows, "| {} | {} | {hours} h |", pair.market, pair.workload.name);
             for run in &runs {
                 let _ = write!(rows, " {} for {:.0} |", kept(run), run.usage.cost);
@@ -148,4 +164,23 @@ fn patient(pairs: &[Pair<'_>]) -> String {
         rows
     }));
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::job::Job;
+
+    #[test]
+    fn what_comes_last_and_may_wait_is_done_and_paid_for() {
+        let job = |n| Job { at: HOUR_MS - 1 - n, service: 600_000, class: 0, model: 0 };
+        let workload = Workload::new("late", (0..20).map(job).collect(), HOUR_MS);
+        let setup = Setup::simple(4 * 3600, 180);
+        let cut = ours(&setup, &workload);
+        assert!(cut.starts.iter().all(Option::is_none), "nothing is there when they come");
+        let whole = ours(&setup, &to_its_end(&workload, 4 * HOUR_MS));
+        assert!(whole.attainment > 0.99, "{whole:?}");
+        // Twenty times ten minutes of machines that cost 1 an hour.
+        assert!(whole.usage.cost >= 20.0 / 6.0 - 1e-9, "{whole:?}");
+    }
 }

@@ -105,6 +105,30 @@ fn an_estimate_needs_an_engine_and_a_measurement() {
     assert_eq!(board.too_long_for(Duration::from_millis(50)), [JobKey(1)], "the other fits");
 }
 
+#[test]
+fn what_is_left_to_do_is_what_its_items_take_and_nothing_when_all_is_done() {
+    let mut board = Board::new();
+    assert_eq!(board.time_left(), Some(Duration::ZERO), "no engine, and nothing to do");
+    assert!(board.admit(job(1, &["a"; 30])).is_none());
+    assert_eq!(board.time_left(), None, "no engine");
+    board.engine_ready(capacity(1, 10), None);
+    assert_eq!(board.time_left(), None, "nothing measured");
+    let mut engine = Engine::default();
+    let mut left = Vec::new();
+    while !board.is_empty() {
+        engine.take(board.advance(at(NOW)));
+        engine.prepare(&mut board);
+        engine.take(board.advance(at(NOW)));
+        drop(engine.finish(&mut board));
+        left.push(board.time_left().expect("one batch has come back"));
+    }
+    // Ten items take 10 ms and a quarter more.
+    assert_eq!(left, [25_000, 12_500, 0].map(Duration::from_micros));
+    assert!(board.admit(job(2, &["a"; 30])).is_none());
+    assert!(board.admit(job(3, &["a"; 50])).is_none());
+    assert_eq!(board.time_left(), Some(Duration::from_millis(100)), "as fast as those before");
+}
+
 proptest! {
     /// Whatever was started when the job leaves is in what it leaves with, in order and without a gap, and
     /// nothing is started afterwards but what fills gaps.

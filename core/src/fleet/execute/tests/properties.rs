@@ -149,6 +149,7 @@ impl Play {
                 notice: None,
                 outdated: false,
                 warm: Vec::new(),
+                remaining: None,
             })
         };
         let workers = seen.iter().filter_map(worker).collect();

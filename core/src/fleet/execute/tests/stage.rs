@@ -263,6 +263,7 @@ impl Stage {
             notice: None,
             outdated: false,
             warm: Vec::new(),
+            remaining: None,
         };
         self.seen.insert(machine, seen);
     }
