@@ -87,6 +87,7 @@ mod tests {
             notice: None,
             outdated: false,
             warm: Vec::new(),
+            remaining: None,
         }
     }
 
