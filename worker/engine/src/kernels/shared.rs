@@ -18,7 +18,7 @@ pub(super) fn share(
     if threads == 1 {
         return part(0, out);
     }
-    let units = out.len().div_ceil(unit).div_ceil(threads);
+    let units = out.len().div_ceil(unit).div_ceil(threads).max(1);
     out.par_chunks_mut(units * unit)
         .enumerate()
         .for_each(|(index, out)| part(index * units * unit, out));
