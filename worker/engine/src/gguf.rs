@@ -150,11 +150,10 @@ impl<'a> Gguf<'a> {
     /// A matrix with one row per output as a CPU computes with it; nothing where candle does so for its type.
     ///
     /// # Errors
-    /// As of [`Gguf::tensor`], and when its rows are no whole blocks.
-    pub(crate) fn blocks(&self, name: &str, size: [usize; 2]) -> Result<Option<Blocks>, LoadError> {
-        let tensor = self.tensor(name, &size, &Device::Cpu)?;
+    /// When its rows are no whole blocks.
+    pub(crate) fn blocks(&self, name: &str, tensor: &QTensor) -> Result<Option<Blocks>, LoadError> {
         let Some(format) = block_format(tensor.dtype()) else { return Ok(None) };
-        let [_, width] = size;
+        let width = tensor.shape().dims().last().copied().unwrap_or_default();
         let bytes = tensor
             .data()
             .map_err(|error| self.wrong(format!("tensor {name}: {}", short(&error))))?;

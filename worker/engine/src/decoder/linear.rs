@@ -11,7 +11,7 @@ use pulp::Arch;
 
 use super::attention::floats;
 use crate::LoadError;
-use crate::kernels::{Blocks, Plain, rows_product};
+use crate::kernels::{Blocks, Matrix as _, Plain, rows_product};
 use crate::source::Source;
 
 /// A linear layer.
@@ -127,6 +127,7 @@ impl Table {
                 table.index_select(&Tensor::new(tokens, table.device())?, 0)?.to_dtype(dtype)
             }
             Self::Blocks(table) => {
+                let table = table.as_ref();
                 let width = table.width();
                 let mut numbers = vec![0.0; tokens.len() * width];
                 for (token, numbers) in tokens.iter().zip(numbers.chunks_exact_mut(width)) {
@@ -134,7 +135,7 @@ impl Table {
                     if row >= table.outputs() {
                         bail!("token {token} of a vocabulary of {}", table.outputs());
                     }
-                    table.row(row, numbers);
+                    table.numbers(row..row + 1, numbers);
                 }
                 Tensor::from_vec(numbers, (tokens.len(), width), &Device::Cpu)?.to_dtype(dtype)
             }
@@ -193,12 +194,13 @@ impl CustomOp1 for BlocksProduct {
     }
 
     fn cpu_fwd(&self, rows: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let matrix = self.0.as_ref();
         let (count, width) = layout.shape().dims2()?;
-        if width != self.0.width() {
-            bail!("rows of {width} numbers, expected {}", self.0.width());
+        if width != matrix.width() {
+            bail!("rows of {width} numbers, expected {}", matrix.width());
         }
-        let mut out = vec![0.0; count * self.0.outputs()];
-        self.0.product(Arch::new(), floats(rows, layout)?, &mut out);
-        Ok((CpuStorage::F32(out), Shape::from((count, self.0.outputs()))))
+        let mut out = vec![0.0; count * matrix.outputs()];
+        rows_product(Arch::new(), floats(rows, layout)?, matrix, &mut out);
+        Ok((CpuStorage::F32(out), Shape::from((count, matrix.outputs()))))
     }
 }

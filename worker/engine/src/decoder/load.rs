@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::quantized::GgmlDType;
+use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 
 use super::cores::Cores;
@@ -222,13 +222,20 @@ impl GgufParts<'_> {
         Tensor::from_vec(numbers, width, self.device).map_err(|error| self.device_error(&error))
     }
 
-    /// A matrix of the file, in the form in which it is computed with.
-    fn matrix(&self, name: &str, size: [usize; 2]) -> Result<Table, LoadError> {
-        let blocks = if self.device.is_cpu() { self.file.blocks(name, size)? } else { None };
-        Ok(match blocks {
-            Some(blocks) => Table::Blocks(Arc::new(blocks)),
-            None => Table::Quantized(Arc::new(self.file.tensor(name, &size, self.device)?)),
-        })
+    /// A matrix of the file in the form in which it is computed with, and the layer that has it as its weights.
+    fn matrix(
+        &self,
+        name: &str,
+        size: [usize; 2],
+        bias: Option<Tensor>,
+    ) -> Result<(Table, Linear), LoadError> {
+        let weights = Arc::new(self.file.tensor(name, &size, self.device)?);
+        let blocks = if self.device.is_cpu() { self.file.blocks(name, &weights)? } else { None };
+        if let Some(blocks) = blocks.map(Arc::new) {
+            return Ok((Table::Blocks(Arc::clone(&blocks)), Linear::blocks(blocks, bias)));
+        }
+        let layer = self.over(Arc::clone(&weights), bias)?;
+        Ok((Table::Quantized(weights), layer))
     }
 
     fn device_error(&self, error: &candle_core::Error) -> LoadError {
@@ -236,19 +243,14 @@ impl GgufParts<'_> {
         LoadError::Device { device, what: one_line(error) }
     }
 
-    /// A layer over a matrix of the file. What is not quantized is computed as safetensors are.
-    fn over(&self, matrix: &Table, bias: Option<Tensor>) -> Result<Linear, LoadError> {
-        let weights = match matrix {
-            Table::Plain(rows) => return Ok(Linear::rows(rows.clone(), bias)),
-            Table::Blocks(blocks) => return Ok(Linear::blocks(Arc::clone(blocks), bias)),
-            Table::Quantized(weights) => weights,
-        };
+    /// A layer over a tensor of the file. What is not quantized is computed as safetensors are.
+    fn over(&self, weights: Arc<QTensor>, bias: Option<Tensor>) -> Result<Linear, LoadError> {
         let plain = matches!(weights.dtype(), GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16);
         // candle's products on a CPU take two blocks at a time, and end the process at an odd one.
         let blocks = weights.shape().dims().last().unwrap_or(&0) / weights.dtype().block_size();
         let odd = self.device.is_cpu() && !blocks.is_multiple_of(2);
         if !plain && !odd {
-            return Ok(Linear::quantized(Arc::clone(weights), bias));
+            return Ok(Linear::quantized(weights, bias));
         }
         let plain = weights.dequantize(self.device).and_then(|plain| {
             if self.device.is_cpu() {
@@ -271,14 +273,11 @@ impl Parts for GgufParts<'_> {
 
     fn words(&self, config: &DecoderConfig) -> Result<(Table, Linear), LoadError> {
         let size = [config.vocabulary, config.hidden];
-        let rows = self.matrix("token_embd.weight", size)?;
-        let output = self.over(&rows, None)?;
-        Ok((rows, output))
+        self.matrix("token_embd.weight", size, None)
     }
 
     fn linear(&self, part: Part, size: [usize; 2], bias: Bias) -> Result<Linear, LoadError> {
         let name = gguf_name(part);
-        let weights = self.matrix(&format!("{name}.weight"), size)?;
         let bias = match bias {
             Bias::With => {
                 let numbers = self.file.floats(&format!("{name}.bias"), &[size[0]])?;
@@ -286,7 +285,8 @@ impl Parts for GgufParts<'_> {
             }
             Bias::Without => None,
         };
-        self.over(&weights, bias)
+        let (_, layer) = self.matrix(&format!("{name}.weight"), size, bias)?;
+        Ok(layer)
     }
 
     fn norm(&self, part: Part, width: usize) -> Result<Tensor, LoadError> {

@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use half::f16;
-use pulp::Arch;
 
-use super::rows::{Matrix, rows_product};
+use super::rows::Matrix;
 
 /// Numbers that share a scale.
 const BLOCK: usize = 32;
@@ -102,32 +101,6 @@ impl Blocks {
         Some(())
     }
 
-    /// Writes `rows * matrix'` to `out`, as [`rows_product`] does.
-    pub(crate) fn product(&self, arch: Arch, rows: &[f32], out: &mut [f32]) {
-        if self.least.is_empty() {
-            rows_product(arch, rows, Scaled(self), out);
-        } else {
-            rows_product(arch, rows, Shifted(self), out);
-        }
-    }
-
-    /// One row's numbers; `out` is as long as it is.
-    pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
-        if self.least.is_empty() {
-            Scaled(self).numbers(row..row + 1, out);
-        } else {
-            Shifted(self).numbers(row..row + 1, out);
-        }
-    }
-
-    pub(crate) const fn width(&self) -> usize {
-        self.width
-    }
-
-    pub(crate) const fn outputs(&self) -> usize {
-        self.wholes.len() / self.width
-    }
-
     /// Memory that it takes.
     pub(crate) const fn bytes(&self) -> usize {
         self.wholes.len() + (self.scales.len() + self.least.len()) * size_of::<f32>()
@@ -145,23 +118,15 @@ fn float(block: &[u8]) -> Option<(f32, &[u8])> {
     Some((f16::from_le_bytes(*bytes).to_f32(), rest))
 }
 
-/// Numbers that are a scale times a whole one.
-#[derive(Clone, Copy)]
-struct Scaled<'m>(&'m Blocks);
-
-/// The same with the block's least number added.
-#[derive(Clone, Copy)]
-struct Shifted<'m>(&'m Blocks);
-
-impl Matrix for Scaled<'_> {
+impl Matrix for &Blocks {
     #[inline(always)]
     fn width(self) -> usize {
-        self.0.width
+        self.width
     }
 
     #[inline(always)]
     fn outputs(self) -> usize {
-        self.0.outputs()
+        self.wholes.len() / self.width
     }
 
     #[inline(always)]
@@ -169,10 +134,10 @@ impl Matrix for Scaled<'_> {
     where
         Self: 'a,
     {
-        let range = self.0.blocks(&rows);
-        let wholes = &self.0.wholes.as_chunks::<BLOCK>().0[range.clone()];
+        let range = self.blocks(&rows);
+        let wholes = &self.wholes.as_chunks::<BLOCK>().0[range.clone()];
         let blocks = room.as_chunks_mut::<BLOCK>().0;
-        for ((wholes, scale), block) in wholes.iter().zip(&self.0.scales[range]).zip(blocks) {
+        for ((wholes, scale), block) in wholes.iter().zip(&self.scales[range.clone()]).zip(blocks) {
             // In an array of its own it is compiled to instructions for many numbers.
             let mut numbers = [0.0; BLOCK];
             for (number, whole) in numbers.iter_mut().zip(wholes) {
@@ -180,31 +145,12 @@ impl Matrix for Scaled<'_> {
             }
             *block = numbers;
         }
-        room
-    }
-}
-
-impl Matrix for Shifted<'_> {
-    #[inline(always)]
-    fn width(self) -> usize {
-        self.0.width
-    }
-
-    #[inline(always)]
-    fn outputs(self) -> usize {
-        self.0.outputs()
-    }
-
-    #[inline(always)]
-    fn numbers<'a>(self, rows: Range<usize>, room: &'a mut [f32]) -> &'a [f32]
-    where
-        Self: 'a,
-    {
-        let range = self.0.blocks(&rows);
-        Scaled(self.0).numbers(rows, room);
-        for (block, least) in room.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&self.0.least[range]) {
-            for number in block {
-                *number += least;
+        if !self.least.is_empty() {
+            for (block, least) in room.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&self.least[range])
+            {
+                for number in block {
+                    *number += least;
+                }
             }
         }
         room
@@ -217,6 +163,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
+    use crate::kernels::rows_product;
     use crate::kernels::tests::{every_arch, number};
 
     const FORMATS: [(BlockFormat, GgmlDType); 5] = [
@@ -242,7 +189,7 @@ mod tests {
             let expected = tensor.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
             for (row, expected) in expected.into_iter().enumerate() {
                 let mut found = vec![f32::NAN; 96];
-                blocks.row(row, &mut found);
+                blocks.numbers(row..row + 1, &mut found);
                 assert_eq!(found, expected, "{format:?}");
             }
         }
@@ -260,7 +207,7 @@ mod tests {
                 for rows in [1, 7] {
                     let left: Vec<f32> = (0..rows * 64).map(|seed| number(seed + 3)).collect();
                     let [mut found, mut expected] = [vec![f32::NAN; rows * 9], vec![0.0; rows * 9]];
-                    blocks.product(arch, &left, &mut found);
+                    rows_product(arch, &left, &blocks, &mut found);
                     rows_product(arch, &left, matrix, &mut expected);
                     assert_eq!(found, expected, "{format:?} {arch:?}");
                 }

@@ -61,6 +61,9 @@ impl Matrix for Plain<'_> {
 /// the pool that it is called in.
 pub(crate) fn rows_product(arch: Arch, rows: &[f32], matrix: impl Matrix, out: &mut [f32]) {
     let count = rows.len() / matrix.width();
+    if count == 0 {
+        return;
+    }
     if count == 1 {
         return by_output(arch, rows, matrix, out);
     }
@@ -183,7 +186,7 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         for arch in every_arch() {
             for (rows, width, outputs) in
-                [(1, 1, 1), (4, 16, 2), (9, 37, 7), (13, 64, 5), (11, 160, 151)]
+                [(0, 16, 2), (1, 1, 1), (4, 16, 2), (9, 37, 7), (13, 64, 5), (11, 160, 151)]
             {
                 let left: Vec<f32> = (0..rows * width).map(number).collect();
                 let right: Vec<f32> = (0..outputs * width).map(|seed| number(seed + 17)).collect();
