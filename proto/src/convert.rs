@@ -45,5 +45,5 @@ pub use part::{
 };
 pub use request::{DecodeInputError, MAX_JOBS_PER_BATCH, decode_input, job_request};
 pub use seen::{Seen, workers_seen};
-pub use time::{duration, timestamp, wire_duration, wire_timestamp};
+pub use time::{duration, timestamp, told_duration, wire_duration, wire_timestamp};
 pub use violations::required;

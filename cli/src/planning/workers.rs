@@ -103,9 +103,6 @@ fn instance(worker: &v1::Worker, offering: &OfferingName, now: Timestamp) -> Opt
         notice: None,
         outdated: false,
         warm: worker.resident_models.iter().filter_map(|name| ModelName::new(name).ok()).collect(),
-        remaining: worker
-            .remaining
-            .as_ref()
-            .and_then(|told| convert::duration(told, "remaining").ok()),
+        remaining: convert::told_duration(worker.remaining.as_ref()),
     })
 }

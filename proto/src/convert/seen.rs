@@ -95,9 +95,7 @@ fn worker(wire: &v1::Worker, ours: impl Fn(Timestamp) -> Timestamp) -> Result<Wo
     };
     let idle_since = optional(wire.idle_since.as_ref(), "idle_since")?;
     let warm = wire.resident_models.iter().filter_map(|name| ModelName::new(name).ok());
-    // What is no time is as good as not told.
-    let remaining = wire.remaining.as_ref();
-    let remaining = remaining.and_then(|told| super::duration(told, "remaining").ok());
+    let remaining = super::told_duration(wire.remaining.as_ref());
     Ok(WorkerSeen {
         id,
         machine: None,

@@ -53,6 +53,11 @@ pub fn duration(value: &well_known::Duration, field: &str) -> Result<Duration, F
     }
 }
 
+/// A duration that need not be told. What is none is as good as not told.
+pub fn told_duration(value: Option<&well_known::Duration>) -> Option<Duration> {
+    duration(value?, "").ok()
+}
+
 /// A duration for the wire, clamped to what protobuf allows.
 pub fn wire_duration(value: Duration) -> well_known::Duration {
     match i64::try_from(value.as_secs()) {

@@ -306,11 +306,8 @@ pub(super) fn report(status: &v1::WorkerStatus, now: Timestamp) -> Result<Report
         drain_cause: convert::drain_cause(status.drain_cause()),
         notice: status.notice.as_ref().and_then(|notice| cloud_notice(notice, now)),
         residency: status.residency.as_ref().map(|told| Residency::hear(told, MAX_MODELS)),
-        // What is no time is not told; what is too long to be believed is the planner's to say.
-        remaining: status
-            .remaining
-            .as_ref()
-            .and_then(|told| convert::duration(told, "status.remaining").ok()),
+        // What is too long to be believed is the planner's to say.
+        remaining: convert::told_duration(status.remaining.as_ref()),
     })
 }
 
