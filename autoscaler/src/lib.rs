@@ -8,6 +8,8 @@ mod autoscaler;
 pub mod cloud;
 pub mod config;
 pub mod coordinator;
+#[cfg(test)]
+mod fixtures;
 mod hands;
 mod journal;
 mod market;

@@ -31,17 +31,15 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use stoker_core::fleet::CapacityType;
     use stoker_core::fleet::execute::Site;
     use stoker_core::fleet::ledger::{Entry, Event, Order, WorkerSeen, apply};
-    use stoker_core::ids::{Epoch, InstanceName, MachineId, OfferingName, PoolName, WorkerId};
-    use stoker_core::money::{HourlyPrice, Money};
+    use stoker_core::ids::{Epoch, InstanceName, MachineId, WorkerId};
     use stoker_core::time::Timestamp;
 
     use super::*;
+    use crate::fixtures::order;
 
     const START: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
-    const TEMPLATE: &str = "lt-1:2";
 
     /// The minute of a machine's launch, the version of its worker, and whether that takes work.
     type Machine = (u32, &'static str, Presence);
@@ -52,21 +50,6 @@ mod tests {
 
     fn instance(number: u8) -> InstanceName {
         InstanceName::new(&format!("i-{number}")).unwrap()
-    }
-
-    fn order() -> Order {
-        Order {
-            pool: PoolName::new("gpu").unwrap(),
-            offering: OfferingName::new("g5.a").unwrap(),
-            provider: "ec2".into(),
-            region: "r".into(),
-            zone: "a".into(),
-            instance_type: "g5".into(),
-            capacity: CapacityType::Spot,
-            price: HourlyPrice::new(Money::from_micros(1_000_000)),
-            template: TEMPLATE.into(),
-            reason: "load".into(),
-        }
     }
 
     fn launched(number: u8, at: Timestamp) -> Entry {

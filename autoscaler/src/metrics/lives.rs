@@ -126,12 +126,12 @@ fn removed(entry: &Entry, leave: &Leave, plan: Option<&Plan>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use stoker_core::fleet::ledger::{Event, Failure, Order, apply};
-    use stoker_core::fleet::{CapacityType, LaunchReason, RemoveReason};
-    use stoker_core::ids::{Epoch, InstanceName, MachineId, OfferingName, PoolName, WorkerId};
-    use stoker_core::money::{HourlyPrice, Money};
+    use stoker_core::fleet::{LaunchReason, RemoveReason};
+    use stoker_core::ids::{Epoch, InstanceName, MachineId, PoolName, WorkerId};
     use stoker_core::time::Timestamp;
 
     use super::*;
+    use crate::fixtures;
 
     const NOW: Timestamp = Timestamp::from_unix_millis(1_700_000_000_000);
 
@@ -148,18 +148,7 @@ mod tests {
     }
 
     fn order() -> Order {
-        Order {
-            pool: pool(),
-            offering: OfferingName::new("g5.a").unwrap(),
-            provider: "ec2".into(),
-            region: "r".into(),
-            zone: "a".into(),
-            instance_type: "g5".into(),
-            capacity: CapacityType::Spot,
-            price: HourlyPrice::new(Money::from_micros(1_000_000)),
-            template: "lt-1:1".into(),
-            reason: load().to_string(),
-        }
+        Order { reason: load().to_string(), ..fixtures::order() }
     }
 
     /// A machine after so many events of a life that goes well.
