@@ -3,13 +3,15 @@
 # links the CUDA build, starts it against a stub of the driver and expects a refusal that a person can act
 # on, and runs it on the CPU.
 #
-# The compiler comes from scripts/cuda-toolkit.sh. Kernels are built for CUDA_COMPUTE_CAP, 90 by default.
-# Build results go to the folder cuda of cargo's target directory, apart from the engine for CPUs.
+# The compiler comes from scripts/cuda-toolkit.sh. Kernels are built for CUDA_COMPUTE_CAP, 90 by default. It is built beside
+# what scripts/test.sh builds, with the same features: what does not know of CUDA is compiled once for both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly CARGO=${CARGO:-cargo} MODEL=.cache/models/all-minilm-l6-v2
-readonly features=${STOKER_CUDA_FEATURES:-cuda}
+readonly cuda=${STOKER_CUDA_FEATURES:-cuda}
+readonly FEATURES=stoker-autoscaler/contract,stoker-autoscaler/ec2,stoker-engine/${cuda//,/,stoker-engine/}
+readonly built=${CARGO_TARGET_DIR:-target}/debug/stoker-engine
 
 say() { echo "check-cuda: $*" >&2; }
 
@@ -35,13 +37,17 @@ expect() {
 environment=$(scripts/cuda-toolkit.sh)
 eval "$environment"
 say "building for compute capability $CUDA_COMPUTE_CAP with $("$NVCC" --version | tail -n 1)"
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/cuda
-"$CARGO" build --locked -p stoker-engine --bin stoker-engine --features "$features"
-"$CARGO" test --locked -p stoker-engine --features "$features" --test gpu --no-run
-
-engine=$CARGO_TARGET_DIR/debug/stoker-engine
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# The engine for CPUs has the same name, and keeps its place.
+clean_up() {
+    [[ ! -e $work/for-cpus ]] || mv -f "$work/for-cpus" "$built"
+    rm -rf "$work"
+}
+trap clean_up EXIT
+[[ ! -e $built ]] || mv "$built" "$work/for-cpus"
+"$CARGO" build --locked --workspace --features "$FEATURES" --bin stoker-engine --test gpu
+engine=$work/stoker-engine
+mv "$built" "$engine"
 
 # Without any driver the loader ends it; the worker explains that (worker/src/supervisor/exit.rs).
 if [[ $(ldconfig -p) != *libcuda.so.1* ]]; then

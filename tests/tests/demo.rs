@@ -102,7 +102,8 @@ fn a_fleet_buys_machines_for_the_load_loses_some_and_gives_all_back() -> anyhow:
         .context("running the demo")?;
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {told}", output.status);
-    let load = ["now work comes", "buying spot", "ready for work", "the cloud takes it back"];
+    // On a busy machine the end may be known before the notice is: then only that is told.
+    let load = ["now work comes", "buying spot", "ready for work", " it back"];
     let bridge = ["now work comes", "buying on-demand", "no more work comes"];
     let rest = ["no more work comes", "all jobs have ended", "no machine, $0.00 an hour"];
     for scene in [&load[..], &bridge, &rest] {
