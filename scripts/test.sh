@@ -14,6 +14,7 @@ readonly FEATURES=stoker-autoscaler/contract,stoker-autoscaler/ec2
 if command -v cargo-nextest >/dev/null 2>&1; then
     # nextest runs no documentation tests; they go first so that its summary ends the output.
     "$CARGO" test --workspace --doc --features "$FEATURES" --locked
-    exec "$CARGO" nextest run --workspace --features "$FEATURES" --locked
+    # Most of the longer tests wait for a process most of their time.
+    exec "$CARGO" nextest run --workspace --features "$FEATURES" --locked --test-threads "$(($(nproc) + 2))"
 fi
 exec "$CARGO" test --workspace --features "$FEATURES" --locked --no-fail-fast
