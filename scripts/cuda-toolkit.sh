@@ -91,11 +91,11 @@ capability() {
     echo "$found"
 }
 
-# cudarc searches both folders, and cudaforge reads NVCC.
+# cudarc searches both folders, and cudaforge reads NVCC and compiles on half of the cores unless told.
 print_environment() {
     local toolkit=$1 root=$2 link=$3 stub=$4
     printf 'export %s=%q\n' CUDA_HOME "$toolkit" CUDA_ROOT "$root" NVCC "$toolkit/bin/nvcc" \
-        CUDA_COMPUTE_CAP "$(capability)" LIBRARY_PATH "$link${LIBRARY_PATH:+:$LIBRARY_PATH}" \
+        CUDA_COMPUTE_CAP "$(capability)" CUDAFORGE_THREADS "${CUDAFORGE_THREADS:-$(nproc)}" LIBRARY_PATH "$link${LIBRARY_PATH:+:$LIBRARY_PATH}" \
         STOKER_CUDA_LIBRARIES "$toolkit/lib:$toolkit/lib64" STOKER_CUDA_STUB "$stub"
     # shellcheck disable=SC2016 # the PATH of whoever evaluates it is meant
     printf 'export PATH=%q:$PATH\n' "$toolkit/bin"
