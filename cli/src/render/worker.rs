@@ -6,7 +6,7 @@ use stoker_proto::v1;
 
 use super::state::{cloud_notice, drain_cause, residency_state, worker_state};
 use super::table::{Column, left, or_dash, right, table};
-use super::time::{from_wire, rfc3339_from_wire, span};
+use super::time::{duration_from_wire, from_wire, rfc3339_from_wire, span};
 
 /// A worker as a document. Fields are only ever added.
 #[derive(Debug, Serialize)]
@@ -31,6 +31,7 @@ pub(crate) struct WorkerDocument<'a> {
     lost_at: Option<String>,
     instance: Option<&'a str>,
     idle_since: Option<String>,
+    remaining_seconds: Option<f64>,
     residency: Option<ResidencyDocument<'a>>,
 }
 
@@ -76,6 +77,8 @@ pub(crate) fn document(worker: &v1::Worker) -> WorkerDocument<'_> {
         lost_at: rfc3339_from_wire(worker.lost_at.as_ref()),
         instance: (!instance.is_empty()).then_some(instance),
         idle_since: rfc3339_from_wire(worker.idle_since.as_ref()),
+        remaining_seconds: duration_from_wire(worker.remaining.as_ref())
+            .map(|remaining| remaining.as_secs_f64()),
         residency: worker.residency.as_ref().map(|residency| ResidencyDocument {
             budget_bytes: residency.budget_bytes,
             shared: residency.shared,
@@ -94,13 +97,14 @@ fn seat(wire: &v1::ModelResidency) -> SeatDocument<'_> {
     }
 }
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     left("ID"),
     left("STATE"),
     left("POOL"),
     left("MODELS"),
     right("SLOTS"),
     right("BUSY"),
+    right("LEFT"),
     left("DEVICE"),
     left("HOST"),
     right("SEEN"),
@@ -113,6 +117,8 @@ pub(crate) fn rows(workers: &[v1::Worker], now: Timestamp) -> String {
 
 fn row(worker: &v1::Worker, now: Timestamp) -> Vec<String> {
     let seen = from_wire(worker.last_seen_at.as_ref()).map(|seen| span(now.since(seen)));
+    // How long it needs for what it holds, as it tells.
+    let remaining = duration_from_wire(worker.remaining.as_ref()).map(span);
     vec![
         worker.id.clone(),
         state_and_why(worker, now),
@@ -120,6 +126,7 @@ fn row(worker: &v1::Worker, now: Timestamp) -> Vec<String> {
         or_dash(worker.models.join(",")),
         format!("{}/{}", worker.busy_slots, worker.slots),
         format!("{:.0}%", worker.utilization * 100.0),
+        or_dash(remaining.unwrap_or_default()),
         or_dash(worker.device.clone()),
         format!("{}:{}", or_dash(worker.host.clone()), worker.pid),
         or_dash(seen.unwrap_or_default()),
@@ -166,8 +173,10 @@ fn state_and_why(worker: &v1::Worker, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::render::time::to_wire;
+    use crate::render::time::{duration_to_wire, to_wire};
 
     #[test]
     fn a_worker_that_goes_says_why() {
@@ -218,12 +227,16 @@ mod tests {
             pid: 42,
             device: "cpu".into(),
             last_seen_at: Some(to_wire(Timestamp::from_unix_millis(1_000))),
+            remaining: Some(duration_to_wire(Duration::from_secs(90))),
             ..v1::Worker::default()
         };
+        assert_eq!(document(&worker).remaining_seconds, Some(90.0));
+        let silent = v1::Worker { id: "w2".into(), remaining: None, ..worker.clone() };
         assert_eq!(
-            rows(&[worker], Timestamp::from_unix_millis(3_000)),
-            "ID  STATE  POOL     MODELS     SLOTS  BUSY  DEVICE  HOST    SEEN\n\
-             w1  ready  default  echo,mini    3/4   88%  cpu     box:42    2s\n"
+            rows(&[worker, silent], Timestamp::from_unix_millis(3_000)),
+            "ID  STATE  POOL     MODELS     SLOTS  BUSY   LEFT  DEVICE  HOST    SEEN\n\
+             w1  ready  default  echo,mini    3/4   88%  1m30s  cpu     box:42    2s\n\
+             w2  ready  default  echo,mini    3/4   88%      -  cpu     box:42    2s\n"
         );
     }
 
