@@ -31,20 +31,31 @@ def arguments():
     return parser.parse_args()
 
 
+class Network(torch.nn.Module):
+    """The model, with its inputs in the order in which they are exported."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids, attention_mask, token_type_ids):
+        answer = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        return answer.last_hidden_state
+
+
 def export(directory, file):
     """The network with everything but the batch's shape fixed."""
-    network = AutoModel.from_pretrained(directory, attn_implementation="eager").eval()
+    network = Network(AutoModel.from_pretrained(directory, attn_implementation="eager")).eval()
     ones = torch.ones(2, 8, dtype=torch.int64)
     names = ["input_ids", "attention_mask", "token_type_ids"]
     free = {0: "batch", 1: "tokens"}
     torch.onnx.export(
         network,
-        (),
+        (ones, ones, torch.zeros_like(ones)),
         file,
-        kwargs=dict(zip(names, (ones, ones, torch.zeros_like(ones)))),
         input_names=names,
-        output_names=["tokens", "pooled"],
-        dynamic_axes={name: free for name in names + ["tokens"]},
+        output_names=["vectors"],
+        dynamic_axes={name: free for name in names + ["vectors"]},
         dynamo=False,
     )
 
@@ -56,7 +67,7 @@ def embed(session, tokenizer, sentences, size):
         batch = order[start : start + size]
         texts = [sentences[index] for index in batch]
         inputs = dict(tokenizer(texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="np"))
-        tokens = session.run(["tokens"], inputs)[0]
+        tokens = session.run(["vectors"], inputs)[0]
         mask = inputs["attention_mask"][:, :, None]
         means = (tokens * mask).sum(1) / mask.sum(1)
         means /= numpy.linalg.norm(means, axis=1, keepdims=True)
