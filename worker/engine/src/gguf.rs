@@ -4,7 +4,7 @@
 
 mod header;
 
-use std::io::Cursor;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -22,8 +22,7 @@ const ONE_FILE: &str =
 
 /// An opened file.
 pub(crate) struct Gguf<'a> {
-    path: &'a Path,
-    bytes: &'a [u8],
+    file: &'a WeightsFile,
     content: Content,
 }
 
@@ -57,16 +56,15 @@ impl<'a> Gguf<'a> {
     /// # Errors
     /// When it is not one, or claims what the file does not hold.
     pub(crate) fn open(file: &'a WeightsFile) -> Result<Self, LoadError> {
-        let (path, bytes) = (file.path(), file.bytes());
-        let corrupt = |what| LoadError::Corrupt { path: path.to_owned(), what };
-        header::check(bytes).map_err(corrupt)?;
-        let content = Content::read(&mut Cursor::new(bytes));
+        let corrupt = |what| LoadError::Corrupt { path: file.path().to_owned(), what };
+        header::check(BufReader::new(file.reader()), file.length()).map_err(corrupt)?;
+        let content = Content::read(&mut BufReader::new(file.reader()));
         let content = content.map_err(|error| corrupt(short(&error)))?;
-        Ok(Self { path, bytes, content })
+        Ok(Self { file, content })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.path
+        self.file.path()
     }
 
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
@@ -141,9 +139,9 @@ impl<'a> Gguf<'a> {
         };
         if !is_known(info.ggml_dtype) {
             let what = format!("tensor {name} is {:?}, which is not supported", info.ggml_dtype);
-            return Err(LoadError::Unsupported { path: self.path.to_owned(), what });
+            return Err(LoadError::Unsupported { path: self.path().to_owned(), what });
         }
-        info.read(&mut Cursor::new(self.bytes), self.content.tensor_data_offset, device)
+        info.read(&mut self.file.reader(), self.content.tensor_data_offset, device)
             .map_err(|error| self.wrong(format!("tensor {name}: {}", short(&error))))
     }
 
@@ -176,11 +174,11 @@ impl<'a> Gguf<'a> {
         if numbers.iter().all(|number| number.is_finite()) {
             return Ok(numbers);
         }
-        Err(LoadError::NotFinite { path: self.path.to_owned(), name: name.to_owned() })
+        Err(LoadError::NotFinite { path: self.path().to_owned(), name: name.to_owned() })
     }
 
     fn wrong(&self, what: String) -> LoadError {
-        LoadError::Corrupt { path: self.path.to_owned(), what }
+        LoadError::Corrupt { path: self.path().to_owned(), what }
     }
 }
 

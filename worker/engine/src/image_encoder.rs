@@ -21,7 +21,7 @@ use crate::clip::{ClipConfig, TextTower, VisionTower};
 use crate::device::{self, classify};
 use crate::head::softmax;
 use crate::images::{ImageConfig, Size};
-use crate::loading::{joined, timed};
+use crate::loading::{self, FileSeconds, Loaded, joined, timed};
 use crate::source::Source;
 use crate::text_encoder::{CPU_TILE_TOKENS, default_budget, default_lanes};
 use crate::tokens::{Reading, TextTokenizer};
@@ -143,7 +143,7 @@ impl ImageEncoder {
         let device = options.device.open()?;
         let precision = device::apply(options.precision, &device);
         let target = Target { device: &device, precision };
-        let Loaded { sha256, network, known } =
+        let Loaded { network, beside: known, sha256 } =
             load_parts(options, (&config, &images), target, &mut load)?;
         let tokens = u32::try_from(config.vision.tokens()).unwrap_or(u32::MAX);
         let budget = options.max_batch_tokens.map_or_else(|| default_budget(&device), u32::from);
@@ -293,50 +293,36 @@ struct Target<'a> {
     precision: Precision,
 }
 
-/// The parts of a model that are loaded side by side.
-struct Loaded {
-    sha256: String,
-    network: Network,
-    /// A CPU's answer to the canary; none where the engine's own is one.
-    known: Option<Vec<f32>>,
-}
-
-/// Reading and building take turns on this thread; tokenizer, digest and a GPU's known answer have one
-/// each, since they are as slow as the rest.
+/// The network, and on a GPU a CPU's answer to the canary. Tokenizer, digest and that answer have a thread each, since
+/// they are as slow as the rest.
 fn load_parts(
     options: &ImageOptions,
     (config, images): (&ClipConfig, &ImageConfig),
     target: Target<'_>,
     load: &mut LoadSeconds,
-) -> Result<Loaded, LoadError> {
+) -> Result<Loaded<Network, Option<Vec<f32>>>, LoadError> {
     let LoadSeconds { read, digest, build, tokenizer, .. } = load;
-    thread::scope(|scope| {
-        let words = match options.task {
-            ImageTask::Embedding => None,
-            ImageTask::Classification => {
-                Some(scope.spawn(|| timed(tokenizer, || load_questions(options, config))))
-            }
-        };
-        let file = timed(read, || WeightsFile::read(&options.directory))?;
-        let file = &file;
+    let file = WeightsFile::open(&options.directory)?;
+    let known = || canary::known_answer(&file.separately(), config, images);
+    let beside = || {
         thread::scope(|scope| {
-            let sha256 = scope.spawn(|| file.sha256());
-            let known = (!target.device.is_cpu())
-                .then(|| scope.spawn(|| canary::known_answer(file, config, images)));
-            let (vision, text) =
-                timed(build, || load_networks(file, config, options.task, target))?;
-            let known = known.map(joined).transpose()?;
-            let sha256 = timed(digest, || joined(sha256));
-            if let Some(expected) = &options.digest {
-                file.check_digest(&sha256, expected)?;
-            }
-            let questions = words.map(joined).transpose()?;
-            let labels =
-                text.zip(questions).map(|(text, questions)| LabelReader { text, questions });
-            let network = Network { vision, numbers: images.numbers.clone(), labels };
-            Ok(Loaded { sha256, network, known })
+            let known = (!target.device.is_cpu()).then(|| scope.spawn(known));
+            let questions = match options.task {
+                ImageTask::Embedding => None,
+                ImageTask::Classification => {
+                    Some(timed(tokenizer, || load_questions(options, config))?)
+                }
+            };
+            Ok((questions, known.map(joined).transpose()?))
         })
-    })
+    };
+    let networks = || load_networks(&file, config, options.task, target);
+    let seconds = FileSeconds { read, build, digest };
+    let loaded = loading::load(&file, options.digest.as_deref(), seconds, networks, beside)?;
+    let Loaded { network: (vision, text), beside: (questions, known), sha256 } = loaded;
+    let labels = text.zip(questions).map(|(text, questions)| LabelReader { text, questions });
+    let network = Network { vision, numbers: images.numbers.clone(), labels };
+    Ok(Loaded { network, beside: known, sha256 })
 }
 
 /// The network of texts where labels are read.

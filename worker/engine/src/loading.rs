@@ -1,8 +1,11 @@
 //! What loading any model needs: threads side by side, and how long each took.
 
 use std::panic;
-use std::thread::ScopedJoinHandle;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
+
+use crate::LoadError;
+use crate::weights::WeightsFile;
 
 /// What a thread made; its panic goes on here.
 pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
@@ -14,4 +17,43 @@ pub(crate) fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {
     let result = work();
     *seconds = start.elapsed().as_secs_f64();
     result
+}
+
+/// How long a file took, in seconds.
+pub(crate) struct FileSeconds<'a> {
+    pub(crate) read: &'a mut f64,
+    pub(crate) build: &'a mut f64,
+    pub(crate) digest: &'a mut f64,
+}
+
+/// What a file's weights make.
+pub(crate) struct Loaded<N, B> {
+    pub(crate) network: N,
+    pub(crate) beside: B,
+    pub(crate) sha256: String,
+}
+
+/// Makes a network from a file, while one thread computes the file's digest and one makes what is wanted beside: all are
+/// about as slow.
+///
+/// # Errors
+/// Of making either, and when the digest is not the expected one.
+pub(crate) fn load<N, B: Send>(
+    file: &WeightsFile,
+    expected: Option<&str>,
+    seconds: FileSeconds<'_>,
+    network: impl FnOnce() -> Result<N, LoadError>,
+    beside: impl FnOnce() -> Result<B, LoadError> + Send,
+) -> Result<Loaded<N, B>, LoadError> {
+    thread::scope(|scope| {
+        let sha256 = scope.spawn(|| file.sha256());
+        let beside = scope.spawn(beside);
+        let network = timed(seconds.build, network)?;
+        *seconds.read = file.reading().as_secs_f64();
+        *seconds.build = (*seconds.build - *seconds.read).max(0.0);
+        let beside = joined(beside)?;
+        let sha256 = timed(seconds.digest, || joined(sha256))?;
+        file.verify(&sha256, expected)?;
+        Ok(Loaded { network, beside, sha256 })
+    })
 }

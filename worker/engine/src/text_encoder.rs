@@ -17,7 +17,7 @@ use crate::config::{DefaultPrompt, EncoderTask, HeadConfig, ModelConfig};
 use crate::device::{self, classify};
 use crate::encoder::PackedEncoder;
 use crate::head::Head;
-use crate::loading::{joined, timed};
+use crate::loading::{self, FileSeconds, Loaded, joined, timed};
 use crate::source::Source;
 use crate::tokens::{Reading, TextTokenizer, Tokens};
 use crate::weights::WeightsFile;
@@ -74,7 +74,8 @@ impl TextEncoder {
         let device = options.device.open()?;
         let precision = device::apply(options.precision, &device);
         let target = Target { device: &device, precision };
-        let loaded = load_parts(options, &config, target, &mut load)?;
+        let Loaded { network, beside: Beside { tokenizer, known }, sha256 } =
+            load_parts(options, &config, target, &mut load)?;
         let max_batch_tokens =
             options.max_batch_tokens.map_or_else(|| default_budget(&device), u32::from);
         let max_tokens = u32::try_from(config.max_tokens).unwrap_or(u32::MAX);
@@ -82,17 +83,16 @@ impl TextEncoder {
             model: options.model.clone(),
             task: options.task.kind(),
             output_dimensions: output_dimensions(&config),
-            labels: loaded.network.head.labels().cloned(),
+            labels: network.head.labels().cloned(),
             max_tokens,
             max_batch_tokens: max_batch_tokens.max(max_tokens),
-            weights_bytes: u64::try_from(loaded.network.bytes()).unwrap_or(u64::MAX),
-            weights_sha256: Some(loaded.sha256),
+            weights_bytes: u64::try_from(network.bytes()).unwrap_or(u64::MAX),
+            weights_sha256: Some(sha256),
             lanes: options.lanes.map_or_else(|| default_lanes(&device), u32::from),
             device: options.device.to_string(),
             load: LoadSeconds::default(),
         };
         let tile_tokens = if device.is_cpu() { CPU_TILE_TOKENS } else { usize::MAX };
-        let Loaded { tokenizer, network, known, .. } = loaded;
         let mut engine = Self { info, tokenizer, network, tile_tokens };
         timed(&mut load.warm_up, || {
             canary::try_engine(&engine, known.as_ref(), precision)?;
@@ -158,11 +158,9 @@ fn tile_length(items: &[&Tokens], tile_tokens: usize) -> usize {
     over.unwrap_or(items.len()).max(1)
 }
 
-/// The parts of a model that are loaded side by side.
-struct Loaded {
-    sha256: String,
+/// What is loaded beside the network.
+struct Beside {
     tokenizer: TextTokenizer,
-    network: Network,
     /// An answer by a network on the CPU; none where the engine's own is one.
     known: Option<canary::Known>,
 }
@@ -211,34 +209,27 @@ struct Target<'a> {
     precision: Precision,
 }
 
-/// Reading and building take turns on this thread; tokenizer, digest and a GPU's known answer have one
-/// each, since they are as slow as the rest.
+/// Tokenizer, digest and a GPU's known answer have a thread each, since they are as slow as the rest.
 fn load_parts(
     options: &LoadOptions,
     config: &ModelConfig,
     target: Target<'_>,
     load: &mut LoadSeconds,
-) -> Result<Loaded, LoadError> {
+) -> Result<Loaded<Network, Beside>, LoadError> {
     let LoadSeconds { read, digest, build, tokenizer, .. } = load;
     let directory = &options.directory;
-    thread::scope(|scope| {
-        let tokens =
-            scope.spawn(|| timed(tokenizer, || TextTokenizer::load(directory, reading(config))));
-        let file = timed(read, || WeightsFile::read(directory))?;
-        let file = &file;
+    let file = WeightsFile::open(directory)?;
+    let known = || canary::known_answer(&file.separately(), config);
+    let beside = || {
         thread::scope(|scope| {
-            let sha256 = scope.spawn(|| file.sha256());
-            let known = (!target.device.is_cpu())
-                .then(|| scope.spawn(|| canary::known_answer(file, config)));
-            let network = timed(build, || Network::load(file, config, target))?;
-            let known = known.map(joined).transpose()?;
-            let sha256 = timed(digest, || joined(sha256));
-            if let Some(expected) = &options.digest {
-                file.check_digest(&sha256, expected)?;
-            }
-            Ok(Loaded { sha256, tokenizer: joined(tokens)?, network, known })
+            let known = (!target.device.is_cpu()).then(|| scope.spawn(known));
+            let tokenizer = timed(tokenizer, || TextTokenizer::load(directory, reading(config)))?;
+            Ok(Beside { tokenizer, known: known.map(joined).transpose()? })
         })
-    })
+    };
+    let network = || Network::load(&file, config, target);
+    let seconds = FileSeconds { read, build, digest };
+    loading::load(&file, options.digest.as_deref(), seconds, network, beside)
 }
 
 const fn reading(config: &ModelConfig) -> Reading {

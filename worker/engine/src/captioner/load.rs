@@ -1,6 +1,5 @@
 //! A captioner from a model's files.
 
-use std::thread;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -11,7 +10,7 @@ use super::words::Words;
 use super::{Captioner, CaptionerOptions};
 use crate::blip::{Blip, BlipConfig};
 use crate::images::{self, ImageConfig, Size};
-use crate::loading::{joined, timed};
+use crate::loading::{self, FileSeconds, Loaded, timed};
 use crate::source::Source;
 use crate::text_encoder::{CPU_TILE_TOKENS, default_budget, default_lanes};
 use crate::weights::WeightsFile;
@@ -31,7 +30,7 @@ impl Captioner {
         let words = timed(&mut load.tokenizer, || Words::read(&options.directory, &config.words))?;
         let device = options.device.open()?;
         let precision = device::apply(options.precision, &device);
-        let (network, sha256, known) =
+        let Loaded { network, beside: known, sha256 } =
             load_network(options, (&config, &images), (&device, precision), &mut load)?;
         let tokens = config.vision.tokens();
         let most = u32::try_from(tokens + config.words.positions).unwrap_or(u32::MAX);
@@ -78,37 +77,27 @@ fn check_size(
     Err(LoadError::Unsupported { path, what })
 }
 
-/// The network, the digest of its file, and on a GPU what a CPU makes of the canary.
+/// The network, and on a GPU what a CPU makes of the canary.
 fn load_network(
     options: &CaptionerOptions,
     (config, images): (&BlipConfig, &ImageConfig),
     (device, precision): (&Device, Precision),
     load: &mut LoadSeconds,
-) -> Result<(Blip, String, Option<Known>), LoadError> {
+) -> Result<Loaded<Blip, Option<Known>>, LoadError> {
     let LoadSeconds { read, digest, build, .. } = load;
-    let file = timed(read, || WeightsFile::read(&options.directory))?;
-    let file = &file;
-    thread::scope(|scope| {
-        let sha256 = scope.spawn(|| file.sha256());
-        let known = (!device.is_cpu()).then(|| {
-            scope.spawn(|| {
-                canary::known_answer(&network_on_cpu(file, config)?, images, &config.words)
-            })
-        });
+    let file = WeightsFile::open(&options.directory)?;
+    let network = |file: &WeightsFile, device: &Device, precision: Precision| {
         let weights = file.tensors()?;
-        let source = Source { weights: &weights, prefix: "", device, precision };
-        let network = timed(build, || Blip::load(&source, config))?;
-        let known = known.map(joined).transpose()?;
-        let sha256 = timed(digest, || joined(sha256));
-        if let Some(expected) = &options.digest {
-            file.check_digest(&sha256, expected)?;
+        Blip::load(&Source { weights: &weights, prefix: "", device, precision }, config)
+    };
+    let known = || {
+        if device.is_cpu() {
+            return Ok(None);
         }
-        Ok((network, sha256, known))
-    })
-}
-
-fn network_on_cpu(file: &WeightsFile, config: &BlipConfig) -> Result<Blip, LoadError> {
-    let weights = file.tensors()?;
-    let (device, precision) = (&Device::Cpu, Precision::F32);
-    Blip::load(&Source { weights: &weights, prefix: "", device, precision }, config)
+        let cpu = network(&file.separately(), &Device::Cpu, Precision::F32)?;
+        canary::known_answer(&cpu, images, &config.words).map(Some)
+    };
+    let seconds = FileSeconds { read, build, digest };
+    let network = || network(&file, device, precision);
+    loading::load(&file, options.digest.as_deref(), seconds, network, known)
 }

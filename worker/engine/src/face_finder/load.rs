@@ -1,7 +1,6 @@
 //! A finder of faces from a model's files.
 
 use std::num::NonZeroU32;
-use std::thread;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -11,7 +10,7 @@ use stoker_engine_api::{EngineInfo, LoadSeconds, MAX_FRAME_BYTES};
 use super::canary::{self, Known};
 use super::{FaceFinder, FaceOptions, FaceTask, Recognizing, cost};
 use crate::faces::{Detector, FacesConfig, Recognizer, RecognizerConfig};
-use crate::loading::{joined, timed};
+use crate::loading::{self, FileSeconds, Loaded, timed};
 use crate::source::Source;
 use crate::text_encoder::{default_budget, default_lanes};
 use crate::weights::WeightsFile;
@@ -37,9 +36,9 @@ impl FaceFinder {
         let config = checked(options)?;
         let device = options.device.open()?;
         let precision = device::apply(options.precision, &device);
-        let (networks, sha256, known) =
+        let Loaded { network, beside: known, sha256 } =
             load_networks(options, &config, (&device, precision), &mut load)?;
-        let Networks { detector, recognizing } = networks;
+        let Networks { detector, recognizing } = network;
         let dimensions = recognizing.as_ref().map(|it| it.config.dimensions);
         let weights = recognizing.as_ref().map_or(0, |it| it.network.bytes()) + detector.bytes();
         let search = FaceSearch::of(LEAST_SMALLEST, MOST_FACES);
@@ -89,32 +88,25 @@ fn budget(asked: Option<NonZeroU32>, dimensions: Option<usize>, device: &Device)
     asked.map_or_else(|| default_budget(device), u32::from).min(most)
 }
 
-/// The networks, the digest of their file, and on a GPU what a CPU makes of the canary.
+/// The networks, and on a GPU what a CPU makes of the canary.
 fn load_networks(
     options: &FaceOptions,
     config: &FacesConfig,
     (device, precision): (&Device, Precision),
     load: &mut LoadSeconds,
-) -> Result<(Networks, String, Option<Known>), LoadError> {
+) -> Result<Loaded<Networks, Option<Known>>, LoadError> {
     let LoadSeconds { read, digest, build, .. } = load;
-    let file = timed(read, || WeightsFile::read(&options.directory))?;
-    let file = &file;
-    thread::scope(|scope| {
-        let sha256 = scope.spawn(|| file.sha256());
-        let known = (!device.is_cpu()).then(|| {
-            scope.spawn(|| {
-                let cpu = networks(file, config, (&Device::Cpu, Precision::F32))?;
-                canary::known_answer(&cpu)
-            })
-        });
-        let networks = timed(build, || networks(file, config, (device, precision)))?;
-        let known = known.map(joined).transpose()?;
-        let sha256 = timed(digest, || joined(sha256));
-        if let Some(expected) = &options.digest {
-            file.check_digest(&sha256, expected)?;
+    let file = WeightsFile::open(&options.directory)?;
+    let known = || {
+        if device.is_cpu() {
+            return Ok(None);
         }
-        Ok((networks, sha256, known))
-    })
+        let cpu = networks(&file.separately(), config, (&Device::Cpu, Precision::F32))?;
+        canary::known_answer(&cpu).map(Some)
+    };
+    let networks = || networks(&file, config, (device, precision));
+    let seconds = FileSeconds { read, build, digest };
+    loading::load(&file, options.digest.as_deref(), seconds, networks, known)
 }
 
 fn networks(

@@ -1,6 +1,6 @@
 //! A generator from a model's files, in either format.
 
-use std::thread;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -13,7 +13,7 @@ use crate::decoder::{
 };
 use crate::generation::Room;
 use crate::gguf::{self, Gguf};
-use crate::loading::{joined, timed};
+use crate::loading::{self, FileSeconds, Loaded, timed};
 use crate::source::Source;
 use crate::vocabulary::{self, Vocabulary};
 use crate::weights::WeightsFile;
@@ -32,13 +32,6 @@ const STEP_TOKENS_GPU: usize = 1_024;
 const CACHE_MEBIBYTES_CPU: u32 = 1_024;
 const CACHE_MEBIBYTES_GPU: u32 = 4_096;
 
-/// What a model's files make.
-struct Loaded {
-    decoder: Decoder,
-    vocabulary: Vocabulary,
-    sha256: String,
-}
-
 impl Generator {
     /// Loads, verifies, warms up and tries a model.
     ///
@@ -49,13 +42,11 @@ impl Generator {
         let mut load = LoadSeconds::default();
         let device = options.device.open()?;
         let precision = device::apply(options.precision, &device);
-        let Loaded { decoder, vocabulary, sha256 } = match gguf::find(&options.directory)? {
-            Some(path) => {
-                let file = timed(&mut load.read, || WeightsFile::read_gguf(path))?;
-                load_gguf(options, &file, &device, &mut load)?
-            }
-            None => load_safetensors(options, &device, precision, &mut load)?,
-        };
+        let Loaded { network: decoder, beside: vocabulary, sha256 } =
+            match gguf::find(&options.directory)? {
+                Some(path) => load_gguf(options, path, &device, &mut load)?,
+                None => load_safetensors(options, &device, precision, &mut load)?,
+            };
         let (info, room) = figures(options, &decoder, sha256);
         let mut engine = Self { info, vocabulary, steps: Steps::new(decoder, room) };
         timed(&mut load.warm_up, || canary::try_engine(&engine))?;
@@ -67,23 +58,19 @@ impl Generator {
 
 fn load_gguf(
     options: &GeneratorOptions,
-    file: &WeightsFile,
+    path: PathBuf,
     device: &Device,
     load: &mut LoadSeconds,
-) -> Result<Loaded, LoadError> {
-    let LoadSeconds { digest, build, tokenizer, .. } = load;
-    thread::scope(|scope| {
-        let sha256 = scope.spawn(|| file.sha256());
-        let gguf = Gguf::open(file)?;
-        let config = from_gguf(&gguf)?;
-        let vocabulary = timed(tokenizer, || {
-            vocabulary::from_gguf(&options.directory, &gguf, config.vocabulary)
-        })?;
-        let decoder = timed(build, || Decoder::load(&gguf_parts(&gguf, device), config))?;
-        let sha256 = timed(digest, || joined(sha256));
-        check_digest(options, file, &sha256)?;
-        Ok(Loaded { decoder, vocabulary, sha256 })
-    })
+) -> Result<Loaded<Decoder, Vocabulary>, LoadError> {
+    let LoadSeconds { read, digest, build, tokenizer, .. } = load;
+    let file = WeightsFile::open_gguf(path)?;
+    let gguf = Gguf::open(&file)?;
+    let config = from_gguf(&gguf)?;
+    let (directory, words) = (&options.directory, config.vocabulary);
+    let vocabulary = || timed(tokenizer, || vocabulary::from_gguf(directory, &gguf, words));
+    let decoder = || Decoder::load(&gguf_parts(&gguf, device), config);
+    let seconds = FileSeconds { read, build, digest };
+    loading::load(&file, options.digest.as_deref(), seconds, decoder, vocabulary)
 }
 
 fn load_safetensors(
@@ -91,37 +78,22 @@ fn load_safetensors(
     device: &Device,
     precision: Precision,
     load: &mut LoadSeconds,
-) -> Result<Loaded, LoadError> {
+) -> Result<Loaded<Decoder, Vocabulary>, LoadError> {
     let LoadSeconds { read, digest, build, tokenizer, .. } = load;
     let directory = &options.directory;
     let config_file = DecoderFile::read(directory)?;
     let config = DecoderConfig::from_file(&config_file)
         .map_err(|what| LoadError::Unsupported { path: directory.join("config.json"), what })?;
-    let ends = config_file.eos_token_id.as_ref();
-    thread::scope(|scope| {
-        let size = config.vocabulary;
-        let words =
-            scope.spawn(move || timed(tokenizer, || vocabulary::from_files(directory, size, ends)));
-        let file = timed(read, || WeightsFile::read(directory))?;
-        let file = &file;
-        thread::scope(|scope| {
-            let sha256 = scope.spawn(|| file.sha256());
-            let weights = file.tensors()?;
-            let source = Source { weights: &weights, prefix: "", device, precision };
-            let decoder = timed(build, || Decoder::load(&safetensors_parts(source), config))?;
-            let sha256 = timed(digest, || joined(sha256));
-            check_digest(options, file, &sha256)?;
-            Ok(Loaded { decoder, vocabulary: joined(words)?, sha256 })
-        })
-    })
-}
-
-fn check_digest(
-    options: &GeneratorOptions,
-    file: &WeightsFile,
-    sha256: &str,
-) -> Result<(), LoadError> {
-    options.digest.as_deref().map_or(Ok(()), |expected| file.check_digest(sha256, expected))
+    let (ends, words) = (config_file.eos_token_id.as_ref(), config.vocabulary);
+    let file = WeightsFile::open(directory)?;
+    let vocabulary = || timed(tokenizer, || vocabulary::from_files(directory, words, ends));
+    let decoder = || {
+        let weights = file.tensors()?;
+        let source = Source { weights: &weights, prefix: "", device, precision };
+        Decoder::load(&safetensors_parts(source), config)
+    };
+    let seconds = FileSeconds { read, build, digest };
+    loading::load(&file, options.digest.as_deref(), seconds, decoder, vocabulary)
 }
 
 /// What the engine says of itself, and how much it works on at the same time.

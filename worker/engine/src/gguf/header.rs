@@ -2,6 +2,7 @@
 //! are there, so that what reads it afterwards can neither run out of memory nor compute nonsense.
 
 use std::collections::BTreeSet;
+use std::io::{self, BufRead, Read};
 
 /// More than the header of any model has.
 const MOST_ENTRIES: u64 = 65_536;
@@ -10,15 +11,17 @@ const MOST_VALUES: u64 = 4 << 20;
 const MOST_DIMENSIONS: u32 = 4;
 /// Numbers of one tensor.
 const MOST_NUMBERS: u64 = 1 << 40;
+/// Bytes of the name of an entry or a tensor; the format allows no longer ones.
+const LONGEST_NAME: u64 = 65_535;
 /// Lists inside lists.
 const DEEPEST: u32 = 2;
 
 const TEXT: u32 = 8;
 const LIST: u32 = 9;
 
-/// Says what is wrong with a file's header.
-pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
-    let mut walk = Walk { rest: bytes, values: 0 };
+/// Says what is wrong with the header of a file of so many bytes.
+pub(super) fn check(file: impl BufRead, length: u64) -> Result<(), String> {
+    let mut walk = Walk { file, left: length, values: 0 };
     if walk.take(4)? != b"GGUF" {
         return Err("it does not begin with GGUF".to_owned());
     }
@@ -38,26 +41,48 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     let mut names = BTreeSet::new();
     for _ in 0..tensors {
         let name = walk.tensor()?;
-        if !names.insert(name) {
-            return Err(format!("tensor {} is there twice", String::from_utf8_lossy(name)));
+        if names.contains(&name) {
+            return Err(format!("tensor {} is there twice", String::from_utf8_lossy(&name)));
         }
+        names.insert(name);
     }
     Ok(())
 }
 
-struct Walk<'a> {
-    rest: &'a [u8],
+struct Walk<R> {
+    file: R,
+    /// Bytes that are left of the file.
+    left: u64,
     /// Values of lists so far.
     values: u64,
 }
 
-impl<'a> Walk<'a> {
-    fn take(&mut self, bytes: u64) -> Result<&'a [u8], String> {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let (taken, rest) = self.rest.split_at_checked(bytes).ok_or_else(|| {
-            format!("its header needs {bytes} bytes where {} are left", self.rest.len())
+impl<R: BufRead> Walk<R> {
+    /// Uses up so many bytes of the file.
+    fn spend(&mut self, bytes: u64) -> Result<(), String> {
+        let left = self.left.checked_sub(bytes).ok_or_else(|| {
+            format!("its header needs {bytes} bytes where {} are left", self.left)
         })?;
-        self.rest = rest;
+        self.left = left;
+        Ok(())
+    }
+
+    fn skip(&mut self, bytes: u64) -> Result<(), String> {
+        self.spend(bytes)?;
+        let skipped = io::copy(&mut Read::take(&mut self.file, bytes), &mut io::sink());
+        match skipped {
+            Ok(skipped) if skipped == bytes => Ok(()),
+            Ok(_) => Err("it became shorter while it was read".to_owned()),
+            Err(error) => Err(format!("reading its header: {error}")),
+        }
+    }
+
+    /// Few bytes.
+    fn take(&mut self, bytes: u64) -> Result<Vec<u8>, String> {
+        self.spend(bytes)?;
+        let mut taken = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+        let read = self.file.read_exact(&mut taken);
+        read.map_err(|error| format!("reading its header: {error}"))?;
         Ok(taken)
     }
 
@@ -71,18 +96,23 @@ impl<'a> Walk<'a> {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    fn text(&mut self) -> Result<&'a [u8], String> {
+    /// The name of an entry or a tensor.
+    fn name(&mut self) -> Result<Vec<u8>, String> {
         let length = self.u64()?;
+        if length > LONGEST_NAME && length <= self.left {
+            return Err(format!("its header has a name of {length} bytes"));
+        }
         self.take(length)
     }
 
     fn entry(&mut self) -> Result<(), String> {
-        let key = self.text()?;
+        let key = self.name()?;
         let kind = self.u32()?;
-        let before = self.rest;
-        self.value(kind, 0)?;
-        let value = &before[..before.len() - self.rest.len()];
-        if key == b"general.alignment" && value.iter().all(|byte| *byte == 0) {
+        if key != b"general.alignment" {
+            return self.value(kind, 0);
+        }
+        let bytes = width(kind).ok_or_else(|| format!("general.alignment is of type {kind}"))?;
+        if self.take(bytes)?.iter().all(|byte| *byte == 0) {
             return Err("general.alignment is 0".to_owned());
         }
         Ok(())
@@ -90,13 +120,16 @@ impl<'a> Walk<'a> {
 
     fn value(&mut self, kind: u32, depth: u32) -> Result<(), String> {
         match kind {
-            TEXT => self.text().map(drop),
+            TEXT => {
+                let length = self.u64()?;
+                self.skip(length)
+            }
             LIST if depth >= DEEPEST => Err("it has lists inside lists".to_owned()),
             LIST => self.list(depth + 1),
             kind => {
                 let bytes =
                     width(kind).ok_or_else(|| format!("there is no type of value {kind}"))?;
-                self.take(bytes).map(drop)
+                self.skip(bytes)
             }
         }
     }
@@ -114,8 +147,8 @@ impl<'a> Walk<'a> {
     }
 
     /// The tensor's name. Where its numbers are is checked when they are read.
-    fn tensor(&mut self) -> Result<&'a [u8], String> {
-        let name = self.text()?;
+    fn tensor(&mut self) -> Result<Vec<u8>, String> {
+        let name = self.name()?;
         let shown = || String::from_utf8_lossy(&name[..name.len().min(64)]).into_owned();
         let dimensions = self.u32()?;
         if dimensions > MOST_DIMENSIONS {
@@ -153,6 +186,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn check(bytes: &[u8]) -> Result<(), String> {
+        super::check(bytes, u64::try_from(bytes.len()).unwrap())
+    }
 
     fn text(bytes: &mut Vec<u8>, text: &str) {
         bytes.extend(u64::try_from(text.len()).unwrap().to_le_bytes());

@@ -9,7 +9,7 @@ use stoker_engine_api::{EngineInfo, LoadSeconds, TaskKind};
 use super::words::Words;
 use super::{Transcriber, TranscriberOptions, canary};
 use crate::audio::MelBank;
-use crate::loading::{joined, timed};
+use crate::loading::{self, FileSeconds, timed};
 use crate::source::Source;
 use crate::weights::WeightsFile;
 use crate::whisper::{Whisper, WhisperConfig};
@@ -63,19 +63,14 @@ fn network(
     load: &mut LoadSeconds,
 ) -> Result<(Whisper, String), LoadError> {
     let LoadSeconds { read, digest, build, .. } = load;
-    let file = timed(read, || WeightsFile::read(&options.directory))?;
-    let file = &file;
-    thread::scope(|scope| {
-        let sha256 = scope.spawn(|| file.sha256());
+    let file = WeightsFile::open(&options.directory)?;
+    let network = || {
         let weights = file.tensors()?;
-        let source = Source { weights: &weights, prefix: "", device, precision };
-        let network = timed(build, || Whisper::load(&source, config))?;
-        let sha256 = timed(digest, || joined(sha256));
-        if let Some(expected) = &options.digest {
-            file.check_digest(&sha256, expected)?;
-        }
-        Ok((network, sha256))
-    })
+        Whisper::load(&Source { weights: &weights, prefix: "", device, precision }, config)
+    };
+    let seconds = FileSeconds { read, build, digest };
+    let loaded = loading::load(&file, options.digest.as_deref(), seconds, network, || Ok(()))?;
+    Ok((loaded.network, loaded.sha256))
 }
 
 /// Recordings side by side use the cores of a CPU better than threads inside each.
