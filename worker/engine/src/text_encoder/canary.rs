@@ -1,11 +1,14 @@
 //! The first runs of a loaded model, which warm it up and show that it works.
 
+use std::thread;
+
 use candle_core::Device;
 use stoker_engine_api::EngineError;
 
 use super::{Network, Target, TextEncoder};
 use crate::compare::difference;
 use crate::config::ModelConfig;
+use crate::loading::joined;
 use crate::weights::WeightsFile;
 use crate::{LoadError, Precision};
 
@@ -67,9 +70,12 @@ pub(super) fn try_engine(
     let sentence = ids(SENTENCE)?;
     let [short, long] = [ids(NEIGHBORS[0])?, ids(NEIGHBORS[1])?];
     let run = |texts: &[&[u32]]| engine.numbers(texts).map_err(|error| failed(&error));
-    let alone = run(&[&sentence.ids])?;
-    let again = run(&[&sentence.ids])?;
-    let batch = run(&[&long.ids, &sentence.ids, &short.ids])?;
+    // Side by side, as lanes run.
+    let (alone, again, batch) = thread::scope(|scope| {
+        let batch = scope.spawn(|| run(&[&long.ids, &sentence.ids, &short.ids]));
+        let (alone, again) = (run(&[&sentence.ids])?, run(&[&sentence.ids])?);
+        Ok::<_, LoadError>((alone, again, joined(batch)?))
+    })?;
     let ([alone], [again], [_, among, _]) = (&alone[..], &again[..], &batch[..]) else {
         return Err(wrong("the number of outputs is wrong".to_owned()));
     };
