@@ -45,14 +45,15 @@ pub(crate) fn load<N, B: Send>(
     network: impl FnOnce() -> Result<N, LoadError>,
     beside: impl FnOnce() -> Result<B, LoadError> + Send,
 ) -> Result<Loaded<N, B>, LoadError> {
+    let FileSeconds { read, build, digest } = seconds;
     thread::scope(|scope| {
         let sha256 = scope.spawn(|| file.sha256());
         let beside = scope.spawn(beside);
-        let network = timed(seconds.build, network)?;
-        *seconds.read = file.reading().as_secs_f64();
-        *seconds.build = (*seconds.build - *seconds.read).max(0.0);
+        let network = timed(build, network)?;
+        *read = file.reading().as_secs_f64();
+        *build = (*build - *read).max(0.0);
         let beside = joined(beside)?;
-        let sha256 = timed(seconds.digest, || joined(sha256))?;
+        let sha256 = timed(digest, || joined(sha256))?;
         file.verify(&sha256, expected)?;
         Ok(Loaded { network, beside, sha256 })
     })
