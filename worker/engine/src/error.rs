@@ -51,8 +51,8 @@ impl LoadError {
                 "use another model: of the BERT family (bert, roberta, xlm-roberta or distilbert), a \
                  sentence-transformers model with mean or CLS pooling for embedding, one for sequence \
                  classification for labels; of the Llama family (llama, mistral, qwen2 or qwen3) for \
-                 generation; CLIP (clip) for images, BLIP (blip) for their captions, MTCNN and FaceNet (facenet) \
-                 for faces; Whisper (whisper) for speech"
+                 generation; CLIP (clip) or DINOv2 (dinov2) for images, BLIP (blip) for their captions, MTCNN \
+                 and FaceNet (facenet) for faces; Whisper (whisper) for speech"
             }
             Self::Digest { .. } => {
                 "fetch the model again, or correct the digest in the fleet file if the weights were \

@@ -1,6 +1,7 @@
 //! An encoder of images as an engine: embedding, and comparing with labels that a job names.
 
 mod canary;
+mod model;
 mod questions;
 
 use std::fmt;
@@ -17,16 +18,17 @@ use stoker_engine_api::{
     LoadSeconds, Prepared, Scores, TaskKind,
 };
 
-use crate::clip::{ClipConfig, TextTower, VisionTower};
 use crate::device::{self, classify};
 use crate::head::softmax;
-use crate::images::{ImageConfig, Size};
+use crate::images::ImageConfig;
 use crate::loading::{self, FileSeconds, Loaded, joined, timed};
 use crate::source::Source;
 use crate::text_encoder::{CPU_TILE_TOKENS, default_budget, default_lanes};
 use crate::tokens::{Reading, TextTokenizer};
+use crate::towers::{TextConfig, TextTower, VisionTower};
 use crate::weights::WeightsFile;
 use crate::{EngineDevice, LoadError, Precision};
+use model::ModelConfig;
 use questions::{Asked, Questions};
 
 /// What an encoder of images is used for.
@@ -137,21 +139,20 @@ impl ImageEncoder {
     pub fn load(options: &ImageOptions) -> Result<Self, LoadError> {
         let start = Instant::now();
         let mut load = LoadSeconds::default();
-        let config = ClipConfig::read(&options.directory)?;
         let images = ImageConfig::read(&options.directory)?;
-        check_size(options, &config, &images)?;
+        let config = ModelConfig::read(&options.directory, options.task, images.seen)?;
         let device = options.device.open()?;
         let precision = device::apply(options.precision, &device);
         let target = Target { device: &device, precision };
         let Loaded { network, beside: known, sha256 } =
             load_parts(options, (&config, &images), target, &mut load)?;
-        let tokens = u32::try_from(config.vision.tokens()).unwrap_or(u32::MAX);
+        let tokens = u32::try_from(config.tokens()).unwrap_or(u32::MAX);
         let budget = options.max_batch_tokens.map_or_else(|| default_budget(&device), u32::from);
         let info = EngineInfo {
             model: options.model.clone(),
             task: options.task.kind(),
             output_dimensions: match options.task {
-                ImageTask::Embedding => u32::try_from(config.width).ok(),
+                ImageTask::Embedding => u32::try_from(config.width()).ok(),
                 ImageTask::Classification => None,
             },
             labels: match options.task {
@@ -166,8 +167,7 @@ impl ImageEncoder {
             device: options.device.to_string(),
             load: LoadSeconds::default(),
         };
-        let tile =
-            if device.is_cpu() { CPU_TILE_TOKENS / config.vision.tokens() } else { usize::MAX };
+        let tile = if device.is_cpu() { CPU_TILE_TOKENS / config.tokens() } else { usize::MAX };
         let limits = options.limits;
         let mut engine = Self { info, images, limits, network, tokens, tile: tile.max(1) };
         timed(&mut load.warm_up, || {
@@ -244,22 +244,6 @@ fn no_question(what: &str) -> ItemError {
     ItemError::Invalid { message: format!("the image {what}") }
 }
 
-/// The network sees a square of one size, which has to be what images become.
-fn check_size(
-    options: &ImageOptions,
-    config: &ClipConfig,
-    images: &ImageConfig,
-) -> Result<(), LoadError> {
-    let side = config.vision.side;
-    let Size { width, height } = images.seen;
-    if (width, height) == (side, side) {
-        return Ok(());
-    }
-    let path = options.directory.join(crate::images::FILE_NAME);
-    let what = format!("images become {width} x {height} pixels, but image_size is {side}");
-    Err(LoadError::Unsupported { path, what })
-}
-
 impl Network {
     /// Memory that all tensors take together.
     fn bytes(&self) -> usize {
@@ -297,7 +281,7 @@ struct Target<'a> {
 /// they are as slow as the rest.
 fn load_parts(
     options: &ImageOptions,
-    (config, images): (&ClipConfig, &ImageConfig),
+    (config, images): (&ModelConfig, &ImageConfig),
     target: Target<'_>,
     load: &mut LoadSeconds,
 ) -> Result<Loaded<Network, Option<Vec<f32>>>, LoadError> {
@@ -307,12 +291,9 @@ fn load_parts(
     let beside = || {
         thread::scope(|scope| {
             let known = (!target.device.is_cpu()).then(|| scope.spawn(known));
-            let questions = match options.task {
-                ImageTask::Embedding => None,
-                ImageTask::Classification => {
-                    Some(timed(tokenizer, || load_questions(options, config))?)
-                }
-            };
+            let text = config.text().filter(|_| options.task == ImageTask::Classification);
+            let questions =
+                text.map(|text| timed(tokenizer, || load_questions(options, text))).transpose()?;
             Ok((questions, known.map(joined).transpose()?))
         })
     };
@@ -328,7 +309,7 @@ fn load_parts(
 /// The network of texts where labels are read.
 fn load_networks(
     file: &WeightsFile,
-    config: &ClipConfig,
+    config: &ModelConfig,
     task: ImageTask,
     target: Target<'_>,
 ) -> Result<(VisionTower, Option<TextTower>), LoadError> {
@@ -337,17 +318,14 @@ fn load_networks(
     let top = Source { weights: &weights, prefix: "", device, precision };
     let text = match task {
         ImageTask::Embedding => None,
-        ImageTask::Classification => Some(TextTower::load(&top, config)?),
+        ImageTask::Classification => config.load_text(&top)?,
     };
-    Ok((VisionTower::load(&top, config)?, text))
+    Ok((config.load_vision(&top)?, text))
 }
 
-fn load_questions(options: &ImageOptions, config: &ClipConfig) -> Result<Questions, LoadError> {
-    let reading = Reading {
-        lowercase: false,
-        max_tokens: config.text.positions,
-        vocabulary: config.text.vocabulary,
-    };
+fn load_questions(options: &ImageOptions, text: &TextConfig) -> Result<Questions, LoadError> {
+    let reading =
+        Reading { lowercase: false, max_tokens: text.positions, vocabulary: text.vocabulary };
     let tokenizer = TextTokenizer::load(&options.directory, reading)?;
-    Ok(Questions::new(tokenizer, config.text.end))
+    Ok(Questions::new(tokenizer, text.end))
 }

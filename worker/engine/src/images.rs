@@ -9,7 +9,7 @@ mod resize;
 
 pub(crate) use config::{FILE_NAME, ImageConfig, Size};
 pub(crate) use decode::decode;
-pub(crate) use resize::{Filter, Pixels, Window, resize};
+pub(crate) use resize::{Filter, Pixels, Window, resize, shares};
 
 use stoker_core::image::ImageLimits;
 use stoker_engine_api::ItemError;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::clip::{Activation, NetworkFile, TowerConfig, VisionConfig, known};
+use crate::towers::{Activation, NetworkFile, TowerConfig, VisionConfig, known};
 use crate::{LoadError, json};
 
 const NOT_A_MODEL: &str = "the model's `source` in the fleet file must name a BLIP model: config.json, \
@@ -88,6 +88,7 @@ const USUAL_VISION: VisionConfig = VisionConfig {
     tower: TowerConfig { heads: 12, epsilon: 1e-5, ..USUAL_WORDS },
     side: 384,
     patch: 16,
+    leading: 1,
 };
 
 impl File {

@@ -5,12 +5,12 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::config::{BlipConfig, OutputRows, WordsConfig};
-use crate::clip::tower::Norm;
 use crate::decoder::KvCache;
 use crate::decoder::attention::attend;
 use crate::decoder::linear::{Bias, Linear};
 use crate::decoder::seen::Seen;
 use crate::source::{Source, bytes};
+use crate::towers::tower::Norm;
 use crate::{LoadError, ops};
 
 /// What stands before the names of its tensors.

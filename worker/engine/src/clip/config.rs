@@ -7,11 +7,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::network_file::NetworkFile;
-use crate::{LoadError, json};
-
-const NOT_A_MODEL: &str = "the model's `source` in the fleet file must name a CLIP model: config.json, \
-                           preprocessor_config.json, tokenizer.json and model.safetensors in one folder";
+use crate::LoadError;
+use crate::towers::{
+    Activation, End, NetworkFile, TextConfig, TowerConfig, VisionConfig, known, read_config,
+};
 
 /// Both networks.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,83 +21,16 @@ pub(crate) struct ClipConfig {
     pub(crate) width: usize,
 }
 
-/// The network of images.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct VisionConfig {
-    pub(crate) tower: TowerConfig,
-    /// Pixels of a side of the square that it sees.
-    pub(crate) side: usize,
-    /// Pixels of a side of a patch; divides `side`.
-    pub(crate) patch: usize,
-}
-
-impl VisionConfig {
-    /// Patches of an image.
-    pub(crate) const fn patches(&self) -> usize {
-        let across = self.side / self.patch;
-        across * across
-    }
-
-    /// Tokens of an image: its patches, and one that stands for all.
-    pub(crate) const fn tokens(&self) -> usize {
-        self.patches() + 1
-    }
-}
-
-/// The network of texts.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct TextConfig {
-    pub(crate) tower: TowerConfig,
-    pub(crate) vocabulary: usize,
-    /// Tokens of the longest text.
-    pub(crate) positions: usize,
-    pub(crate) end: End,
-}
-
-/// Where a text ends, which is where its vector is taken from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// At the first of the token's places.
-    Token(u32),
-    /// At the token with the largest number: files of `OpenAI`'s models name a wrong one.
-    Largest,
-}
-
-/// The layers of a network.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct TowerConfig {
-    /// Numbers per token.
-    pub(crate) hidden: usize,
-    pub(crate) layers: usize,
-    /// Divides `hidden`.
-    pub(crate) heads: usize,
-    /// Numbers per token inside a layer.
-    pub(crate) wide: usize,
-    pub(crate) activation: Activation,
-    pub(crate) epsilon: f32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Activation {
-    Gelu,
-    /// x times the sigmoid of 1.702 x.
-    QuickGelu,
-}
-
 impl ClipConfig {
     /// # Errors
     /// When the file is missing or not valid, or describes something this engine does not do.
     pub(crate) fn read(directory: &Path) -> Result<Self, LoadError> {
-        let path = directory.join("config.json");
-        let file: File = json::read(&path, NOT_A_MODEL)?;
-        file.config().map_err(|what| LoadError::Unsupported { path, what })
+        read_config(directory, File::config)
     }
 }
 
 #[derive(Deserialize)]
 struct File {
-    #[serde(default)]
-    model_type: String,
     projection_dim: Option<usize>,
     #[serde(default)]
     text_config: TextFile,
@@ -128,6 +60,7 @@ const USUAL_VISION: VisionConfig = VisionConfig {
     tower: TowerConfig { hidden: 768, heads: 12, wide: 3_072, ..USUAL_TEXT },
     side: 224,
     patch: 32,
+    leading: 1,
 };
 const USUAL_END: u32 = 49_407;
 /// The end that `OpenAI`'s files name wrongly.
@@ -135,9 +68,6 @@ const WRONG_END: u32 = 2;
 
 impl File {
     fn config(self) -> Result<ClipConfig, String> {
-        if self.model_type != "clip" {
-            return Err(format!("model_type is `{}`, only clip is supported", self.model_type));
-        }
         let (text, vision) = (&self.text_config, &self.vision_config);
         let width = known("projection_dim", self.projection_dim.unwrap_or(512), 65_536)?;
         Ok(ClipConfig { vision: vision.vision(&USUAL_VISION)?, text: text.config()?, width })
@@ -160,15 +90,6 @@ impl TextFile {
     }
 }
 
-/// A size that a network may have.
-pub(crate) fn known(name: &str, size: usize, most: usize) -> Result<usize, String> {
-    if (1..=most).contains(&size) {
-        Ok(size)
-    } else {
-        Err(format!("{name} is {size}, expected 1 to {most}"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -181,7 +102,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_openai_s_smallest_model() {
-        let config = config(json!({"model_type": "clip"})).unwrap();
+        let config = config(json!({})).unwrap();
         assert_eq!((config.width, config.vision.tokens(), config.text.positions), (512, 50, 77));
         let (text, vision) = (&config.text.tower, &config.vision.tower);
         assert_eq!((text.hidden, text.heads, vision.hidden, vision.heads), (512, 8, 768, 12));
@@ -192,15 +113,13 @@ mod tests {
     #[test]
     fn what_is_not_known_or_makes_no_sense_is_refused() {
         for (file, part) in [
-            (json!({}), "model_type is ``"),
-            (json!({"model_type": "siglip"}), "model_type is `siglip`"),
-            (json!({"model_type": "clip", "projection_dim": 0}), "projection_dim is 0"),
-            (json!({"model_type": "clip", "vision_config": {"patch_size": 33}}), "no multiple"),
-            (json!({"model_type": "clip", "vision_config": {"num_channels": 1}}), "num_channels"),
-            (json!({"model_type": "clip", "vision_config": {"hidden_act": "silu"}}), "silu"),
-            (json!({"model_type": "clip", "text_config": {"num_attention_heads": 7}}), "multiple"),
-            (json!({"model_type": "clip", "text_config": {"layer_norm_eps": 2.0}}), "eps is 2"),
-            (json!({"model_type": "clip", "text_config": {"vocab_size": 0}}), "vocab_size is 0"),
+            (json!({"projection_dim": 0}), "projection_dim is 0"),
+            (json!({"vision_config": {"patch_size": 33}}), "no multiple"),
+            (json!({"vision_config": {"num_channels": 1}}), "num_channels"),
+            (json!({"vision_config": {"hidden_act": "silu"}}), "silu"),
+            (json!({"text_config": {"num_attention_heads": 7}}), "multiple"),
+            (json!({"text_config": {"layer_norm_eps": 2.0}}), "eps is 2"),
+            (json!({"text_config": {"vocab_size": 0}}), "vocab_size is 0"),
         ] {
             let error = config(file).unwrap_err();
             assert!(error.contains(part), "{part}: {error}");

@@ -4,8 +4,8 @@ use candle_core::Device;
 use stoker_core::zero_shot::DEFAULT_TEMPLATE;
 use stoker_engine_api::{EngineError, Question};
 
+use super::model::ModelConfig;
 use super::{ImageEncoder, Target, load_networks};
-use crate::clip::ClipConfig;
 use crate::compare::difference;
 use crate::device::classify;
 use crate::images::{ImageConfig, Size};
@@ -31,7 +31,7 @@ fn image(Size { width, height }: Size, seed: usize) -> Vec<u8> {
 /// When the weights do not fit the configuration.
 pub(super) fn known_answer(
     file: &WeightsFile,
-    config: &ClipConfig,
+    config: &ModelConfig,
     images: &ImageConfig,
 ) -> Result<Vec<f32>, LoadError> {
     let target = Target { device: &Device::Cpu, precision: Precision::F32 };

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stoker_core::zero_shot;
 use stoker_engine_api::{ItemError, Question};
 
-use crate::clip::{End, TextTower};
 use crate::tokens::TextTokenizer;
+use crate::towers::{End, TextTower};
 
 /// Questions that are kept for images to come. Each has at most a thousand labels.
 const KEPT: usize = 16;

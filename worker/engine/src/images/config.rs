@@ -13,8 +13,8 @@ use crate::{LoadError, json};
 /// Its name in a model's folder.
 pub(crate) const FILE_NAME: &str = "preprocessor_config.json";
 
-const MISSING: &str = "the model's `source` in the fleet file must name a CLIP or BLIP model: config.json, \
-                       preprocessor_config.json, tokenizer.json and model.safetensors in one folder";
+const MISSING: &str = "the model's `source` in the fleet file must name a model of images: config.json, \
+                       preprocessor_config.json and model.safetensors in one folder, for words with tokenizer.json";
 
 /// More than any network sees.
 const MOST_PIXELS: usize = 4_096;
@@ -99,7 +99,7 @@ struct File {
     size: SizeFile,
     #[serde(default = "bicubic")]
     resample: u32,
-    /// Left out: CLIP's are cut, BLIP's are not.
+    /// Left out: some kinds cut, others do not.
     do_center_crop: Option<bool>,
     crop_size: Option<SizeFile>,
     #[serde(default = "yes")]
@@ -143,7 +143,7 @@ impl File {
             Some(None) => {
                 let kind = self.image_processor_type.unwrap_or_default();
                 return Err(format!(
-                    "image_processor_type is `{kind}`, only CLIP's and BLIP's are supported"
+                    "image_processor_type is `{kind}`, only those of CLIP, DINOv2 and BLIP are supported"
                 ));
             }
         };
@@ -227,9 +227,11 @@ impl File {
 /// What a kind of processor does where its file does not say it; `None` for a kind that is not known.
 fn cut_by(kind: &str) -> Option<Cut> {
     match kind {
-        "CLIPImageProcessor" | "CLIPImageProcessorFast" | "CLIPFeatureExtractor" => {
-            Some(Cut::ToSize)
-        }
+        "CLIPImageProcessor"
+        | "CLIPImageProcessorFast"
+        | "CLIPFeatureExtractor"
+        | "BitImageProcessor"
+        | "BitImageProcessorFast" => Some(Cut::ToSize),
         "BlipImageProcessor" | "BlipImageProcessorFast" => Some(Cut::Not),
         _ => None,
     }

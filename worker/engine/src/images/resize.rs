@@ -130,35 +130,48 @@ impl Sum {
 }
 
 /// The sums of the pixels that are seen, out of `length` pixels; each pixel itself where nothing changes.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "lengths are far below 2^52, places are clamped first, and shares are below 2^31"
-)]
 fn sums(length: usize, window: &Window, filter: Filter) -> Vec<Sum> {
     if window.whole == length {
         let itself = |first| Sum { first, shares: vec![1 << FRACTION] };
         return window.seen.clone().map(itself).collect();
     }
-    let scale = length as f64 / window.whole as f64;
+    let fixed = |share: &f64| {
+        let share = share * f64::from(1u32 << FRACTION);
+        #[expect(clippy::cast_possible_truncation, reason = "shares are below 2^31")]
+        let fixed = (if share < 0.0 { share - 0.5 } else { share + 0.5 }) as i32;
+        fixed
+    };
+    let sum = |pixel: usize| {
+        let (first, shares) = share(pixel, (length, window.whole), filter);
+        Sum { first, shares: shares.iter().map(fixed).collect() }
+    };
+    window.seen.clone().map(sum).collect()
+}
+
+/// What each of `to` places is made of out of `from`: the first place, and the shares of it and those after it, whose
+/// sum is 1.
+pub(crate) fn shares(from: usize, to: usize, filter: Filter) -> Vec<(usize, Vec<f64>)> {
+    (0..to).map(|place| share(place, (from, to), filter)).collect()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "lengths are far below 2^52, and places are clamped first"
+)]
+fn share(place: usize, (from, to): (usize, usize), filter: Filter) -> (usize, Vec<f64>) {
+    let scale = from as f64 / to as f64;
     let stretch = scale.max(1.0);
     let reach = filter.reach() * stretch;
     let step = 1.0 / stretch;
-    let sum = |pixel: usize| {
-        let center = (pixel as f64 + 0.5) * scale;
-        let first = (center - reach + 0.5).max(0.0) as usize;
-        let end = ((center + reach + 0.5) as usize).min(length);
-        let weights = (first..end).map(|place| filter.at((place as f64 - center + 0.5) * step));
-        let weights: Vec<f64> = weights.collect();
-        let total: f64 = weights.iter().sum();
-        let fixed = |weight: &f64| {
-            let share = weight / total * f64::from(1u32 << FRACTION);
-            (if share < 0.0 { share - 0.5 } else { share + 0.5 }) as i32
-        };
-        Sum { first, shares: weights.iter().map(fixed).collect() }
-    };
-    window.seen.clone().map(sum).collect()
+    let center = (place as f64 + 0.5) * scale;
+    let first = (center - reach + 0.5).max(0.0) as usize;
+    let end = ((center + reach + 0.5) as usize).min(from);
+    let weights = (first..end).map(|place| filter.at((place as f64 - center + 0.5) * step));
+    let weights: Vec<f64> = weights.collect();
+    let total: f64 = weights.iter().sum();
+    (first, weights.iter().map(|weight| weight / total).collect())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The layers of both networks, and of BLIP's network of images: each normalizes what it reads and adds what it makes.
+//! The layers of a network: each normalizes what it reads and adds what it makes.
 
 use candle_core::{D, Result, Tensor};
-use candle_nn::ops::{layer_norm, softmax_last_dim};
+use candle_nn::ops::{layer_norm, silu, softmax_last_dim};
 
 use super::config::{Activation, TowerConfig};
 use crate::source::{Source, bytes};
@@ -22,6 +22,8 @@ pub(crate) enum Names {
     Clip,
     /// Queries, keys and values are joined there already.
     Blip,
+    /// What a layer adds is scaled there, number by number.
+    Dino,
 }
 
 pub(crate) struct Tower {
@@ -53,6 +55,75 @@ struct Layer {
 struct Linear {
     weights: Tensor,
     bias: Tensor,
+    /// What each number is multiplied by, if by anything. Apart from the weights, since both are small and a product of
+    /// the two may be nothing in f16.
+    scale: Option<Tensor>,
+}
+
+impl Names {
+    /// The name of a layer, which ends before the names of its parts.
+    const fn layers(self) -> &'static str {
+        match self {
+            Self::Clip | Self::Blip => "encoder.layers",
+            Self::Dino => "encoder.layer",
+        }
+    }
+
+    /// Layer norms before attention and what follows it.
+    const fn norms(self) -> [&'static str; 2] {
+        match self {
+            Self::Clip | Self::Blip => ["layer_norm1", "layer_norm2"],
+            Self::Dino => ["norm1", "norm2"],
+        }
+    }
+
+    /// Queries, keys and values in this order.
+    const fn looks(self) -> &'static [&'static str] {
+        match self {
+            Self::Clip => &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            Self::Blip => &["self_attn.qkv"],
+            Self::Dino => &[
+                "attention.attention.query",
+                "attention.attention.key",
+                "attention.attention.value",
+            ],
+        }
+    }
+
+    /// The product behind attention, and what scales it.
+    const fn mixed(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Clip => ("self_attn.out_proj", None),
+            Self::Blip => ("self_attn.projection", None),
+            Self::Dino => ("attention.output.dense", Some("layer_scale1.lambda1")),
+        }
+    }
+
+    /// What scales the last product of a layer.
+    const fn last_scale(self) -> Option<&'static str> {
+        match self {
+            Self::Clip | Self::Blip => None,
+            Self::Dino => Some("layer_scale2.lambda1"),
+        }
+    }
+}
+
+impl Activation {
+    /// The products before and behind it.
+    const fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::Gelu | Self::QuickGelu => ["mlp.fc1", "mlp.fc2"],
+            Self::SwiGlu => ["mlp.weights_in", "mlp.weights_out"],
+        }
+    }
+
+    /// Numbers that go in for so many that come out.
+    const fn inputs(self, wide: usize) -> usize {
+        match self {
+            Self::Gelu | Self::QuickGelu => wide,
+            Self::SwiGlu => 2 * wide,
+        }
+    }
 }
 
 impl Norm {
@@ -79,16 +150,27 @@ impl Norm {
 impl Linear {
     fn load(
         source: &Source<'_>,
-        name: &str,
+        (name, scale): (&str, Option<&str>),
         (inputs, outputs): (usize, usize),
     ) -> std::result::Result<Self, LoadError> {
-        let bias = source.floats(&format!("{name}.bias"), &[outputs])?;
-        let weights = source.linear(name, inputs, outputs)?;
-        Ok(Self { weights, bias: source.table(bias, &[outputs])? })
+        let row = |name: &str| source.table(source.floats(name, &[outputs])?, &[outputs]);
+        Ok(Self {
+            weights: source.linear(name, inputs, outputs)?,
+            bias: row(&format!("{name}.bias"))?,
+            scale: scale.map(row).transpose()?,
+        })
     }
 
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        x.matmul(&self.weights)?.broadcast_add(&self.bias)
+        let x = x.matmul(&self.weights)?.broadcast_add(&self.bias)?;
+        match &self.scale {
+            None => Ok(x),
+            Some(scale) => x.broadcast_mul(scale),
+        }
+    }
+
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.weights, &self.bias].into_iter().chain(&self.scale)
     }
 }
 
@@ -130,6 +212,7 @@ impl Tower {
             let wide = match self.activation {
                 Activation::Gelu => ops::bias_gelu(wide, &layer.up_bias)?,
                 Activation::QuickGelu => ops::bias_quick_gelu(wide, &layer.up_bias)?,
+                Activation::SwiGlu => bias_swi_glu(&wide, &layer.up_bias)?,
             };
             x = (x + layer.down.apply(&wide)?)?;
         }
@@ -143,39 +226,47 @@ impl Layer {
         config: &TowerConfig,
         (index, names): (usize, Names),
     ) -> std::result::Result<Self, LoadError> {
-        let TowerConfig { hidden, wide, epsilon, .. } = *config;
-        let name = |part: &str| format!("encoder.layers.{index}.{part}");
+        let TowerConfig { hidden, wide, activation, epsilon, .. } = *config;
+        let name = |part: &str| format!("{}.{index}.{part}", names.layers());
         let norm = |part: &str| Norm::load(source, &name(part), (hidden, epsilon));
+        let linear = |(part, scale): (&str, Option<&str>), inputs: usize| {
+            let scale = scale.map(name);
+            Linear::load(source, (&name(part), scale.as_deref()), (inputs, hidden))
+        };
         let mut qkv = Vec::with_capacity(3 * hidden * hidden);
         let mut qkv_bias = Vec::with_capacity(3 * hidden);
-        let (parts, mixed): (&[&str], _) = match names {
-            Names::Clip => (&["q_proj", "k_proj", "v_proj"], "out_proj"),
-            Names::Blip => (&["qkv"], "projection"),
-        };
-        for part in parts {
-            let rows = 3 * hidden / parts.len();
-            let part = name(&format!("self_attn.{part}"));
+        for part in names.looks() {
+            let rows = 3 * hidden / names.looks().len();
+            let part = name(part);
             qkv.extend(source.floats(&format!("{part}.weight"), &[rows, hidden])?);
             qkv_bias.extend(source.floats(&format!("{part}.bias"), &[rows])?);
         }
+        let ([first_norm, second_norm], [up, down]) = (names.norms(), activation.names());
+        let inputs = activation.inputs(wide);
         Ok(Self {
-            first_norm: norm("layer_norm1")?,
+            first_norm: norm(first_norm)?,
             qkv: source.matrix(&qkv, hidden)?,
             qkv_bias: source.tensor(qkv_bias, &[3 * hidden])?,
-            mixed: Linear::load(source, &name(&format!("self_attn.{mixed}")), (hidden, hidden))?,
-            second_norm: norm("layer_norm2")?,
-            up: source.linear(&name("mlp.fc1"), hidden, wide)?,
-            up_bias: source.bias(&name("mlp.fc1"), wide)?,
-            down: Linear::load(source, &name("mlp.fc2"), (wide, hidden))?,
+            mixed: linear(names.mixed(), hidden)?,
+            second_norm: norm(second_norm)?,
+            up: source.linear(&name(up), hidden, inputs)?,
+            up_bias: source.bias(&name(up), inputs)?,
+            down: linear((down, names.last_scale()), wide)?,
         })
     }
 
     fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         let norms = [&self.first_norm, &self.second_norm].into_iter().flat_map(Norm::tensors);
-        let linears = [&self.mixed, &self.down].into_iter();
-        let linears = linears.flat_map(|linear| [&linear.weights, &linear.bias]);
+        let linears = [&self.mixed, &self.down].into_iter().flat_map(Linear::tensors);
         norms.chain(linears).chain([&self.qkv, &self.qkv_bias, &self.up, &self.up_bias])
     }
+}
+
+/// The second half of the numbers of `x + bias`, each as much of it as the first half says.
+fn bias_swi_glu(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let x = x.broadcast_add(&bias.to_dtype(x.dtype())?)?;
+    let half = x.dim(1)? / 2;
+    silu(&x.narrow(1, 0, half)?)? * x.narrow(1, half, half)?
 }
 
 /// Attention of each token to those before it and itself, on joined queries, keys and values.

@@ -2,56 +2,27 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::config::{ClipConfig, End, TextConfig};
-use super::tower::{Names, Norm, Sight, Tower};
-use crate::LoadError;
+use super::config::End;
+use super::tower::{Norm, Sight, Tower};
 use crate::pooling::normalize;
-use crate::source::{Source, bytes};
+use crate::source::bytes;
 
 /// Tokens that are worked on at a time.
 const TILE_TOKENS: usize = 4_096;
 
 /// A loaded network. Immutable; any number of threads may use it at the same time.
 pub(crate) struct TextTower {
-    words: Tensor,
-    positions: Tensor,
-    end: End,
-    tower: Tower,
-    last_norm: Norm,
-    projection: Tensor,
+    pub(crate) words: Tensor,
+    pub(crate) positions: Tensor,
+    pub(crate) end: End,
+    pub(crate) tower: Tower,
+    pub(crate) last_norm: Norm,
+    pub(crate) projection: Tensor,
     /// What a product of two vectors is multiplied by before it is compared with others.
-    scale: f32,
+    pub(crate) scale: f32,
 }
 
 impl TextTower {
-    /// Takes the network out of a CLIP model's weights.
-    ///
-    /// # Errors
-    /// When a tensor is missing or has another shape, or the device has no memory or no kernels for it.
-    pub(crate) fn load(
-        top: &Source<'_>,
-        config: &ClipConfig,
-    ) -> std::result::Result<Self, LoadError> {
-        let ClipConfig { text, width, .. } = config;
-        let TextConfig { tower, vocabulary, positions, end } = text;
-        let hidden = tower.hidden;
-        let source = Source { prefix: "text_model.", ..*top };
-        let table = |name: &str, rows: usize| {
-            let name = format!("embeddings.{name}.weight");
-            source.table(source.floats(&name, &[rows, hidden])?, &[rows, hidden])
-        };
-        let scale = top.exact().floats("logit_scale", &[])?;
-        Ok(Self {
-            words: table("token_embedding", *vocabulary)?,
-            positions: table("position_embedding", *positions)?,
-            end: *end,
-            tower: Tower::load(&source, tower, Names::Clip)?,
-            last_norm: Norm::load(&source.exact(), "final_layer_norm", (hidden, tower.epsilon))?,
-            projection: top.exact().linear("text_projection", hidden, *width)?,
-            scale: scale.iter().sum::<f32>().exp(),
-        })
-    }
-
     /// Memory that all tensors take together.
     pub(crate) fn bytes(&self) -> usize {
         let others = [&self.words, &self.positions, &self.projection];

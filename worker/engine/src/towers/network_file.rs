@@ -1,4 +1,4 @@
-//! A network as a `config.json` of transformers describes it, in the form that CLIP and BLIP have.
+//! A network as a `config.json` of transformers describes it, in the form that most models have.
 
 use serde::Deserialize;
 
@@ -35,7 +35,7 @@ impl NetworkFile {
         if let Some(channels) = self.num_channels.filter(|channels| *channels != 3) {
             return Err(format!("num_channels is {channels}, only 3 is supported"));
         }
-        Ok(VisionConfig { tower: self.tower(&usual.tower)?, side, patch })
+        Ok(VisionConfig { tower: self.tower(&usual.tower)?, side, patch, leading: usual.leading })
     }
 
     /// # Errors

@@ -1,0 +1,107 @@
+//! `DINOv2` models see images as the reference does, also of other sizes than in training, and read no labels.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use stoker_engine::{ImageTask, LoadError};
+use stoker_engine_api::{Engine as _, Prepared as _, TaskKind, contract};
+
+use super::{check_vectors, copy, file, folder, load, plain, set};
+
+const MODELS: [&str; 4] = ["same", "smaller", "larger", "registers"];
+
+fn root(model: &str) -> PathBuf {
+    folder("tiny-dino").join(model)
+}
+
+#[test]
+fn embeddings_equal_the_reference_alone_and_together() {
+    for model in MODELS {
+        check_vectors(&root(model));
+    }
+}
+
+#[test]
+fn an_engine_says_what_it_takes_and_makes() {
+    for (model, tokens) in [("same", 17), ("smaller", 10), ("larger", 26), ("registers", 13)] {
+        let engine = load(&root(model), ImageTask::Embedding).unwrap();
+        let info = engine.info();
+        assert_eq!((info.task, info.output_dimensions), (TaskKind::ImageEmbedding, Some(24)));
+        assert_eq!((info.max_tokens, &info.labels), (tokens, &None), "{model}");
+        assert_eq!(engine.prepare(plain(file("wide.png"))).unwrap().cost(), tokens, "{model}");
+    }
+}
+
+#[test]
+fn they_keep_the_contract_of_engines() {
+    let files = ["wide.png", "tall.png", "photo.jpg", "moving.gif", "lossless.webp"];
+    for model in ["larger", "registers"] {
+        let engine = load(&root(model), ImageTask::Embedding).unwrap();
+        contract::check_with(engine, &files.map(|name| plain(file(name))));
+    }
+}
+
+fn refuse(file: &str, what: &str, change: impl FnOnce(&Path)) {
+    super::refuse((&root("registers"), ImageTask::Embedding), (file, what), change);
+}
+
+#[test]
+fn models_that_would_answer_something_else_are_refused() {
+    for name in ["config.json", "preprocessor_config.json", "model.safetensors"] {
+        refuse(name, "is missing", |folder| fs::remove_file(folder.join(name)).unwrap());
+    }
+    refuse("config.json", "qkv_bias is false", |folder| {
+        set(folder, "config.json", |config| config["qkv_bias"] = json!(false));
+    });
+    let cut = |side: serde_json::Value| {
+        move |folder: &Path| {
+            set(folder, "preprocessor_config.json", |config| config["crop_size"] = side);
+        }
+    };
+    refuse("preprocessor_config.json", "no multiple of patch_size, 8", cut(json!(25)));
+    let oblong = cut(json!({"height": 24, "width": 32}));
+    refuse("preprocessor_config.json", "32 x 24 pixels, which is no square", oblong);
+}
+
+#[test]
+fn labels_are_refused_by_a_model_that_reads_none() {
+    let labels = (root("same"), ImageTask::Classification);
+    let file = ("config.json", "a dinov2 model reads no labels");
+    super::refuse((&labels.0, labels.1), file, |_| {});
+}
+
+#[test]
+fn weights_that_do_not_fit_the_configuration_are_refused() {
+    for (key, value, what) in [
+        (
+            "image_size",
+            json!(64),
+            "position_embeddings has shape [1, 50, 24], expected [1, 65, 24]",
+        ),
+        (
+            "num_register_tokens",
+            json!(2),
+            "register_tokens has shape [1, 3, 24], expected [1, 2, 24]",
+        ),
+        ("mlp_ratio", json!(3), "mlp.fc1.weight has shape [48, 24], expected [72, 24]"),
+        ("num_hidden_layers", json!(3), "encoder.layer.2."),
+        ("use_swiglu_ffn", json!(true), "encoder.layer.0.mlp.weights_in.weight is missing"),
+    ] {
+        refuse("model.safetensors", what, |folder| {
+            set(folder, "config.json", |config| config[key] = value);
+        });
+    }
+}
+
+#[test]
+fn weights_that_are_not_numbers_are_refused() {
+    let folder = copy(&root("same"));
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    let Err(error) = load(folder.path(), ImageTask::Embedding) else { panic!("loaded") };
+    assert!(matches!(error, LoadError::NotFinite { .. }), "{error}");
+}
