@@ -8,7 +8,9 @@ use crate::LoadError;
 use crate::source::Source;
 use crate::towers::patches::{COLORS, Patches, TokenNumbers};
 use crate::towers::tower::{Names, Norm, Tower};
-use crate::towers::{Pooled, TextConfig, TextTower, VisionConfig, VisionTower};
+use crate::towers::{
+    Comparison, Fit, Pooled, Projection, TextConfig, TextTower, VisionConfig, VisionTower, Words,
+};
 
 /// Takes the network of images out of a CLIP model's weights.
 ///
@@ -42,21 +44,19 @@ pub(crate) fn load_vision(top: &Source<'_>, config: &ClipConfig) -> Result<Visio
 /// As [`load_vision`].
 pub(crate) fn load_text(top: &Source<'_>, config: &ClipConfig) -> Result<TextTower, LoadError> {
     let ClipConfig { text, width, .. } = config;
-    let TextConfig { tower, vocabulary, positions, end } = text;
+    let TextConfig { tower, end, .. } = text;
     let hidden = tower.hidden;
     let source = Source { prefix: "text_model.", ..*top };
-    let table = |name: &str, rows: usize| {
-        let name = format!("embeddings.{name}.weight");
-        source.table(source.floats(&name, &[rows, hidden])?, &[rows, hidden])
-    };
     let scale = top.exact().floats("logit_scale", &[])?;
     Ok(TextTower {
-        words: table("token_embedding", *vocabulary)?,
-        positions: table("position_embedding", *positions)?,
+        words: Words::load(&source, text)?,
         end: *end,
         tower: Tower::load(&source, tower, Names::Clip)?,
         last_norm: Norm::load(&source.exact(), "final_layer_norm", (hidden, tower.epsilon))?,
-        projection: top.exact().linear("text_projection", hidden, *width)?,
-        scale: scale.iter().sum::<f32>().exp(),
+        projection: Projection {
+            weights: top.exact().linear("text_projection", hidden, *width)?,
+            bias: None,
+        },
+        comparison: Comparison { scale: scale.iter().sum::<f32>().exp(), fit: Fit::Shares },
     })
 }

@@ -51,7 +51,7 @@ impl LoadError {
                 "use another model: of the BERT family (bert, roberta, xlm-roberta or distilbert), a \
                  sentence-transformers model with mean or CLS pooling for embedding, one for sequence \
                  classification for labels; of the Llama family (llama, mistral, qwen2 or qwen3) for \
-                 generation; CLIP (clip) or DINOv2 (dinov2) for images, BLIP (blip) for their captions, MTCNN \
+                 generation; CLIP (clip), SigLIP (siglip) or DINOv2 (dinov2) for images, BLIP (blip) for their captions, MTCNN \
                  and FaceNet (facenet) for faces; Whisper (whisper) for speech"
             }
             Self::Digest { .. } => {

@@ -19,13 +19,12 @@ use stoker_engine_api::{
 };
 
 use crate::device::{self, classify};
-use crate::head::softmax;
 use crate::images::ImageConfig;
 use crate::loading::{self, FileSeconds, Loaded, joined, timed};
 use crate::source::Source;
 use crate::text_encoder::{CPU_TILE_TOKENS, default_budget, default_lanes};
-use crate::tokens::{Reading, TextTokenizer};
-use crate::towers::{TextConfig, TextTower, VisionTower};
+use crate::tokens::{Length, Reading, TextTokenizer};
+use crate::towers::{End, Fit, TextConfig, TextTower, VisionTower};
 use crate::weights::WeightsFile;
 use crate::{EngineDevice, LoadError, Precision};
 use model::ModelConfig;
@@ -155,10 +154,7 @@ impl ImageEncoder {
                 ImageTask::Embedding => u32::try_from(config.width()).ok(),
                 ImageTask::Classification => None,
             },
-            labels: match options.task {
-                ImageTask::Embedding => None,
-                ImageTask::Classification => Some(Labels { names: Vec::new(), exclusive: true }),
-            },
+            labels: network.labels.as_ref().map(LabelReader::labels),
             max_tokens: tokens,
             max_batch_tokens: budget.max(tokens),
             weights_bytes: u64::try_from(network.bytes()).unwrap_or(u64::MAX),
@@ -259,14 +255,15 @@ impl Network {
 }
 
 impl LabelReader {
-    /// Shares of one whole, one for each label.
+    /// What is known of labels before a job names some.
+    const fn labels(&self) -> Labels {
+        let exclusive = matches!(self.text.comparison.fit, Fit::Shares);
+        Labels { names: Vec::new(), exclusive }
+    }
+
+    /// One for each label.
     fn scores(&self, image: &[f32], asked: &Asked) -> candle_core::Result<Vec<f32>> {
-        let product = |label: &Vec<f32>| -> f32 {
-            self.text.scale() * image.iter().zip(label).map(|(a, b)| a * b).sum::<f32>()
-        };
-        let mut scores: Vec<f32> = asked.vectors(&self.text)?.iter().map(product).collect();
-        softmax(&mut scores);
-        Ok(scores)
+        Ok(self.text.comparison.scores(image, &asked.vectors(&self.text)?))
     }
 }
 
@@ -324,8 +321,16 @@ fn load_networks(
 }
 
 fn load_questions(options: &ImageOptions, text: &TextConfig) -> Result<Questions, LoadError> {
-    let reading =
-        Reading { lowercase: false, max_tokens: text.positions, vocabulary: text.vocabulary };
+    let length = match text.end {
+        End::Token(_) | End::Largest => Length::Own,
+        End::Last => Length::Longest,
+    };
+    let reading = Reading {
+        lowercase: false,
+        max_tokens: text.positions,
+        vocabulary: text.vocabulary,
+        length,
+    };
     let tokenizer = TextTokenizer::load(&options.directory, reading)?;
     Ok(Questions::new(tokenizer, text.end))
 }

@@ -18,7 +18,7 @@ mod shared;
 pub(crate) use attention::{Sequences, attention};
 pub(crate) use blocks::{BlockFormat, Blocks};
 pub(crate) use cached_attention::{Heads, cached_attention};
-pub(crate) use elementwise::{bias_gelu, bias_quick_gelu, bias_residual_norm};
+pub(crate) use elementwise::{SigmoidGelu, bias_gelu, bias_residual_norm, bias_sigmoid_gelu};
 pub(crate) use rows::{Matrix, Plain, rows_product};
 
 /// `a * b + c`, in one rounding where the instruction set has it. `f32::mul_add` alone would call

@@ -31,6 +31,7 @@ mod loading;
 mod ops;
 mod pooling;
 mod precision;
+mod siglip;
 mod source;
 mod text_encoder;
 mod texts;

@@ -14,7 +14,7 @@ use pulp::Arch;
 use crate::LoadError;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Source};
-use crate::kernels::{self, Sequences};
+use crate::kernels::{self, Sequences, SigmoidGelu};
 use crate::texts::Texts;
 
 /// Numbers that a GPU's kernels read at once: rows must be a multiple of it.
@@ -65,16 +65,22 @@ pub(crate) fn bias_gelu(x: Tensor, bias: &Tensor) -> Result<Tensor> {
 /// GELU of `x + bias` by the sigmoid of 1.702 times it; writes into `x` where there is a kernel for it.
 pub(crate) fn bias_quick_gelu(x: Tensor, bias: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() {
-        x.inplace_op2(bias, &BiasQuickGelu)?;
+        x.inplace_op2(bias, &BiasSigmoidGelu(SigmoidGelu::QUICK))?;
         return Ok(x);
     }
     let x = x.broadcast_add(&bias.to_dtype(x.dtype())?)?;
-    let share = candle_nn::ops::sigmoid(&(&x * QUICK)?)?;
+    let share = candle_nn::ops::sigmoid(&(&x * f64::from(SigmoidGelu::QUICK.slope))?)?;
     x * share
 }
 
-/// What makes the sigmoid's share of a number close to GELU's.
-const QUICK: f64 = 1.702;
+/// GELU of `x + bias` by a hyperbolic tangent; writes into `x` where there is a kernel for it.
+pub(crate) fn bias_tanh_gelu(x: Tensor, bias: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        x.inplace_op2(bias, &BiasSigmoidGelu(SigmoidGelu::TANH))?;
+        return Ok(x);
+    }
+    x.broadcast_add(&bias.to_dtype(x.dtype())?)?.gelu()
+}
 
 /// Layer norm of `x + bias + residual`; writes into `x`. `parameters` has the rows bias, scale and
 /// shift.
@@ -171,11 +177,11 @@ impl InplaceOp2 for BiasGelu {
 }
 
 /// Fails where it is not overridden: on a GPU it is made of candle's own operations.
-struct BiasQuickGelu;
+struct BiasSigmoidGelu(SigmoidGelu);
 
-impl InplaceOp2 for BiasQuickGelu {
+impl InplaceOp2 for BiasSigmoidGelu {
     fn name(&self) -> &'static str {
-        "bias-quick-gelu"
+        "bias-sigmoid-gelu"
     }
 
     fn cpu_fwd(
@@ -186,7 +192,7 @@ impl InplaceOp2 for BiasQuickGelu {
         bias_layout: &Layout,
     ) -> Result<()> {
         let bias = floats(bias, bias_layout)?;
-        kernels::bias_quick_gelu(Arch::new(), floats_mut(values, values_layout)?, bias);
+        kernels::bias_sigmoid_gelu(Arch::new(), floats_mut(values, values_layout)?, bias, self.0);
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use crate::encoder::PackedEncoder;
 use crate::head::Head;
 use crate::loading::{self, FileSeconds, Loaded, joined, timed};
 use crate::source::Source;
-use crate::tokens::{Reading, TextTokenizer, Tokens};
+use crate::tokens::{Length, Reading, TextTokenizer, Tokens};
 use crate::weights::WeightsFile;
 use crate::{EngineDevice, LoadError, Precision};
 
@@ -237,6 +237,7 @@ const fn reading(config: &ModelConfig) -> Reading {
         lowercase: config.lowercase,
         max_tokens: config.max_tokens,
         vocabulary: config.encoder.vocabulary,
+        length: Length::Own,
     }
 }
 

@@ -2,15 +2,20 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
 use stoker_engine_api::{ItemError, Prepared};
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PaddingParams, PaddingStrategy, Tokenizer, TruncationParams};
 
+use crate::vocabulary::TokenName;
 use crate::{LoadError, json};
 
 const MISSING: &str = "the model's `source` in the fleet file must name a model with a fast tokenizer \
                        (tokenizer.json): save it again with a current version of transformers";
 
-/// A text as the network reads it: at least two tokens, no padding.
+const SENTENCEPIECE: &str = "spiece.model is not read: fetch the model's tokenizer.json as well, or make it out of the \
+                             other with transformers";
+
+/// A text as the network reads it: at least one token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
     pub(crate) ids: Vec<u32>,
@@ -33,6 +38,24 @@ pub(crate) struct Reading {
     pub(crate) max_tokens: usize,
     /// Tokens that the model knows.
     pub(crate) vocabulary: usize,
+    pub(crate) length: Length,
+}
+
+/// How long texts become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// As long as they are.
+    Own,
+    /// All as long as the model reads: with the tokenizer's token for it behind them.
+    Longest,
+}
+
+/// What a tokenizer's other file says of filling up.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Filling {
+    pad_token: Option<TokenName>,
+    padding_side: Option<String>,
 }
 
 /// A tokenizer set up as the model's configuration says.
@@ -44,9 +67,10 @@ pub(crate) struct TextTokenizer {
 
 impl TextTokenizer {
     pub(crate) fn load(directory: &Path, reading: Reading) -> Result<Self, LoadError> {
-        let Reading { lowercase, max_tokens, vocabulary } = reading;
+        let Reading { lowercase, max_tokens, vocabulary, length } = reading;
         let path = directory.join("tokenizer.json");
-        let bytes = json::read_bytes(&path, MISSING)?;
+        let other = directory.join("spiece.model").exists();
+        let bytes = json::read_bytes(&path, if other { SENTENCEPIECE } else { MISSING })?;
         let corrupt = |error: &dyn std::fmt::Display| LoadError::Corrupt {
             path: path.clone(),
             what: error.to_string(),
@@ -62,6 +86,10 @@ impl TextTokenizer {
         }
         let truncation = TruncationParams { max_length: max_tokens, ..Default::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| corrupt(&error))?;
+        if length == Length::Longest {
+            let filled = filled(directory, &tokenizer, max_tokens)?;
+            tokenizer.with_padding(Some(filled));
+        }
         let vocabulary = u32::try_from(vocabulary).unwrap_or(u32::MAX);
         Ok(Self { tokenizer, lowercase, vocabulary })
     }
@@ -82,4 +110,29 @@ impl TextTokenizer {
         }
         Ok(Tokens { ids: ids.to_vec(), truncated: !encoding.get_overflowing().is_empty() })
     }
+}
+
+/// With what texts are filled up to one length.
+fn filled(
+    directory: &Path,
+    tokenizer: &Tokenizer,
+    length: usize,
+) -> Result<PaddingParams, LoadError> {
+    let path = directory.join("tokenizer_config.json");
+    let Filling { pad_token, padding_side } = json::read_optional(&path)?.unwrap_or_default();
+    let unsupported = |what| LoadError::Unsupported { path, what };
+    if let Some(side) = padding_side.filter(|side| side != "right") {
+        return Err(unsupported(format!("padding_side is {side}, only right is supported")));
+    }
+    let Some(pad_token) = pad_token.map(TokenName::text) else {
+        return Err(unsupported(
+            "it names no pad_token, which texts are filled up with".to_owned(),
+        ));
+    };
+    let Some(pad_id) = tokenizer.token_to_id(&pad_token) else {
+        let what = format!("pad_token is {pad_token}, which tokenizer.json does not have");
+        return Err(unsupported(what));
+    };
+    let strategy = PaddingStrategy::Fixed(length);
+    Ok(PaddingParams { strategy, pad_id, pad_token, ..Default::default() })
 }

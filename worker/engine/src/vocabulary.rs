@@ -11,7 +11,7 @@ use tokenizers::Tokenizer;
 use crate::chat::ChatTemplate;
 use crate::generation::ToText;
 
-pub(crate) use files::{from_files, tokenizer};
+pub(crate) use files::{TokenName, from_files, tokenizer};
 pub(crate) use gguf::from_gguf;
 
 /// A model's tokenizer with what belongs to it.

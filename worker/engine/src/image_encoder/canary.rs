@@ -9,6 +9,7 @@ use super::{ImageEncoder, Target, load_networks};
 use crate::compare::difference;
 use crate::device::classify;
 use crate::images::{ImageConfig, Size};
+use crate::towers::Fit;
 use crate::weights::WeightsFile;
 use crate::{ImageTask, LoadError, Precision};
 
@@ -86,10 +87,14 @@ fn try_labels(engine: &ImageEncoder, image: &[f32]) -> Result<(), LoadError> {
     let asked = labels.questions.ask(&question).map_err(|error| wrong(error.to_string()))?;
     let scores = labels.scores(image, &asked).map_err(|error| failed(&classify(&error)))?;
     let sum: f32 = scores.iter().sum();
-    if scores.len() == 2 && (sum - 1.0).abs() < 1e-3 {
+    let good = match labels.text.comparison.fit {
+        Fit::Shares => (sum - 1.0).abs() < 1e-3,
+        Fit::Each { .. } => scores.iter().all(|score| (0.0..=1.0).contains(score)),
+    };
+    if scores.len() == 2 && good {
         return Ok(());
     }
-    Err(wrong(format!("the scores of an image sum to {sum}")))
+    Err(wrong(format!("an image has the scores {scores:?}")))
 }
 
 /// On a device with memory of its own: runs the largest batch, and halves it until it fits, so that a

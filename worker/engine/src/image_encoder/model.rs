@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::clip::{self, ClipConfig};
 use crate::dino::{self, DinoConfig};
 use crate::images::{self, Size};
+use crate::siglip::{self, SiglipConfig};
 use crate::source::Source;
 use crate::towers::{TextConfig, TextTower, VisionConfig, VisionTower, read_config};
 use crate::{ImageTask, LoadError};
@@ -15,6 +16,7 @@ use crate::{ImageTask, LoadError};
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ModelConfig {
     Clip(ClipConfig),
+    Siglip(SiglipConfig),
     Dino(DinoConfig),
 }
 
@@ -30,15 +32,15 @@ impl ModelConfig {
     /// or does not fit what images become.
     pub(super) fn read(directory: &Path, task: ImageTask, seen: Size) -> Result<Self, LoadError> {
         let model_type = read_config(directory, |Kind { model_type }| match model_type.as_str() {
-            "clip" | "dinov2" | "dinov2_with_registers" => Ok(model_type),
+            "clip" | "siglip" | "dinov2" | "dinov2_with_registers" => Ok(model_type),
             _ => Err(format!(
-                "model_type is `{model_type}`, only clip, dinov2 and dinov2_with_registers are supported"
+                "model_type is `{model_type}`, only clip, siglip, dinov2 and dinov2_with_registers are supported"
             )),
         })?;
-        let mut config = if model_type == "clip" {
-            Self::Clip(ClipConfig::read(directory)?)
-        } else {
-            Self::Dino(DinoConfig::read(directory)?)
+        let mut config = match model_type.as_str() {
+            "clip" => Self::Clip(ClipConfig::read(directory)?),
+            "siglip" => Self::Siglip(SiglipConfig::read(directory)?),
+            _ => Self::Dino(DinoConfig::read(directory)?),
         };
         if task == ImageTask::Classification && config.text().is_none() {
             let path = directory.join("config.json");
@@ -57,9 +59,11 @@ impl ModelConfig {
         }
         match self {
             Self::Dino(config) => config.see(width),
-            Self::Clip(config) if config.vision.side == width => Ok(()),
-            Self::Clip(config) => {
-                let side = config.vision.side;
+            Self::Clip(ClipConfig { vision, .. }) | Self::Siglip(SiglipConfig { vision, .. }) => {
+                let side = vision.side;
+                if side == width {
+                    return Ok(());
+                }
                 Err(format!("images become {width} x {height} pixels, but image_size is {side}"))
             }
         }
@@ -68,6 +72,7 @@ impl ModelConfig {
     const fn vision(&self) -> &VisionConfig {
         match self {
             Self::Clip(config) => &config.vision,
+            Self::Siglip(config) => &config.vision,
             Self::Dino(config) => &config.vision,
         }
     }
@@ -76,6 +81,7 @@ impl ModelConfig {
     pub(super) const fn text(&self) -> Option<&TextConfig> {
         match self {
             Self::Clip(config) => Some(&config.text),
+            Self::Siglip(config) => Some(&config.text),
             Self::Dino(_) => None,
         }
     }
@@ -89,6 +95,7 @@ impl ModelConfig {
     pub(super) const fn width(&self) -> usize {
         match self {
             Self::Clip(config) => config.width,
+            Self::Siglip(config) => config.vision.tower.hidden,
             Self::Dino(config) => config.vision.tower.hidden,
         }
     }
@@ -96,6 +103,7 @@ impl ModelConfig {
     pub(super) fn load_vision(&self, source: &Source<'_>) -> Result<VisionTower, LoadError> {
         match self {
             Self::Clip(config) => clip::load_vision(source, config),
+            Self::Siglip(config) => siglip::load_vision(source, config),
             Self::Dino(config) => dino::load_vision(source, config),
         }
     }
@@ -104,6 +112,7 @@ impl ModelConfig {
     pub(super) fn load_text(&self, source: &Source<'_>) -> Result<Option<TextTower>, LoadError> {
         match self {
             Self::Clip(config) => clip::load_text(source, config).map(Some),
+            Self::Siglip(config) => siglip::load_text(source, config).map(Some),
             Self::Dino(_) => Ok(None),
         }
     }

@@ -143,7 +143,7 @@ impl File {
             Some(None) => {
                 let kind = self.image_processor_type.unwrap_or_default();
                 return Err(format!(
-                    "image_processor_type is `{kind}`, only those of CLIP, DINOv2 and BLIP are supported"
+                    "image_processor_type is `{kind}`, only those of CLIP, SigLIP, DINOv2 and BLIP are supported"
                 ));
             }
         };
@@ -232,7 +232,10 @@ fn cut_by(kind: &str) -> Option<Cut> {
         | "CLIPFeatureExtractor"
         | "BitImageProcessor"
         | "BitImageProcessorFast" => Some(Cut::ToSize),
-        "BlipImageProcessor" | "BlipImageProcessorFast" => Some(Cut::Not),
+        "BlipImageProcessor"
+        | "BlipImageProcessorFast"
+        | "SiglipImageProcessor"
+        | "SiglipImageProcessorFast" => Some(Cut::Not),
         _ => None,
     }
 }

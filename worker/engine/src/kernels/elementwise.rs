@@ -1,4 +1,4 @@
-//! Kernels that visit every number once: bias + GELU of two kinds, and bias + residual + layer norm.
+//! Kernels that visit every number once: bias + GELU of three kinds, and bias + residual + layer norm.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
@@ -50,17 +50,33 @@ fn gelu<const FUSED: bool>(x: f32) -> f32 {
     multiply_add::<FUSED>(half, erf.copysign(x), half)
 }
 
-/// Adds `bias` to every row of `values` and multiplies each number by the sigmoid of 1.702 times it, in place.
-pub(crate) fn bias_quick_gelu(arch: Arch, values: &mut [f32], bias: &[f32]) {
-    arch.dispatch(BiasQuickGelu { values, bias });
+/// GELU as x times the sigmoid of a curve that is close to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SigmoidGelu {
+    /// What the curve has of x.
+    pub(crate) slope: f32,
+    /// What it has of x to the power of three.
+    pub(crate) cubic: f32,
 }
 
-struct BiasQuickGelu<'a> {
+impl SigmoidGelu {
+    pub(crate) const QUICK: Self = Self { slope: 1.702, cubic: 0.0 };
+    /// The same as half of x times 1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)).
+    pub(crate) const TANH: Self = Self { slope: 1.595_769, cubic: 0.071_354_82 };
+}
+
+/// Adds `bias` to every row of `values` and multiplies each number by the sigmoid of its curve, in place.
+pub(crate) fn bias_sigmoid_gelu(arch: Arch, values: &mut [f32], bias: &[f32], curve: SigmoidGelu) {
+    arch.dispatch(BiasSigmoidGelu { values, bias, curve });
+}
+
+struct BiasSigmoidGelu<'a> {
     values: &'a mut [f32],
     bias: &'a [f32],
+    curve: SigmoidGelu,
 }
 
-impl WithSimd for BiasQuickGelu<'_> {
+impl WithSimd for BiasSigmoidGelu<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -69,13 +85,15 @@ impl WithSimd for BiasQuickGelu<'_> {
     }
 }
 
-impl BiasQuickGelu<'_> {
+impl BiasSigmoidGelu<'_> {
     #[inline(always)]
     fn apply<const FUSED: bool>(self) {
+        let SigmoidGelu { slope, cubic } = self.curve;
         for row in self.values.chunks_exact_mut(self.bias.len()) {
             for (value, bias) in row.iter_mut().zip(self.bias) {
                 let x = *value + bias;
-                *value = x / (1.0 + exponential::<FUSED>(-1.702 * x));
+                let steep = multiply_add::<FUSED>(cubic * x, x, slope);
+                *value = x / (1.0 + exponential::<FUSED>(-steep * x));
             }
         }
     }
@@ -193,20 +211,27 @@ mod tests {
     }
 
     #[test]
-    fn quick_gelu_is_close_to_its_definition() {
+    fn gelus_by_a_sigmoid_are_close_to_their_definitions() {
+        let quick = |x: f64| x / (1.0 + (-1.702 * x).exp());
+        let root = (2.0 / std::f64::consts::PI).sqrt();
+        let tanh = |x: f64| 0.5 * x * (1.0 + (root * (x + 0.044_715 * x * x * x)).tanh());
+        check_gelu(SigmoidGelu::QUICK, quick);
+        check_gelu(SigmoidGelu::TANH, tanh);
+    }
+
+    fn check_gelu(curve: SigmoidGelu, exact: impl Fn(f64) -> f64) {
         let bias = [0.25, -0.5, 0.0];
         let inputs: Vec<f32> = (-2_400i16..2_400).map(|step| f32::from(step) / 100.0).collect();
         for arch in every_arch() {
             let mut outputs = inputs.clone();
-            bias_quick_gelu(arch, &mut outputs, &bias);
+            bias_sigmoid_gelu(arch, &mut outputs, &bias, curve);
             for (index, (input, output)) in inputs.iter().zip(&outputs).enumerate() {
                 let x = f64::from(input + bias[index % 3]);
-                let exact = x / (1.0 + (-1.702 * x).exp());
-                let error = (f64::from(*output) - exact).abs();
+                let error = (f64::from(*output) - exact(x)).abs();
                 assert!(error < 1e-6 * x.abs().max(1.0), "{arch:?}: {x} is off by {error:e}");
             }
             let mut large = [1e30, -1e30];
-            bias_quick_gelu(arch, &mut large, &[0.0]);
+            bias_sigmoid_gelu(arch, &mut large, &[0.0], curve);
             assert!((large[0] - 1e30).abs() < 1e24 && large[1].abs() < 1e-6, "{large:?}");
         }
     }

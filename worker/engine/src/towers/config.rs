@@ -51,6 +51,8 @@ pub(crate) enum End {
     Token(u32),
     /// At the token with the largest number: files of `OpenAI`'s models name a wrong one.
     Largest,
+    /// At the last place that the network has: all texts are filled up to it.
+    Last,
 }
 
 /// The layers of a network.
@@ -72,6 +74,8 @@ pub(crate) enum Activation {
     Gelu,
     /// x times the sigmoid of 1.702 x.
     QuickGelu,
+    /// GELU with a hyperbolic tangent instead of the error function.
+    TanhGelu,
     /// One half of twice as many numbers decides how much counts of the other.
     SwiGlu,
 }

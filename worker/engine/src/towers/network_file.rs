@@ -57,9 +57,10 @@ impl NetworkFile {
             None => usual.activation,
             Some("gelu") => Activation::Gelu,
             Some("quick_gelu") => Activation::QuickGelu,
+            Some("gelu_pytorch_tanh") => Activation::TanhGelu,
             Some(other) => {
                 return Err(format!(
-                    "hidden_act is `{other}`, only gelu and quick_gelu are supported"
+                    "hidden_act is `{other}`, only gelu, gelu_pytorch_tanh and quick_gelu are supported"
                 ));
             }
         };

@@ -1,6 +1,6 @@
 //! The layers of a network: each normalizes what it reads and adds what it makes.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Error, Result, Tensor};
 use candle_nn::ops::{layer_norm, silu, softmax_last_dim};
 
 use super::config::{Activation, TowerConfig};
@@ -29,7 +29,6 @@ pub(crate) enum Names {
 pub(crate) struct Tower {
     layers: Vec<Layer>,
     heads: usize,
-    activation: Activation,
 }
 
 /// A layer norm's parameters, of the type of activations.
@@ -46,13 +45,19 @@ struct Layer {
     qkv_bias: Tensor,
     mixed: Linear,
     second_norm: Norm,
+    mlp: Mlp,
+}
+
+/// What is made of each token by itself.
+pub(crate) struct Mlp {
     up: Tensor,
     up_bias: Tensor,
+    activation: Activation,
     down: Linear,
 }
 
 /// A product and what is added to it, of the type of activations.
-struct Linear {
+pub(crate) struct Linear {
     weights: Tensor,
     bias: Tensor,
     /// What each number is multiplied by, if by anything. Apart from the weights, since both are small and a product of
@@ -112,7 +117,7 @@ impl Activation {
     /// The products before and behind it.
     const fn names(self) -> [&'static str; 2] {
         match self {
-            Self::Gelu | Self::QuickGelu => ["mlp.fc1", "mlp.fc2"],
+            Self::Gelu | Self::QuickGelu | Self::TanhGelu => ["mlp.fc1", "mlp.fc2"],
             Self::SwiGlu => ["mlp.weights_in", "mlp.weights_out"],
         }
     }
@@ -120,7 +125,7 @@ impl Activation {
     /// Numbers that go in for so many that come out.
     const fn inputs(self, wide: usize) -> usize {
         match self {
-            Self::Gelu | Self::QuickGelu => wide,
+            Self::Gelu | Self::QuickGelu | Self::TanhGelu => wide,
             Self::SwiGlu => 2 * wide,
         }
     }
@@ -148,20 +153,30 @@ impl Norm {
 }
 
 impl Linear {
-    fn load(
+    /// The product with `weights`, which have a row for each number that comes out.
+    pub(crate) fn new(
+        source: &Source<'_>,
+        weights: &[f32],
+        (inputs, bias): (usize, Vec<f32>),
+    ) -> std::result::Result<Self, LoadError> {
+        let outputs = bias.len();
+        let bias = source.table(bias, &[outputs])?;
+        Ok(Self { weights: source.matrix(weights, inputs)?, bias, scale: None })
+    }
+
+    pub(crate) fn load(
         source: &Source<'_>,
         (name, scale): (&str, Option<&str>),
         (inputs, outputs): (usize, usize),
     ) -> std::result::Result<Self, LoadError> {
-        let row = |name: &str| source.table(source.floats(name, &[outputs])?, &[outputs]);
-        Ok(Self {
-            weights: source.linear(name, inputs, outputs)?,
-            bias: row(&format!("{name}.bias"))?,
-            scale: scale.map(row).transpose()?,
-        })
+        let row = |name: &str| source.floats(name, &[outputs]);
+        let weights = source.floats(&format!("{name}.weight"), &[outputs, inputs])?;
+        let scale = scale.map(|name| source.table(row(name)?, &[outputs])).transpose()?;
+        let bias = row(&format!("{name}.bias"))?;
+        Ok(Self { scale, ..Self::new(source, &weights, (inputs, bias))? })
     }
 
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let x = x.matmul(&self.weights)?.broadcast_add(&self.bias)?;
         match &self.scale {
             None => Ok(x),
@@ -169,8 +184,43 @@ impl Linear {
         }
     }
 
-    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         [&self.weights, &self.bias].into_iter().chain(&self.scale)
+    }
+}
+
+impl Mlp {
+    /// `name` has the names of its parts in the file. The last product may be scaled.
+    pub(crate) fn load(
+        source: &Source<'_>,
+        name: impl Fn(&str) -> String,
+        (config, scale): (&TowerConfig, Option<&str>),
+    ) -> std::result::Result<Self, LoadError> {
+        let TowerConfig { hidden, wide, activation, .. } = *config;
+        let ([up, down], inputs) = (activation.names(), activation.inputs(wide));
+        let scale = scale.map(&name);
+        let down = (&*name(down), scale.as_deref());
+        Ok(Self {
+            up: source.linear(&name(up), hidden, inputs)?,
+            up_bias: source.bias(&name(up), inputs)?,
+            activation,
+            down: Linear::load(source, down, (wide, hidden))?,
+        })
+    }
+
+    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let wide = x.matmul(&self.up)?;
+        let wide = match self.activation {
+            Activation::Gelu => ops::bias_gelu(wide, &self.up_bias)?,
+            Activation::QuickGelu => ops::bias_quick_gelu(wide, &self.up_bias)?,
+            Activation::TanhGelu => ops::bias_tanh_gelu(wide, &self.up_bias)?,
+            Activation::SwiGlu => bias_swi_glu(&wide, &self.up_bias)?,
+        };
+        self.down.apply(&wide)
+    }
+
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.down.tensors().chain([&self.up, &self.up_bias])
     }
 }
 
@@ -182,11 +232,11 @@ impl Tower {
         config: &TowerConfig,
         names: Names,
     ) -> std::result::Result<Self, LoadError> {
-        let TowerConfig { hidden, layers, heads, wide, activation, epsilon: _ } = *config;
+        let TowerConfig { hidden, layers, heads, wide, .. } = *config;
         ops::check_sizes(hidden, wide, heads, source.device)?;
         let layers = (0..layers).map(|index| Layer::load(source, config, (index, names)));
         let layers = layers.collect::<std::result::Result<_, _>>()?;
-        Ok(Self { layers, heads, activation })
+        Ok(Self { layers, heads })
     }
 
     /// Memory that all tensors take together.
@@ -208,13 +258,7 @@ impl Tower {
                 }
             };
             x = (x + layer.mixed.apply(&mixed)?)?;
-            let wide = layer.second_norm.apply(&x)?.matmul(&layer.up)?;
-            let wide = match self.activation {
-                Activation::Gelu => ops::bias_gelu(wide, &layer.up_bias)?,
-                Activation::QuickGelu => ops::bias_quick_gelu(wide, &layer.up_bias)?,
-                Activation::SwiGlu => bias_swi_glu(&wide, &layer.up_bias)?,
-            };
-            x = (x + layer.down.apply(&wide)?)?;
+            x = (&x + layer.mlp.apply(&layer.second_norm.apply(&x)?)?)?;
         }
         Ok(x)
     }
@@ -226,13 +270,9 @@ impl Layer {
         config: &TowerConfig,
         (index, names): (usize, Names),
     ) -> std::result::Result<Self, LoadError> {
-        let TowerConfig { hidden, wide, activation, epsilon, .. } = *config;
+        let TowerConfig { hidden, epsilon, .. } = *config;
         let name = |part: &str| format!("{}.{index}.{part}", names.layers());
         let norm = |part: &str| Norm::load(source, &name(part), (hidden, epsilon));
-        let linear = |(part, scale): (&str, Option<&str>), inputs: usize| {
-            let scale = scale.map(name);
-            Linear::load(source, (&name(part), scale.as_deref()), (inputs, hidden))
-        };
         let mut qkv = Vec::with_capacity(3 * hidden * hidden);
         let mut qkv_bias = Vec::with_capacity(3 * hidden);
         for part in names.looks() {
@@ -241,24 +281,24 @@ impl Layer {
             qkv.extend(source.floats(&format!("{part}.weight"), &[rows, hidden])?);
             qkv_bias.extend(source.floats(&format!("{part}.bias"), &[rows])?);
         }
-        let ([first_norm, second_norm], [up, down]) = (names.norms(), activation.names());
-        let inputs = activation.inputs(wide);
+        let [first_norm, second_norm] = names.norms();
+        let (mixed, scale) = names.mixed();
+        let scale = scale.map(name);
+        let mixed = (&*name(mixed), scale.as_deref());
         Ok(Self {
             first_norm: norm(first_norm)?,
             qkv: source.matrix(&qkv, hidden)?,
             qkv_bias: source.tensor(qkv_bias, &[3 * hidden])?,
-            mixed: linear(names.mixed(), hidden)?,
+            mixed: Linear::load(source, mixed, (hidden, hidden))?,
             second_norm: norm(second_norm)?,
-            up: source.linear(&name(up), hidden, inputs)?,
-            up_bias: source.bias(&name(up), inputs)?,
-            down: linear((down, names.last_scale()), wide)?,
+            mlp: Mlp::load(source, name, (config, names.last_scale()))?,
         })
     }
 
     fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         let norms = [&self.first_norm, &self.second_norm].into_iter().flat_map(Norm::tensors);
-        let linears = [&self.mixed, &self.down].into_iter().flat_map(Linear::tensors);
-        norms.chain(linears).chain([&self.qkv, &self.qkv_bias, &self.up, &self.up_bias])
+        let products = self.mixed.tensors().chain(self.mlp.tensors());
+        norms.chain(products).chain([&self.qkv, &self.qkv_bias])
     }
 }
 
@@ -271,11 +311,8 @@ fn bias_swi_glu(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
 
 /// Attention of each token to those before it and itself, on joined queries, keys and values.
 fn look_back(qkv: &Tensor, [items, length, heads]: [usize; 3]) -> Result<Tensor> {
-    let hidden = qkv.dim(1)? / 3;
-    let width = hidden / heads;
-    let qkv = qkv.reshape((items, length, 3, heads, width))?.permute((2, 0, 3, 1, 4))?;
-    let part = |part: usize| qkv.get(part)?.contiguous();
-    let (queries, keys, values) = (part(0)?, part(1)?, part(2)?);
+    let [queries, keys, values] = by_head(qkv, [items, length, heads])?;
+    let width = queries.dim(D::Minus1)?;
     // Widths are far below 2^24.
     #[expect(clippy::cast_precision_loss, reason = "see above")]
     let scale = 1.0 / (width as f64).sqrt();
@@ -287,5 +324,16 @@ fn look_back(qkv: &Tensor, [items, length, heads]: [usize; 3]) -> Result<Tensor>
     let mask =
         Tensor::from_vec(mask, (length, length), scores.device())?.to_dtype(scores.dtype())?;
     let shares = softmax_last_dim(&scores.broadcast_add(&mask)?)?;
-    shares.matmul(&values)?.transpose(1, 2)?.reshape((items * length, hidden))
+    shares.matmul(&values)?.transpose(1, 2)?.reshape((items * length, heads * width))
+}
+
+/// The parts of a joined product, each item by item, head by head, and row by row.
+pub(super) fn by_head<const PARTS: usize>(
+    joined: &Tensor,
+    [items, length, heads]: [usize; 3],
+) -> Result<[Tensor; PARTS]> {
+    let width = joined.dim(1)? / PARTS / heads;
+    let parts = joined.reshape((items, length, PARTS, heads, width))?.permute((2, 0, 3, 1, 4))?;
+    let parts = (0..PARTS).map(|part| parts.get(part)?.contiguous()).collect::<Result<Vec<_>>>()?;
+    parts.try_into().map_err(|_| Error::msg("a product has other parts than it is made of"))
 }

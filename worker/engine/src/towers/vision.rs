@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
+use super::asking::Asking;
 use super::patches::Patches;
 use super::tower::{Norm, Sight, Tower};
 use crate::pooling::{first_rows, normalize};
@@ -23,6 +24,8 @@ pub(crate) enum Pooled {
     First,
     /// It is a product of the first token's.
     Projected(Tensor),
+    /// It is what a question that was learned finds in all of them.
+    Asked(Asking),
 }
 
 impl VisionTower {
@@ -32,6 +35,7 @@ impl VisionTower {
         let pooled = match &self.pooled {
             Pooled::First => 0,
             Pooled::Projected(projection) => bytes(projection),
+            Pooled::Asked(asking) => asking.bytes(),
         };
         self.patches.bytes() + self.tower.bytes() + norms.map(bytes).sum::<usize>() + pooled
     }
@@ -53,6 +57,7 @@ impl VisionTower {
         let vectors = match &self.pooled {
             Pooled::First => first()?,
             Pooled::Projected(projection) => first()?.matmul(projection)?,
+            Pooled::Asked(asking) => asking.apply(&self.last_norm.apply(&x)?, images.len())?,
         };
         let mut vectors = vectors.to_vec2()?;
         for vector in &mut vectors {

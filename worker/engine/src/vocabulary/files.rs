@@ -38,13 +38,13 @@ struct NamedTemplate {
 /// A token's text, in either of two forms.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum TokenName {
+pub(crate) enum TokenName {
     Text(String),
     Described { content: String },
 }
 
 impl TokenName {
-    fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         match self {
             Self::Text(text) | Self::Described { content: text } => text,
         }

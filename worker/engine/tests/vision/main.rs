@@ -4,6 +4,7 @@
 
 mod clip;
 mod dino;
+mod siglip;
 
 use std::fs;
 use std::path::{Path, PathBuf};
