@@ -15,7 +15,7 @@ import sys
 import PIL
 import torch
 import transformers
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
@@ -23,17 +23,22 @@ from make_tiny_clip import CORPUS, QUESTIONS, load, rounded
 
 POSITIONS = 40
 
+# What a trainer could find; it finds something else each time.
+PIECES = ["\u2581a", "\u2581of", "\u2581photo", "\u2581the", "\u2581this", "\u2581is", "\u2581cat", "\u2581dog", "\u2581sea",
+          "\u2581pic", "ture", "\u2581blur", "ry", "\u2581red", "\u2581and", "\u2581blue", "\u2581squ", "are", "es", "s"]
+
 
 def tokenizer(pad):
     """SigLIP's own kind, with few words: in small letters, without punctuation, and no token where a text begins."""
-    words = Tokenizer(models.Unigram())
+    letters = sorted({letter for text in CORPUS for letter in text.lower() if letter.isalpha()} | {"\u2581"})
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    pieces += [(piece, -2.0 - index / 8) for index, piece in enumerate(PIECES)]
+    pieces += [(letter, -8.0 - index / 8) for index, letter in enumerate(letters)]
+    words = Tokenizer(models.Unigram(pieces, unk_id=2, byte_fallback=False))
     words.normalizer = normalizers.Sequence(
         [normalizers.Lowercase(), normalizers.Replace(Regex(r"[!-/:-@\[-`{-~]"), ""),
          normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()])
     words.pre_tokenizer = pre_tokenizers.Metaspace()
-    specials = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(vocab_size=70, special_tokens=specials, unk_token="<unk>", show_progress=False)
-    words.train_from_iterator(CORPUS, trainer)
     words.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=POSITIONS, eos_token="</s>",
                                    unk_token="<unk>", pad_token=pad, model_input_names=["input_ids"])
@@ -48,9 +53,10 @@ VISION = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=3, interm
 MODELS = [
     # As Google's: what ends a text fills it up, too.
     ("base", "</s>", {}, dict(image_size=32, patch_size=8), dict(size={"height": 32, "width": 32})),
-    # Networks of different widths, and a token of its own for filling up.
-    ("narrow", "<pad>", dict(hidden_size=16, projection_size=24), dict(image_size=28, patch_size=14),
-     dict(size={"height": 28, "width": 28}, resample=2, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.25, 0.3])),
+    # Networks of different widths, a token of its own for filling up, and patches that do not fill pictures, as in
+    # Google's so400m-patch14-384.
+    ("narrow", "<pad>", dict(hidden_size=16, projection_size=24), dict(image_size=30, patch_size=14),
+     dict(size={"height": 30, "width": 30}, resample=2, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.25, 0.3])),
 ]
 
 

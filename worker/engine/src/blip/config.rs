@@ -169,7 +169,7 @@ mod tests {
             (json!({}), "model_type is ``"),
             (json!({"model_type": "blip-2"}), "model_type is `blip-2`"),
             (answers, "BlipForQuestionAnswering"),
-            (vision(json!({"patch_size": 17})), "no multiple"),
+            (vision(json!({"patch_size": 385})), "patch_size is 385"),
             (vision(json!({"num_channels": 1})), "num_channels"),
             (vision(json!({"hidden_act": "silu"})), "silu"),
             (text(json!({"hidden_act": "quick_gelu"})), "text_config is not gelu"),

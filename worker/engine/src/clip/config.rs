@@ -114,7 +114,7 @@ mod tests {
     fn what_is_not_known_or_makes_no_sense_is_refused() {
         for (file, part) in [
             (json!({"projection_dim": 0}), "projection_dim is 0"),
-            (json!({"vision_config": {"patch_size": 33}}), "no multiple"),
+            (json!({"vision_config": {"patch_size": 225}}), "patch_size is 225"),
             (json!({"vision_config": {"num_channels": 1}}), "num_channels"),
             (json!({"vision_config": {"hidden_act": "silu"}}), "silu"),
             (json!({"text_config": {"num_attention_heads": 7}}), "multiple"),

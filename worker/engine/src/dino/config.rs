@@ -31,13 +31,11 @@ impl DinoConfig {
     /// Sets the pixels of a side of what it sees, which need not be those of training.
     ///
     /// # Errors
-    /// When patches do not fit into it.
+    /// When no patch fits into it.
     pub(crate) fn see(&mut self, side: usize) -> Result<(), String> {
         let patch = self.vision.patch;
-        if side == 0 || !side.is_multiple_of(patch) {
-            return Err(format!(
-                "images become {side} pixels wide, which is no multiple of patch_size, {patch}"
-            ));
+        if side < patch {
+            return Err(format!("images become {side} pixels wide, less than patch_size, {patch}"));
         }
         self.vision.side = side;
         Ok(())
@@ -137,7 +135,9 @@ mod tests {
         assert_eq!((config.vision.tokens(), config.trained_across), (1_370, 37));
         config.see(224).unwrap();
         assert_eq!((config.vision.tokens(), config.trained_across), (257, 37));
-        assert!(config.see(225).unwrap_err().contains("no multiple of patch_size, 14"));
+        config.see(237).unwrap();
+        assert_eq!(config.vision.tokens(), 257);
+        assert!(config.see(13).unwrap_err().contains("less than patch_size, 14"));
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         for (key, value, part) in [
             ("qkv_bias", json!(false), "qkv_bias"),
             ("mlp_ratio", json!(0), "mlp_ratio is 0"),
-            ("image_size", json!(225), "no multiple"),
+            ("image_size", json!(15), "patch_size is 16, expected 1 to 15"),
             ("hidden_act", json!("relu"), "relu"),
             ("num_register_tokens", json!(1_001), "num_register_tokens is 1001"),
         ] {

@@ -116,10 +116,16 @@ mod tests {
     }
 
     #[test]
+    fn patches_need_not_fill_an_image() {
+        let file = json!({"vision_config": {"image_size": 384, "patch_size": 14}});
+        assert_eq!(config(file).unwrap().vision.tokens(), 27 * 27);
+    }
+
+    #[test]
     fn what_is_not_known_or_makes_no_sense_is_refused() {
         for (file, part) in [
             (json!({"vision_config": {"vision_use_head": false}}), "vision_use_head"),
-            (json!({"vision_config": {"patch_size": 15}}), "no multiple"),
+            (json!({"vision_config": {"patch_size": 225}}), "patch_size is 225"),
             (json!({"vision_config": {"hidden_size": 1152}}), "have 768 numbers"),
             (json!({"text_config": {"projection_size": 512}}), "have 512 numbers"),
             (json!({"text_config": {"hidden_act": "relu"}}), "relu"),

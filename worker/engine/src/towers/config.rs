@@ -15,7 +15,7 @@ pub(crate) struct VisionConfig {
     pub(crate) tower: TowerConfig,
     /// Pixels of a side of the square that it sees.
     pub(crate) side: usize,
-    /// Pixels of a side of a patch; divides `side`.
+    /// Pixels of a side of a patch. What is left at the right and below, less than a patch, is not looked at.
     pub(crate) patch: usize,
     /// Tokens before those of the patches: the first stands for all of them, others are there to be worked with.
     pub(crate) leading: usize,

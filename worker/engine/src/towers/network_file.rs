@@ -27,11 +27,6 @@ impl NetworkFile {
     pub(crate) fn vision(&self, usual: &VisionConfig) -> Result<VisionConfig, String> {
         let side = known("image_size", self.image_size.unwrap_or(usual.side), 4_096)?;
         let patch = known("patch_size", self.patch_size.unwrap_or(usual.patch), side)?;
-        if !side.is_multiple_of(patch) {
-            return Err(format!(
-                "image_size is {side}, which is no multiple of patch_size, {patch}"
-            ));
-        }
         if let Some(channels) = self.num_channels.filter(|channels| *channels != 3) {
             return Err(format!("num_channels is {channels}, only 3 is supported"));
         }

@@ -103,7 +103,7 @@ fn cut<'a>(
     numbers: &'a [Vec<f32>; 3],
 ) -> impl Iterator<Item = f32> + use<'a> {
     let VisionConfig { side, patch, .. } = *config;
-    let starts = move || (0..side).step_by(patch);
+    let starts = move || (0..side / patch).map(move |place| place * patch);
     let patches = starts().flat_map(move |top| starts().map(move |left| (top, left)));
     patches.flat_map(move |(top, left)| {
         numbers.iter().enumerate().flat_map(move |(color, numbers)| {

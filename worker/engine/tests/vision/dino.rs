@@ -59,7 +59,7 @@ fn models_that_would_answer_something_else_are_refused() {
             set(folder, "preprocessor_config.json", |config| config["crop_size"] = side);
         }
     };
-    refuse("preprocessor_config.json", "no multiple of patch_size, 8", cut(json!(25)));
+    refuse("preprocessor_config.json", "less than patch_size, 8", cut(json!(7)));
     let oblong = cut(json!({"height": 24, "width": 32}));
     refuse("preprocessor_config.json", "32 x 24 pixels, which is no square", oblong);
 }

@@ -57,7 +57,7 @@ fn they_keep_the_contract_of_engines() {
 #[test]
 fn a_label_that_is_longer_than_the_network_reads_is_refused() {
     let engine = load(&root("base"), ImageTask::Classification).unwrap();
-    let long = ["a photo of a cat and a dog at the sea ".repeat(3)];
+    let long = ["a photo of a cat and a dog at the sea ".repeat(5)];
     let Err(ItemError::Invalid { message }) =
         engine.prepare(asking(file("gray.png"), &long, "a {}"))
     else {
@@ -80,7 +80,7 @@ fn models_that_would_answer_something_else_are_refused() {
             config["vision_config"]["vision_use_head"] = json!(false);
         });
     });
-    refuse("preprocessor_config.json", "but image_size is 28", |folder| {
+    refuse("preprocessor_config.json", "but image_size is 30", |folder| {
         set(folder, "preprocessor_config.json", |config| {
             config["size"] = json!({"height": 42, "width": 42});
         });
