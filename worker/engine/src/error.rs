@@ -24,6 +24,8 @@ pub enum LoadError {
     Corrupt { path: PathBuf, what: String },
     #[error("{} has SHA-256 {found}, but the registry says {expected}", path.display())]
     Digest { path: PathBuf, expected: String, found: String },
+    #[error("{} was written to while it was read", path.display())]
+    Changed { path: PathBuf },
     #[error("{} does not fit config.json: {what}", path.display())]
     Mismatch { path: PathBuf, what: String },
     #[error("{}: tensor {name} holds numbers that are not finite", path.display())]
@@ -57,6 +59,9 @@ impl LoadError {
             Self::Digest { .. } => {
                 "fetch the model again, or correct the digest in the fleet file if the weights were \
                  changed on purpose"
+            }
+            Self::Changed { .. } => {
+                "let nothing write to the model's folder while engines start from it, and start again"
             }
             Self::NotFinite { .. } => "the weights are broken at their source: use another model",
             Self::Range { .. } => "give the model the precision bf16 or f32 in the fleet file",

@@ -148,7 +148,7 @@ impl WeightsFile {
     pub(crate) fn verify(&self, found: &str, expected: Option<&str>) -> Result<(), LoadError> {
         let now = self.file.metadata().map_err(|error| self.error(error))?;
         if State::of(&now) != self.opened {
-            return Err(self.corrupt("it was written to while it was read".to_owned()));
+            return Err(LoadError::Changed { path: self.path.clone() });
         }
         let Some(expected) = expected else { return Ok(()) };
         let digits = expected.strip_prefix("sha256:").unwrap_or(expected);
