@@ -4,7 +4,7 @@
 
 mod header;
 
-use std::io::BufReader;
+use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -57,8 +57,9 @@ impl<'a> Gguf<'a> {
     /// When it is not one, or claims what the file does not hold.
     pub(crate) fn open(file: &'a WeightsFile) -> Result<Self, LoadError> {
         let corrupt = |what| LoadError::Corrupt { path: file.path().to_owned(), what };
-        header::check(BufReader::new(file.reader()), file.length()).map_err(corrupt)?;
-        let content = Content::read(&mut BufReader::new(file.reader()));
+        let header = header::check(BufReader::new(file.reader()), file.length());
+        // The very bytes that were checked.
+        let content = Content::read(&mut Cursor::new(header.map_err(corrupt)?));
         let content = content.map_err(|error| corrupt(short(&error)))?;
         Ok(Self { file, content })
     }

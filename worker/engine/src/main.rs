@@ -56,13 +56,15 @@ const KNOWN: [&str; 12] = [
 const THREADS: (&str, &str) = ("RAYON_NUM_THREADS", "1");
 
 /// glibc is to allocate in huge pages, with which weights are there sooner: every page is a trap when it is touched first.
-const PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+const PAGES: &str = "GLIBC_TUNABLES";
+const PAGE_SIZE: &str = "glibc.malloc.hugetlb";
+
+/// Set where this process has replaced itself, which it does once.
+const AGAIN: &str = "STOKER_ENGINE_AGAIN";
 
 fn main() -> ExitCode {
     // The process replaces itself, since its own environment can't be changed safely; this returns only on failure.
-    let single = env::var_os(THREADS.0).is_some_and(|threads| threads == THREADS.1);
-    let set = single && env::var_os(PAGES.0).is_some();
-    let replaced = if set { Ok(()) } else { Err(run_again()) };
+    let replaced = if env::var_os(AGAIN).is_some() { Ok(()) } else { Err(run_again()) };
     let serving = ServeOptions { prepare_threads: prepare_threads() };
     let arguments = Arguments::parse(env::args().skip(1), &KNOWN).and_then(|mut arguments| {
         let task: TaskKind = arguments.required("task")?;
@@ -211,7 +213,7 @@ fn transcriber_options(mut arguments: Arguments) -> Result<TranscriberOptions, S
 fn warn_of_threads(replaced: io::Result<()>) {
     if let Err(error) = replaced {
         let error = &error as &dyn std::error::Error;
-        tracing::warn!(error, "every lane uses all cores: expect less throughput");
+        tracing::warn!(error, "the engine could not set itself up: expect less throughput");
     }
 }
 
@@ -229,11 +231,15 @@ fn decode_threads() -> NonZeroUsize {
 
 /// What an operator has said about pages stays.
 fn run_again() -> io::Error {
-    let pages = env::var_os(PAGES.0).unwrap_or_else(|| PAGES.1.into());
+    let tunables = match env::var(PAGES) {
+        Ok(set) if set.contains(PAGE_SIZE) => set,
+        Ok(set) if !set.is_empty() => format!("{set}:{PAGE_SIZE}=1"),
+        _ => format!("{PAGE_SIZE}=1"),
+    };
     match env::current_exe() {
         Ok(program) => Command::new(program)
             .args(env::args_os().skip(1))
-            .envs([(THREADS.0, THREADS.1.into()), (PAGES.0, pages)])
+            .envs([THREADS, (PAGES, &tunables), (AGAIN, "1")])
             .exec(),
         Err(error) => error,
     }

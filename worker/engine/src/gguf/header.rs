@@ -2,9 +2,10 @@
 //! are there, so that what reads it afterwards can neither run out of memory nor compute nonsense.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, Read};
+use std::io::Read;
 
-/// More than the header of any model has.
+/// Bytes; more than the header of any model has.
+const LONGEST: u64 = 100_000_000;
 const MOST_ENTRIES: u64 = 65_536;
 /// Values of all lists together: a vocabulary has three lists.
 const MOST_VALUES: u64 = 4 << 20;
@@ -19,9 +20,9 @@ const DEEPEST: u32 = 2;
 const TEXT: u32 = 8;
 const LIST: u32 = 9;
 
-/// Says what is wrong with the header of a file of so many bytes.
-pub(super) fn check(file: impl BufRead, length: u64) -> Result<(), String> {
-    let mut walk = Walk { file, left: length, values: 0 };
+/// The header of a file of so many bytes, or what is wrong with it.
+pub(super) fn check(file: impl Read, length: u64) -> Result<Vec<u8>, String> {
+    let mut walk = Walk { file, walked: Vec::new(), left: length.min(LONGEST), values: 0 };
     if walk.take(4)? != b"GGUF" {
         return Err("it does not begin with GGUF".to_owned());
     }
@@ -46,44 +47,31 @@ pub(super) fn check(file: impl BufRead, length: u64) -> Result<(), String> {
         }
         names.insert(name);
     }
-    Ok(())
+    Ok(walk.walked)
 }
 
 struct Walk<R> {
     file: R,
-    /// Bytes that are left of the file.
+    walked: Vec<u8>,
+    /// Bytes that are left of the file, or of what a header may have.
     left: u64,
     /// Values of lists so far.
     values: u64,
 }
 
-impl<R: BufRead> Walk<R> {
-    /// Uses up so many bytes of the file.
-    fn spend(&mut self, bytes: u64) -> Result<(), String> {
-        let left = self.left.checked_sub(bytes).ok_or_else(|| {
+impl<R: Read> Walk<R> {
+    fn take(&mut self, bytes: u64) -> Result<&[u8], String> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| {
             format!("its header needs {bytes} bytes where {} are left", self.left)
         })?;
-        self.left = left;
-        Ok(())
-    }
-
-    fn skip(&mut self, bytes: u64) -> Result<(), String> {
-        self.spend(bytes)?;
-        let skipped = io::copy(&mut Read::take(&mut self.file, bytes), &mut io::sink());
-        match skipped {
-            Ok(skipped) if skipped == bytes => Ok(()),
-            Ok(_) => Err("it became shorter while it was read".to_owned()),
+        let from = self.walked.len();
+        let read = Read::take(&mut self.file, bytes).read_to_end(&mut self.walked);
+        let taken = &self.walked[from..];
+        match read {
+            Ok(_) if u64::try_from(taken.len()) == Ok(bytes) => Ok(taken),
+            Ok(_) => Err("its header ends too early".to_owned()),
             Err(error) => Err(format!("reading its header: {error}")),
         }
-    }
-
-    /// Few bytes.
-    fn take(&mut self, bytes: u64) -> Result<Vec<u8>, String> {
-        self.spend(bytes)?;
-        let mut taken = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
-        let read = self.file.read_exact(&mut taken);
-        read.map_err(|error| format!("reading its header: {error}"))?;
-        Ok(taken)
     }
 
     fn u32(&mut self) -> Result<u32, String> {
@@ -96,13 +84,17 @@ impl<R: BufRead> Walk<R> {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// The name of an entry or a tensor.
+    /// The name of an entry or a tensor, without zeros behind it, which what reads it afterwards leaves out, too.
     fn name(&mut self) -> Result<Vec<u8>, String> {
         let length = self.u64()?;
         if length > LONGEST_NAME && length <= self.left {
             return Err(format!("its header has a name of {length} bytes"));
         }
-        self.take(length)
+        let mut name = self.take(length)?;
+        while let [rest @ .., 0] = name {
+            name = rest;
+        }
+        Ok(name.to_vec())
     }
 
     fn entry(&mut self) -> Result<(), String> {
@@ -122,14 +114,14 @@ impl<R: BufRead> Walk<R> {
         match kind {
             TEXT => {
                 let length = self.u64()?;
-                self.skip(length)
+                self.take(length).map(drop)
             }
             LIST if depth >= DEEPEST => Err("it has lists inside lists".to_owned()),
             LIST => self.list(depth + 1),
             kind => {
                 let bytes =
                     width(kind).ok_or_else(|| format!("there is no type of value {kind}"))?;
-                self.skip(bytes)
+                self.take(bytes).map(drop)
             }
         }
     }
@@ -188,7 +180,9 @@ mod tests {
     use super::*;
 
     fn check(bytes: &[u8]) -> Result<(), String> {
-        super::check(bytes, u64::try_from(bytes.len()).unwrap())
+        let header = super::check(bytes, u64::try_from(bytes.len()).unwrap())?;
+        assert!(bytes.starts_with(&header));
+        Ok(())
     }
 
     fn text(bytes: &mut Vec<u8>, text: &str) {
@@ -271,6 +265,7 @@ mod tests {
             (entry("k", TEXT, &huge), "are left"),
             (entry("k", 13, &[0; 8]), "no type of value 13"),
             (entry("general.alignment", 4, &[0; 4]), "general.alignment"),
+            (entry("general.alignment\0", 4, &[0; 4]), "general.alignment"),
             (list(0, 1 << 40), "values"),
             (list(TEXT, 1 << 20), "are left"),
             (list(LIST, 1), "are left"),
