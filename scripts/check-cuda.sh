@@ -44,10 +44,11 @@ clean_up() {
     rm -rf "$work"
 }
 trap clean_up EXIT
-[[ ! -e $built ]] || mv "$built" "$work/for-cpus"
+[[ ! -e $built ]] || cp -p "$built" "$work/for-cpus"
 "$CARGO" build --locked --workspace --features "$FEATURES" --bin stoker-engine --test gpu
 engine=$work/stoker-engine
 mv "$built" "$engine"
+[[ ! -e $work/for-cpus ]] || mv "$work/for-cpus" "$built"
 
 # Without any driver the loader ends it; the worker explains that (worker/src/supervisor/exit.rs).
 if [[ $(ldconfig -p) != *libcuda.so.1* ]]; then
