@@ -149,9 +149,7 @@ def one(root, name, both, text, vision, sizes):
                 answers.append({"labels": labels, "template": template, "scores": rounded(scores)})
         pictures.append({"file": path.name, "pixels": pixels.astype(np.uint8).tobytes().hex(),
                          "features": rounded(features / features.norm()), "answers": answers})
-    made_with = {"torch": torch.__version__, "transformers": transformers.__version__, "pillow": PIL.__version__}
-    document = json.dumps({"made_with": made_with, "pictures": pictures}, separators=(",", ":"))
-    (folder / "expected.json").write_text(document.replace('{"file"', '\n{"file"') + "\n")
+    write_expected(folder, pictures)
 
 
 def digests(root):
@@ -166,11 +164,24 @@ def digests(root):
     (root / "digests.json").write_text(json.dumps(lines, separators=(",", ":")).replace("},", "},\n") + "\n")
 
 
-def main():
+def write_expected(folder, pictures):
+    made_with = {"torch": torch.__version__, "transformers": transformers.__version__, "pillow": PIL.__version__}
+    document = json.dumps({"made_with": made_with, "pictures": pictures}, separators=(",", ":"))
+    (folder / "expected.json").write_text(document.replace('{"file"', '\n{"file"') + "\n")
+
+
+def emptied_root():
+    """The folder that was asked for, with nothing in it."""
     if int(PIL.__version__.split(".")[0]) >= 13:
         sys.exit(f"pillow is {PIL.__version__}, and has to be before 13")
     root = pathlib.Path(sys.argv[1])
     shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    return root
+
+
+def main():
+    root = emptied_root()
     write_pictures(root / "images")
     for model in MODELS:
         one(root, *model)

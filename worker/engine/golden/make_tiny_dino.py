@@ -7,18 +7,11 @@ expected.json what it says about the pictures of tiny-clip/images.
 Needs what make_tiny_clip.py needs, for the same reasons. The engine's tests compare every number.
 """
 
-import json
-import pathlib
-import shutil
-import sys
-
-import PIL
 import torch
-import transformers
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
-from make_tiny_clip import load, rounded
+from make_tiny_clip import emptied_root, load, rounded, write_expected
 
 VISION = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=3, mlp_ratio=2, layerscale_value=0.5)
 PLAIN = (Dinov2Config, Dinov2Model)
@@ -55,17 +48,11 @@ def one(root, name, kind, config, sizes):
         with torch.no_grad():
             vector = model(pixel_values=values).pooler_output[0]
         pictures.append({"file": path.name, "features": rounded(vector / vector.norm())})
-    made_with = {"torch": torch.__version__, "transformers": transformers.__version__, "pillow": PIL.__version__}
-    document = json.dumps({"made_with": made_with, "pictures": pictures}, separators=(",", ":"))
-    (folder / "expected.json").write_text(document.replace('{"file"', '\n{"file"') + "\n")
+    write_expected(folder, pictures)
 
 
 def main():
-    if int(PIL.__version__.split(".")[0]) >= 13:
-        sys.exit(f"pillow is {PIL.__version__}, and has to be before 13")
-    root = pathlib.Path(sys.argv[1])
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir()
+    root = emptied_root()
     for model in MODELS:
         one(root, *model)
 

@@ -7,19 +7,12 @@ in expected.json what it says about the pictures of tiny-clip/images.
 Needs what make_tiny_clip.py needs, for the same reasons. The engine's tests compare every number.
 """
 
-import json
-import pathlib
-import shutil
-import sys
-
-import PIL
 import torch
-import transformers
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from make_tiny_clip import CORPUS, QUESTIONS, load, rounded
+from make_tiny_clip import CORPUS, QUESTIONS, emptied_root, load, rounded, write_expected
 
 POSITIONS = 40
 
@@ -92,17 +85,11 @@ def one(root, name, pad, text, vision, sizes):
                 logits = model(pixel_values=values, **ids).logits_per_image[0]
                 answers.append({"labels": labels, "template": template, "scores": rounded(logits.sigmoid())})
         pictures.append({"file": path.name, "features": rounded(features / features.norm()), "answers": answers})
-    made_with = {"torch": torch.__version__, "transformers": transformers.__version__, "pillow": PIL.__version__}
-    document = json.dumps({"made_with": made_with, "pictures": pictures}, separators=(",", ":"))
-    (folder / "expected.json").write_text(document.replace('{"file"', '\n{"file"') + "\n")
+    write_expected(folder, pictures)
 
 
 def main():
-    if int(PIL.__version__.split(".")[0]) >= 13:
-        sys.exit(f"pillow is {PIL.__version__}, and has to be before 13")
-    root = pathlib.Path(sys.argv[1])
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir()
+    root = emptied_root()
     for model in MODELS:
         one(root, *model)
 
