@@ -127,6 +127,15 @@ pub(crate) fn apply(precision: Precision, device: &Device) -> Precision {
     precision
 }
 
+/// The outputs of a network, which must be numbers.
+pub(crate) fn finite(outputs: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, EngineError> {
+    if outputs.iter().flatten().all(|number| number.is_finite()) {
+        return Ok(outputs);
+    }
+    let message = "an output holds numbers that are not finite".to_owned();
+    Err(EngineError::Internal { message })
+}
+
 /// The class of an error that a running model met.
 pub(crate) fn classify(error: &candle_core::Error) -> EngineError {
     let message = one_line(error);

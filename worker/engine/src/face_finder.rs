@@ -20,7 +20,7 @@ use stoker_engine_api::{
     Prepared, TaskKind,
 };
 
-use crate::device::classify;
+use crate::device::{classify, finite};
 use crate::faces::{Candidate, Detector, Recognizer, RecognizerConfig, Region, cut_out};
 use crate::images::{Filter, Pixels, Window, decode, resize};
 use crate::{EngineDevice, Precision};
@@ -239,11 +239,7 @@ impl Recognizing {
         )
         .and_then(|faces| self.network.vectors(&faces))
         .map_err(|error| classify(&error))?;
-        if vectors.iter().flatten().all(|number| number.is_finite()) {
-            return Ok(vectors);
-        }
-        let message = "an output holds numbers that are not finite".to_owned();
-        Err(EngineError::Internal { message })
+        finite(vectors)
     }
 }
 

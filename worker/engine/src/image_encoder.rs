@@ -8,10 +8,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::Instant;
 
-use candle_core::Device;
 use stoker_core::image::ImageLimits;
 use stoker_engine_api::{
     Engine, EngineError, EngineInfo, ImageInput, ItemError, ItemInput, ItemOutput, Labels,
@@ -20,7 +18,7 @@ use stoker_engine_api::{
 
 use crate::device::{self, classify};
 use crate::images::ImageConfig;
-use crate::loading::{self, FileSeconds, Loaded, joined, timed};
+use crate::loading::{self, FileSeconds, Loaded, Target, timed};
 use crate::source::Source;
 use crate::text_encoder::{CPU_TILE_TOKENS, default_budget, default_lanes};
 use crate::tokens::{Length, Reading, TextTokenizer};
@@ -177,12 +175,7 @@ impl ImageEncoder {
 
     /// The vectors of images, each as much of it as is seen.
     fn vectors(&self, seen: &[&[u8]]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let vectors = self.network.vectors(seen).map_err(|error| classify(&error))?;
-        if vectors.iter().flatten().all(|number| number.is_finite()) {
-            return Ok(vectors);
-        }
-        let message = "an output holds numbers that are not finite".to_owned();
-        Err(EngineError::Internal { message })
+        device::finite(self.network.vectors(seen).map_err(|error| classify(&error))?)
     }
 
     fn output(&self, vector: Vec<f32>, image: &PreparedImage) -> Result<ItemOutput, EngineError> {
@@ -267,13 +260,6 @@ impl LabelReader {
     }
 }
 
-/// Where a network is to run. On a CPU the precision must be f32.
-#[derive(Clone, Copy)]
-struct Target<'a> {
-    device: &'a Device,
-    precision: Precision,
-}
-
 /// The network, and on a GPU a CPU's answer to the canary. Tokenizer, digest and that answer have a thread each, since
 /// they are as slow as the rest.
 fn load_parts(
@@ -284,20 +270,17 @@ fn load_parts(
 ) -> Result<Loaded<Network, Option<Vec<f32>>>, LoadError> {
     let LoadSeconds { read, digest, build, tokenizer, .. } = load;
     let file = WeightsFile::open(&options.directory)?;
-    let known = || canary::known_answer(&file.separately(), config, images);
-    let beside = || {
-        thread::scope(|scope| {
-            let known = (!target.device.is_cpu()).then(|| scope.spawn(known));
-            let text = config.text().filter(|_| options.task == ImageTask::Classification);
-            let questions =
-                text.map(|text| timed(tokenizer, || load_questions(options, text))).transpose()?;
-            Ok((questions, known.map(joined).transpose()?))
-        })
+    let answer = || canary::known_answer(&file.separately(), config, images);
+    let known = || loading::known_for(target.device, answer);
+    let questions = || {
+        let text = config.text().filter(|_| options.task == ImageTask::Classification);
+        text.map(|text| timed(tokenizer, || load_questions(options, text))).transpose()
     };
+    let beside = || loading::both(known, questions);
     let networks = || load_networks(&file, config, options.task, target);
     let seconds = FileSeconds { read, build, digest };
     let loaded = loading::load(&file, options.digest.as_deref(), seconds, networks, beside)?;
-    let Loaded { network: (vision, text), beside: (questions, known), sha256 } = loaded;
+    let Loaded { network: (vision, text), beside: (known, questions), sha256 } = loaded;
     let labels = text.zip(questions).map(|(text, questions)| LabelReader { text, questions });
     let network = Network { vision, numbers: images.numbers.clone(), labels };
     Ok(Loaded { network, beside: known, sha256 })

@@ -4,8 +4,17 @@ use std::panic;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
-use crate::LoadError;
+use candle_core::Device;
+
 use crate::weights::WeightsFile;
+use crate::{LoadError, Precision};
+
+/// Where a network is to run. On a CPU the precision must be f32.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) device: &'a Device,
+    pub(crate) precision: Precision,
+}
 
 /// What a thread made; its panic goes on here.
 pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
@@ -17,6 +26,26 @@ pub(crate) fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {
     let result = work();
     *seconds = start.elapsed().as_secs_f64();
     result
+}
+
+/// What both make, the first on a thread of its own.
+pub(crate) fn both<A: Send, B>(
+    first: impl FnOnce() -> Result<A, LoadError> + Send,
+    second: impl FnOnce() -> Result<B, LoadError>,
+) -> Result<(A, B), LoadError> {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second()?;
+        Ok((joined(first)?, second))
+    })
+}
+
+/// A CPU's answer to the canary, which a GPU's is compared with; none where the engine's own would be one.
+pub(crate) fn known_for<K>(
+    device: &Device,
+    answer: impl FnOnce() -> Result<K, LoadError>,
+) -> Result<Option<K>, LoadError> {
+    if device.is_cpu() { Ok(None) } else { answer().map(Some) }
 }
 
 /// How long a file took, in seconds.
@@ -50,9 +79,10 @@ pub(crate) fn load<N, B: Send>(
         let sha256 = scope.spawn(|| file.sha256());
         let beside = scope.spawn(beside);
         // What is wrong with the file itself explains best why nothing can be made of it.
+        let before = file.reading();
         let network = timed(build, network);
         *read = file.reading().as_secs_f64();
-        *build = (*build - *read).max(0.0);
+        *build = (*build - file.reading().saturating_sub(before).as_secs_f64()).max(0.0);
         let beside = joined(beside);
         let sha256 = timed(digest, || joined(sha256))?;
         file.verify(&sha256, expected)?;

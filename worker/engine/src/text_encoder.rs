@@ -17,7 +17,7 @@ use crate::config::{DefaultPrompt, EncoderTask, HeadConfig, ModelConfig};
 use crate::device::{self, classify};
 use crate::encoder::PackedEncoder;
 use crate::head::Head;
-use crate::loading::{self, FileSeconds, Loaded, joined, timed};
+use crate::loading::{self, FileSeconds, Loaded, Target, timed};
 use crate::source::Source;
 use crate::tokens::{Length, Reading, TextTokenizer, Tokens};
 use crate::weights::WeightsFile;
@@ -74,7 +74,7 @@ impl TextEncoder {
         let device = options.device.open()?;
         let precision = device::apply(options.precision, &device);
         let target = Target { device: &device, precision };
-        let Loaded { network, beside: Beside { tokenizer, known }, sha256 } =
+        let Loaded { network, beside: (known, tokenizer), sha256 } =
             load_parts(options, &config, target, &mut load)?;
         let max_batch_tokens =
             options.max_batch_tokens.map_or_else(|| default_budget(&device), u32::from);
@@ -105,12 +105,7 @@ impl TextEncoder {
 
     /// What the network says of texts given as token ids.
     fn numbers(&self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let numbers = self.network.numbers(texts).map_err(|error| classify(&error))?;
-        if numbers.iter().flatten().all(|number| number.is_finite()) {
-            return Ok(numbers);
-        }
-        let message = "an output holds numbers that are not finite".to_owned();
-        Err(EngineError::Internal { message })
+        device::finite(self.network.numbers(texts).map_err(|error| classify(&error))?)
     }
 }
 
@@ -158,13 +153,6 @@ fn tile_length(items: &[&Tokens], tile_tokens: usize) -> usize {
     over.unwrap_or(items.len()).max(1)
 }
 
-/// What is loaded beside the network.
-struct Beside {
-    tokenizer: TextTokenizer,
-    /// An answer by a network on the CPU; none where the engine's own is one.
-    known: Option<canary::Known>,
-}
-
 /// All that has weights.
 struct Network {
     encoder: PackedEncoder,
@@ -202,31 +190,21 @@ impl Network {
     }
 }
 
-/// Where a network is to run. On a CPU the precision must be f32.
-#[derive(Clone, Copy)]
-struct Target<'a> {
-    device: &'a Device,
-    precision: Precision,
-}
-
-/// Tokenizer, digest and a GPU's known answer have a thread each, since they are as slow as the rest.
+/// The network, on a GPU a CPU's answer to the canary, and the tokenizer. All these and the digest have a thread each, since
+/// they are as slow as each other.
 fn load_parts(
     options: &LoadOptions,
     config: &ModelConfig,
     target: Target<'_>,
     load: &mut LoadSeconds,
-) -> Result<Loaded<Network, Beside>, LoadError> {
+) -> Result<Loaded<Network, (Option<canary::Known>, TextTokenizer)>, LoadError> {
     let LoadSeconds { read, digest, build, tokenizer, .. } = load;
     let directory = &options.directory;
     let file = WeightsFile::open(directory)?;
-    let known = || canary::known_answer(&file.separately(), config);
-    let beside = || {
-        thread::scope(|scope| {
-            let known = (!target.device.is_cpu()).then(|| scope.spawn(known));
-            let tokenizer = timed(tokenizer, || TextTokenizer::load(directory, reading(config)))?;
-            Ok(Beside { tokenizer, known: known.map(joined).transpose()? })
-        })
-    };
+    let answer = || canary::known_answer(&file.separately(), config);
+    let known = || loading::known_for(target.device, answer);
+    let tokenizer = || timed(tokenizer, || TextTokenizer::load(directory, reading(config)));
+    let beside = || loading::both(known, tokenizer);
     let network = || Network::load(&file, config, target);
     let seconds = FileSeconds { read, build, digest };
     loading::load(&file, options.digest.as_deref(), seconds, network, beside)

@@ -1,8 +1,8 @@
 //! A model's weights on the disk: verified, and taken apart tensor by tensor.
 //!
-//! A file is never in memory beside what is made of it: a tensor is read when it is asked for, to where it stays. The
-//! digest is of the same open file, computed beside the loading, and a file that was written to meanwhile is refused.
-//! Only safetensors and GGUF are read: pickled formats run code when they are opened.
+//! A file is never in memory as a whole: a tensor is read when it is asked for, and nothing of the file stays beside what
+//! is made of it. The digest is of the same open file, computed beside the loading, and a file that was written to
+//! meanwhile is refused. Only safetensors and GGUF are read: pickled formats run code when they are opened.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};

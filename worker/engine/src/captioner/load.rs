@@ -90,13 +90,11 @@ fn load_network(
         let weights = file.tensors()?;
         Blip::load(&Source { weights: &weights, prefix: "", device, precision }, config)
     };
-    let known = || {
-        if device.is_cpu() {
-            return Ok(None);
-        }
+    let answer = || {
         let cpu = network(&file.separately(), &Device::Cpu, Precision::F32)?;
-        canary::known_answer(&cpu, images, &config.words).map(Some)
+        canary::known_answer(&cpu, images, &config.words)
     };
+    let known = || loading::known_for(device, answer);
     let seconds = FileSeconds { read, build, digest };
     let network = || network(&file, device, precision);
     loading::load(&file, options.digest.as_deref(), seconds, network, known)

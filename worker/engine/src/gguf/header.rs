@@ -41,11 +41,9 @@ pub(super) fn check(file: impl Read, length: u64) -> Result<Vec<u8>, String> {
     }
     let mut names = BTreeSet::new();
     for _ in 0..tensors {
-        let name = walk.tensor()?;
-        if names.contains(&name) {
+        if let Some(name) = names.replace(walk.tensor()?) {
             return Err(format!("tensor {} is there twice", String::from_utf8_lossy(&name)));
         }
-        names.insert(name);
     }
     Ok(walk.walked)
 }

@@ -5,10 +5,11 @@ use stoker_core::zero_shot::DEFAULT_TEMPLATE;
 use stoker_engine_api::{EngineError, Question};
 
 use super::model::ModelConfig;
-use super::{ImageEncoder, Target, load_networks};
+use super::{ImageEncoder, load_networks};
 use crate::compare::difference;
 use crate::device::classify;
 use crate::images::{ImageConfig, Size};
+use crate::loading::Target;
 use crate::towers::Fit;
 use crate::weights::WeightsFile;
 use crate::{ImageTask, LoadError, Precision};

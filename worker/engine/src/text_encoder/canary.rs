@@ -5,10 +5,10 @@ use std::thread;
 use candle_core::Device;
 use stoker_engine_api::EngineError;
 
-use super::{Network, Target, TextEncoder};
+use super::{Network, TextEncoder};
 use crate::compare::difference;
 use crate::config::ModelConfig;
-use crate::loading::joined;
+use crate::loading::{Target, joined};
 use crate::weights::WeightsFile;
 use crate::{LoadError, Precision};
 

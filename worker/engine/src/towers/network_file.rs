@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::config::{Activation, TowerConfig, VisionConfig, known};
 
-/// What is left out is as the model's first paper has it.
+/// What is left out is as usual for the kind of model.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct NetworkFile {
