@@ -9,7 +9,7 @@
 # installed (make deps), not a running service, and no root.
 set -euo pipefail
 
-readonly START_SECONDS=120 STOP_SECONDS=30 PORT_TRIES=50
+readonly START_SECONDS=120 STOP_SECONDS=30 PORT_TRIES=50 START_TRIES=3
 
 die() {
     echo "rabbitmq-private: $*" >&2
@@ -107,6 +107,7 @@ launch_node() {
         RABBITMQ_CONF_ENV_FILE="$DIR/env.conf" RABBITMQ_CONFIG_FILE="$DIR/rabbitmq.conf" \
         RABBITMQ_ADVANCED_CONFIG_FILE="$DIR/advanced.config" \
         RABBITMQ_ENABLED_PLUGINS_FILE="$DIR/enabled_plugins" RABBITMQ_PID_FILE="$DIR/node.pid" \
+        ERL_CRASH_DUMP="$DIR/log/erl_crash.dump" \
         RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}" \
         setsid "$server" </dev/null >"$DIR/log/console.log" 2>&1 &
     echo $! >"$DIR/launcher.pid"
@@ -117,24 +118,40 @@ launcher_alive() { kill -0 "$(pid_of launcher)" 2>/dev/null; }
 await_node() {
     local port=$1 deadline=$((SECONDS + START_SECONDS))
     until node_alive && listens "$port" && grep -qs 'startup complete' "$DIR"/log/*.log; do
-        if ! launcher_alive || ((SECONDS >= deadline)); then
-            tail -n 20 "$DIR"/log/*.log >&2 || true
-            stop
-            die "the node did not come up; its last log lines are above, all of them in $DIR/log"
-        fi
+        launcher_alive && ((SECONDS < deadline)) || return 1
         sleep 0.2
     done
 }
 
+# Somebody took a port between our look at it and the node's; nodistribution is what the node says without its port mapper.
+lost_a_port() {
+    grep -qsE 'dist_port_already_used|eaddrinuse|nodistribution' "$DIR"/log/*.log
+}
+
 start() {
-    local amqp_port epmd_port dist_port secret server
+    local try amqp_port
     if node_alive; then
         cat "$DIR/uri"
         return
     fi
-    server=$(find_server)
+    for ((try = 1; ; try++)); do
+        stop
+        amqp_port=$(free_port)
+        launch "$amqp_port"
+        if await_node "$amqp_port"; then
+            cat "$DIR/uri"
+            return
+        fi
+        lost_a_port && ((try < START_TRIES)) || break
+    done
+    tail -n 20 "$DIR"/log/*.log >&2 || true
     stop
-    amqp_port=$(free_port)
+    die "the node did not come up; its last log lines are above, all of them in $DIR/log"
+}
+
+launch() {
+    local amqp_port=$1 epmd_port dist_port secret server
+    server=$(find_server)
     epmd_port=$(free_port)
     dist_port=$(free_port)
     secret=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
@@ -143,8 +160,6 @@ start() {
     write_config "$amqp_port" "$secret"
     launch_epmd "$epmd_port"
     launch_node "$amqp_port" "$epmd_port" "$dist_port" "$server"
-    await_node "$amqp_port"
-    cat "$DIR/uri"
 }
 
 # Ends a process of ours: politely, then, after the time is up, not.

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use crate::poll;
-use crate::ports;
+use crate::ports::Port;
 use crate::programs::{self, Program};
 
 mod autoscaler;
@@ -75,12 +75,12 @@ pub struct Fleet {
 #[derive(Debug)]
 struct Coordinator {
     program: Option<Program>,
-    port: u16,
+    port: Port,
 }
 
 impl Coordinator {
     fn new() -> anyhow::Result<Self> {
-        Ok(Self { program: None, port: ports::free()? })
+        Ok(Self { program: None, port: Port::reserve()? })
     }
 }
 
@@ -147,7 +147,10 @@ impl Fleet {
         let _ = std::fs::remove_file(&port_file);
         let mut command = self.command("stoker-coordinator")?;
         command
-            .args(["--listen", &format!("127.0.0.1:{}", self.coordinators[self.spoken_to].port)])
+            .args([
+                "--listen",
+                &format!("127.0.0.1:{}", self.coordinators[self.spoken_to].port.number()),
+            ])
             .arg("--data")
             .arg(self.options.data.clone().unwrap_or_else(|| self.folder.path().join("data")))
             .args(["--port-file", &port_file.display().to_string()]);
@@ -168,7 +171,7 @@ impl Fleet {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let coordinator = &mut self.coordinators[self.spoken_to];
-        let address = format!("http://127.0.0.1:{}", coordinator.port);
+        let address = format!("http://127.0.0.1:{}", coordinator.port.number());
         let program = coordinator.program.insert(program);
         let ended = async |program: &mut Program| loop {
             match program.ended() {
@@ -271,12 +274,12 @@ impl Fleet {
     }
 
     pub fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.coordinators[self.spoken_to].port)
+        format!("http://127.0.0.1:{}", self.coordinators[self.spoken_to].port.number())
     }
 
     /// Where the coordinator listens.
     pub fn socket(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.coordinators[self.spoken_to].port).into()
+        (Ipv4Addr::LOCALHOST, self.coordinators[self.spoken_to].port.number()).into()
     }
 
     pub fn folder(&self) -> &Path {
@@ -300,7 +303,7 @@ impl Fleet {
     /// # Errors
     /// When it cannot be reached.
     pub async fn jobs_at(&self, number: usize) -> anyhow::Result<JobServiceClient<Channel>> {
-        let address = format!("http://127.0.0.1:{}", self.coordinators[number].port);
+        let address = format!("http://127.0.0.1:{}", self.coordinators[number].port.number());
         let channel = client::endpoint(&address)?.connect().await?;
         Ok(JobServiceClient::new(channel).max_decoding_message_size(client::MAX_RESPONSE_BYTES))
     }

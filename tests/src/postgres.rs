@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use crate::guard::{AtEnd, Guarded};
-use crate::ports;
+use crate::ports::Port;
 use crate::programs::tail;
 
 const START_DEADLINE: Duration = Duration::from_mins(2);
@@ -32,11 +32,11 @@ const USER: &str = "stoker";
 pub struct PostgresServer {
     programs: PathBuf,
     dir: PathBuf,
-    port: u16,
     account: Option<Account>,
-    // Dropped in this order: the keeper deletes the data.
+    // Dropped in this order: the keeper deletes the data, and the port is free when nobody listens.
     server: Mutex<Option<Guarded>>,
     _keeper: Guarded,
+    port: Port,
 }
 
 /// Whom the server runs as when the tests run as root, which it refuses.
@@ -67,7 +67,7 @@ impl PostgresServer {
         let mut keeper = Command::new("sleep");
         keeper.arg("infinity").env("PATH", path());
         let keeper = Guarded::spawn(&keeper, (&dir, LOG), AtEnd::DeleteData)?;
-        let port = ports::free()?;
+        let port = Port::reserve()?;
         let server =
             Self { programs, dir, port, account, server: Mutex::new(None), _keeper: keeper };
         server.init()?;
@@ -100,7 +100,7 @@ impl PostgresServer {
     }
 
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        (Ipv4Addr::LOCALHOST, self.port.number()).into()
     }
 
     /// The folder of the databases' tables, without the write-ahead log.
@@ -115,7 +115,7 @@ impl PostgresServer {
     pub fn sql(&self, database: &str, sql: &str) -> anyhow::Result<String> {
         let output = Command::new(self.programs.join("psql"))
             .args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", USER])
-            .args(["-p", &self.port.to_string(), "-d", database, "-c", sql])
+            .args(["-p", &self.port.number().to_string(), "-d", database, "-c", sql])
             .env_remove("PGPASSWORD")
             .stdin(Stdio::null())
             .output()
@@ -254,7 +254,7 @@ impl PostgresServer {
         self.configure(&format!(
             "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\n\
              max_connections = 300\nlogging_collector = off\n",
-            self.port,
+            self.port.number(),
             self.dir.display()
         ))
     }
@@ -265,7 +265,7 @@ impl PostgresServer {
 
     fn answers(&self) -> bool {
         let status = Command::new(self.programs.join("pg_isready"))
-            .args(["-q", "-t", "1", "-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-q", "-t", "1", "-h", "127.0.0.1", "-p", &self.port.number().to_string()])
             .status();
         status.is_ok_and(|status| status.success())
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use crate::guard::{AtEnd, Guarded};
-use crate::ports;
+use crate::ports::Port;
 use crate::programs::{signal_process, tail};
 
 const START_DEADLINE: Duration = Duration::from_mins(5);
@@ -31,17 +31,17 @@ const DEFAULT_SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 pub struct RabbitMqNode {
     scripts: PathBuf,
     dir: PathBuf,
-    ports: Ports,
-    // Dropped in this order: the mapper's guard also deletes the data.
+    // Dropped in this order: the mapper's guard also deletes the data, and ports are free when nobody listens.
     server: Mutex<Option<Guarded>>,
     _mapper: Guarded,
+    ports: Ports,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Ports {
-    amqp: u16,
-    distribution: u16,
-    mapper: u16,
+    amqp: Port,
+    distribution: Port,
+    mapper: Port,
 }
 
 impl RabbitMqNode {
@@ -58,10 +58,13 @@ impl RabbitMqNode {
             .context("making a folder for a RabbitMQ node")?
             .keep();
         prepare(&dir)?;
-        let (amqp, distribution, mapper) = (ports::free()?, ports::free()?, ports::free()?);
-        let ports = Ports { amqp, distribution, mapper };
-        let mut mapper = base_command("epmd", &dir, ports);
-        mapper.args(["-port", &ports.mapper.to_string(), "-address", "127.0.0.1"]);
+        let ports = Ports {
+            amqp: Port::reserve()?,
+            distribution: Port::reserve()?,
+            mapper: Port::reserve()?,
+        };
+        let mut mapper = base_command("epmd", &dir, &ports);
+        mapper.args(["-port", &ports.mapper.number().to_string(), "-address", "127.0.0.1"]);
         let mapper = Guarded::spawn(&mapper, (&dir, LOG), AtEnd::DeleteData)
             .context("starting Erlang's port mapper; to install it: apt-get install erlang-base")?;
         let node = Self { scripts, dir, ports, server: Mutex::new(None), _mapper: mapper };
@@ -86,7 +89,7 @@ impl RabbitMqNode {
 
     /// Where the node listens for AMQP.
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.ports.amqp).into()
+        (Ipv4Addr::LOCALHOST, self.ports.amqp.number()).into()
     }
 
     /// Kills the node without notice. Its data stays.
@@ -222,7 +225,7 @@ impl RabbitMqNode {
     }
 
     fn command(&self, script: &str) -> Command {
-        base_command(self.scripts.join(script), &self.dir, self.ports)
+        base_command(self.scripts.join(script), &self.dir, &self.ports)
     }
 
     /// Whether the listener answers a protocol header with a frame: it opens last of all.
@@ -276,7 +279,7 @@ fn prepare(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Nothing of the caller's environment may lead to another broker.
-fn base_command(program: impl AsRef<std::ffi::OsStr>, dir: &Path, ports: Ports) -> Command {
+fn base_command(program: impl AsRef<std::ffi::OsStr>, dir: &Path, ports: &Ports) -> Command {
     let mut command = Command::new(program);
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
     command
@@ -284,12 +287,12 @@ fn base_command(program: impl AsRef<std::ffi::OsStr>, dir: &Path, ports: Ports) 
         .env("PATH", path)
         .env("LANG", "C.UTF-8")
         .env("HOME", dir.join("home"))
-        .env("ERL_EPMD_PORT", ports.mapper.to_string())
+        .env("ERL_EPMD_PORT", ports.mapper.number().to_string())
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
         .env("RABBITMQ_NODENAME", "stoker-test@localhost")
         .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
-        .env("RABBITMQ_NODE_PORT", ports.amqp.to_string())
-        .env("RABBITMQ_DIST_PORT", ports.distribution.to_string())
+        .env("RABBITMQ_NODE_PORT", ports.amqp.number().to_string())
+        .env("RABBITMQ_DIST_PORT", ports.distribution.number().to_string())
         .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
         .env("RABBITMQ_MNESIA_BASE", dir.join("data"))
         .env("RABBITMQ_LOG_BASE", dir.join("log"))

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,9 +27,9 @@ const GUARD: &str = r#"{ "$@"; kill -KILL 0; } & read -r _; kill -KILL 0"#;
 /// A running server. Dropping it ends it.
 #[derive(Debug)]
 pub struct MotoServer {
-    port: u16,
+    address: SocketAddr,
     guard: Child,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl MotoServer {
@@ -40,14 +40,12 @@ impl MotoServer {
     pub fn start() -> anyhow::Result<Self> {
         let program = find()?;
         let folder = tempfile::Builder::new().prefix("stoker-moto-").tempdir()?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("finding a port")?;
-        let port = listener.local_addr()?.port();
-        drop(listener);
         let log = File::create(folder.path().join(LOG))?;
-        let guard = Command::new("/bin/sh")
+        let mut guard = Command::new("/bin/sh")
             .args(["-c", GUARD, "guard"])
             .arg(&program)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            // Any port that is free at that moment; it prints which.
+            .args(["-H", "127.0.0.1", "-p", "0"])
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             // As EC2, it is to know its own types.
@@ -58,9 +56,8 @@ impl MotoServer {
             .process_group(0)
             .spawn()
             .context("starting moto")?;
-        let mut server = Self { port, guard, folder };
-        server.wait()?;
-        Ok(server)
+        let address = listening(&mut guard, &folder.path().join(LOG))?;
+        Ok(Self { address, guard, _folder: folder })
     }
 
     /// The server that all tests of one binary share, which lives as long as that; keep fleets apart.
@@ -73,8 +70,8 @@ impl MotoServer {
         server.as_ref().map_err(|error| anyhow::anyhow!(error.clone()))
     }
 
-    pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Calls an action past any client, and gives the answer's text.
@@ -140,17 +137,6 @@ impl MotoServer {
             ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
         ]
     }
-
-    fn wait(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_DEADLINE;
-        while TcpStream::connect(self.address()).is_err() {
-            let log = std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
-            ensure!(self.guard.try_wait()?.is_none(), "moto ended; its log:\n{log}");
-            ensure!(Instant::now() < deadline, "moto does not answer; its log:\n{log}");
-            sleep(POLL);
-        }
-        Ok(())
-    }
 }
 
 impl Drop for MotoServer {
@@ -158,6 +144,22 @@ impl Drop for MotoServer {
         drop(self.guard.stdin.take());
         // It kills itself.
         let _ = self.guard.wait();
+    }
+}
+
+/// Where the server listens, once its log says so. By then it accepts connections.
+fn listening(guard: &mut Child, log: &Path) -> anyhow::Result<SocketAddr> {
+    let deadline = Instant::now() + START_DEADLINE;
+    loop {
+        let ended = guard.try_wait()?.is_some();
+        let text = std::fs::read_to_string(log)?;
+        let address = text.lines().find_map(|line| line.split_once("Running on http://"));
+        if let Some((_, address)) = address.filter(|_| text.ends_with('\n')) {
+            return address.trim().parse().with_context(|| format!("moto's address in {text}"));
+        }
+        ensure!(!ended, "moto ended; its log:\n{text}");
+        ensure!(Instant::now() < deadline, "moto does not answer; its log:\n{text}");
+        sleep(POLL);
     }
 }
 
