@@ -11,14 +11,16 @@ use crate::towers::patches::{COLORS, Patches, TokenNumbers};
 use crate::towers::tower::{Names, Norm, Tower};
 use crate::towers::{Pooled, VisionConfig, VisionTower};
 
+/// What stands before the names in files of a network with a head for labels on top, which is left out.
+const NAMED: [&str; 2] = ["dinov2.", "dinov2_with_registers."];
+
 /// Takes the network out of a model's weights.
 ///
 /// # Errors
 /// When a tensor is missing or has another shape, or the device has no memory or no kernels for it.
-pub(crate) fn load_vision(
-    source: &Source<'_>,
-    config: &DinoConfig,
-) -> Result<VisionTower, LoadError> {
+pub(crate) fn load_vision(top: &Source<'_>, config: &DinoConfig) -> Result<VisionTower, LoadError> {
+    let mut named = NAMED.map(|prefix| Source { prefix, ..*top }).into_iter();
+    let source = &named.find(|source| source.has("embeddings.cls_token")).unwrap_or(*top);
     let VisionConfig { tower, patch, leading, .. } = &config.vision;
     let hidden = tower.hidden;
     let floats = |name: &str, shape: &[usize]| source.floats(&format!("embeddings.{name}"), shape);

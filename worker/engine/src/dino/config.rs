@@ -21,6 +21,10 @@ pub(crate) struct DinoConfig {
     pub(crate) between: Between,
 }
 
+/// The time of an image grows with the fourth power of this, its memory with the second. Such images have 1,400 pixels
+/// at a side, 2.7 times those of training.
+const MOST_ACROSS: usize = 100;
+
 impl DinoConfig {
     /// # Errors
     /// When the file is missing or not valid, or describes something this engine does not do.
@@ -31,11 +35,17 @@ impl DinoConfig {
     /// Sets the pixels of a side of what it sees, which need not be those of training.
     ///
     /// # Errors
-    /// When no patch fits into it.
+    /// When no patch fits into it, or more than any model of this kind is used with.
     pub(crate) fn see(&mut self, side: usize) -> Result<(), String> {
         let patch = self.vision.patch;
         if side < patch {
             return Err(format!("images become {side} pixels wide, less than patch_size, {patch}"));
+        }
+        let across = side / patch;
+        if across > MOST_ACROSS {
+            return Err(format!(
+                "images become {side} pixels wide, which are {across} patches of {patch}, expected at most {MOST_ACROSS}"
+            ));
         }
         self.vision.side = side;
         Ok(())
@@ -137,6 +147,9 @@ mod tests {
         assert_eq!((config.vision.tokens(), config.trained_across), (257, 37));
         config.see(237).unwrap();
         assert_eq!(config.vision.tokens(), 257);
+        config.see(1_413).unwrap();
+        assert_eq!(config.vision.tokens(), 10_001);
+        assert!(config.see(1_414).unwrap_err().contains("101 patches of 14, expected at most 100"));
         assert!(config.see(13).unwrap_err().contains("less than patch_size, 14"));
     }
 

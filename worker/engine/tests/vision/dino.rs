@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use stoker_engine::{ImageTask, LoadError};
 use stoker_engine_api::{Engine as _, Prepared as _, TaskKind, contract};
 
@@ -54,12 +54,18 @@ fn models_that_would_answer_something_else_are_refused() {
     refuse("config.json", "qkv_bias is false", |folder| {
         set(folder, "config.json", |config| config["qkv_bias"] = json!(false));
     });
-    let cut = |side: serde_json::Value| {
+    let cut = |side: Value| {
         move |folder: &Path| {
             set(folder, "preprocessor_config.json", |config| config["crop_size"] = side);
         }
     };
     refuse("preprocessor_config.json", "less than patch_size, 8", cut(json!(7)));
+    refuse("preprocessor_config.json", "500 patches of 8, expected at most 100", |folder| {
+        set(folder, "preprocessor_config.json", |config| {
+            config["size"] = json!({"height": 4_000, "width": 4_000});
+            config["crop_size"] = json!(4_000);
+        });
+    });
     let oblong = cut(json!({"height": 24, "width": 32}));
     refuse("preprocessor_config.json", "32 x 24 pixels, which is no square", oblong);
 }
@@ -91,6 +97,28 @@ fn weights_that_do_not_fit_the_configuration_are_refused() {
         refuse("model.safetensors", what, |folder| {
             set(folder, "config.json", |config| config[key] = value);
         });
+    }
+}
+
+/// Below a head for labels, a network is saved with its name in front of each tensor's.
+#[test]
+fn a_network_below_a_head_for_labels_is_found() {
+    for (model, prefix) in [("same", "dinov2."), ("registers", "dinov2_with_registers.")] {
+        let folder = copy(&root(model));
+        let path = folder.path().join("model.safetensors");
+        let bytes = fs::read(&path).unwrap();
+        let (length, rest) = bytes.split_first_chunk().unwrap();
+        let (header, numbers) =
+            rest.split_at(usize::try_from(u64::from_le_bytes(*length)).unwrap());
+        let tensors: Map<String, Value> = serde_json::from_slice(header).unwrap();
+        let named = tensors.into_iter().map(|(name, tensor)| match name.as_str() {
+            "__metadata__" => (name, tensor),
+            _ => (format!("{prefix}{name}"), tensor),
+        });
+        let header = serde_json::to_vec(&named.collect::<Map<_, _>>()).unwrap();
+        let length = u64::try_from(header.len()).unwrap().to_le_bytes();
+        fs::write(&path, [&length[..], &header, numbers].concat()).unwrap();
+        check_vectors(folder.path());
     }
 }
 
