@@ -50,12 +50,43 @@ pub(crate) enum Length {
     Longest,
 }
 
-/// What a tokenizer's other file says of filling up.
+/// What a tokenizer's other file says of texts that become all of one length.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Filling {
+struct Habits {
+    tokenizer_class: Option<String>,
     pad_token: Option<TokenName>,
     padding_side: Option<String>,
+    do_lower_case: Option<bool>,
+}
+
+/// Classes of transformers that fill up behind a text where nothing else is said. Others, as Gemma's, do so before it.
+const FILL_BEHIND: [&str; 4] =
+    ["SiglipTokenizer", "SiglipTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"];
+
+/// Classes that lowercase where nothing else is said, whatever `tokenizer.json` does.
+const LOWERCASE: [&str; 3] = ["SiglipTokenizer", "SiglipTokenizerFast", "Siglip2Tokenizer"];
+
+impl Habits {
+    fn is_one_of(&self, classes: &[&str]) -> bool {
+        self.tokenizer_class.as_deref().is_some_and(|class| classes.contains(&class))
+    }
+
+    /// Only what may stand behind a text is known to give the numbers that a model was trained for.
+    fn side_problem(&self) -> Option<String> {
+        match (&self.padding_side, &self.tokenizer_class) {
+            (Some(side), _) if side == "right" => None,
+            (Some(side), _) => Some(format!("padding_side is {side}, only right is supported")),
+            (None, Some(class)) if !self.is_one_of(&FILL_BEHIND) => {
+                Some(format!("it names no padding_side, which not every {class} has at the right"))
+            }
+            (None, _) => None,
+        }
+    }
+
+    fn lowercase(&self) -> bool {
+        self.do_lower_case.unwrap_or_else(|| self.is_one_of(&LOWERCASE))
+    }
 }
 
 /// A tokenizer set up as the model's configuration says.
@@ -67,7 +98,7 @@ pub(crate) struct TextTokenizer {
 
 impl TextTokenizer {
     pub(crate) fn load(directory: &Path, reading: Reading) -> Result<Self, LoadError> {
-        let Reading { lowercase, max_tokens, vocabulary, length } = reading;
+        let Reading { mut lowercase, max_tokens, vocabulary, length } = reading;
         let path = directory.join("tokenizer.json");
         let other = directory.join("spiece.model").exists();
         let bytes = json::read_bytes(&path, if other { SENTENCEPIECE } else { MISSING })?;
@@ -87,7 +118,11 @@ impl TextTokenizer {
         let truncation = TruncationParams { max_length: max_tokens, ..Default::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| corrupt(&error))?;
         if length == Length::Longest {
-            let filled = filled(directory, &tokenizer, max_tokens)?;
+            let path = directory.join("tokenizer_config.json");
+            let habits: Habits = json::read_optional(&path)?.unwrap_or_default();
+            lowercase |= habits.lowercase();
+            let filled = filled(habits, &tokenizer, max_tokens)
+                .map_err(|what| LoadError::Unsupported { path, what })?;
             tokenizer.with_padding(Some(filled));
         }
         let vocabulary = u32::try_from(vocabulary).unwrap_or(u32::MAX);
@@ -113,26 +148,15 @@ impl TextTokenizer {
 }
 
 /// With what texts are filled up to one length.
-fn filled(
-    directory: &Path,
-    tokenizer: &Tokenizer,
-    length: usize,
-) -> Result<PaddingParams, LoadError> {
-    let path = directory.join("tokenizer_config.json");
-    let Filling { pad_token, padding_side } = json::read_optional(&path)?.unwrap_or_default();
-    let unsupported = |what| LoadError::Unsupported { path, what };
-    if let Some(side) = padding_side.filter(|side| side != "right") {
-        return Err(unsupported(format!("padding_side is {side}, only right is supported")));
+fn filled(habits: Habits, tokenizer: &Tokenizer, length: usize) -> Result<PaddingParams, String> {
+    if let Some(problem) = habits.side_problem() {
+        return Err(problem);
     }
-    let Some(pad_token) = pad_token.map(TokenName::text) else {
-        return Err(unsupported(
-            "it names no pad_token, which texts are filled up with".to_owned(),
-        ));
-    };
-    let Some(pad_id) = tokenizer.token_to_id(&pad_token) else {
-        let what = format!("pad_token is {pad_token}, which tokenizer.json does not have");
-        return Err(unsupported(what));
-    };
+    let pad_token = habits.pad_token.map(TokenName::text);
+    let pad_token = pad_token.ok_or("it names no pad_token, which texts are filled up with")?;
+    let pad_id = tokenizer
+        .token_to_id(&pad_token)
+        .ok_or_else(|| format!("pad_token is {pad_token}, which tokenizer.json does not have"))?;
     let strategy = PaddingStrategy::Fixed(length);
     Ok(PaddingParams { strategy, pad_id, pad_token, ..Default::default() })
 }

@@ -89,10 +89,36 @@ fn models_that_would_answer_something_else_are_refused() {
         ("pad_token", json!(null), "names no pad_token"),
         ("pad_token", json!("<fill>"), "pad_token is <fill>, which tokenizer.json does not have"),
         ("padding_side", json!("left"), "padding_side is left"),
+        (
+            "tokenizer_class",
+            json!("GemmaTokenizer"),
+            "names no padding_side, which not every Gemma",
+        ),
     ] {
         refuse("tokenizer_config.json", what, |folder| {
             set(folder, "tokenizer_config.json", |config| config[key] = value);
         });
+    }
+}
+
+/// As Google's second generation: with Gemma's tokenizer, which does not lowercase by itself.
+#[test]
+fn texts_are_lowercased_where_only_the_other_file_says_so() {
+    for habits in [
+        json!({"tokenizer_class": "GemmaTokenizer", "padding_side": "right", "do_lower_case": true}),
+        json!({"tokenizer_class": "Siglip2Tokenizer", "padding_side": "right"}),
+        json!({"tokenizer_class": "SiglipTokenizer"}),
+    ] {
+        let folder = super::copy(&root("base"));
+        set(folder.path(), "tokenizer.json", |file| {
+            let normalizers = file["normalizer"]["normalizers"].as_array_mut().unwrap();
+            normalizers.retain(|normalizer| normalizer["type"] != "Lowercase");
+        });
+        set(folder.path(), "tokenizer_config.json", |config| {
+            let habits = habits.as_object().unwrap().clone();
+            config.as_object_mut().unwrap().extend(habits);
+        });
+        check_scores(folder.path());
     }
 }
 
