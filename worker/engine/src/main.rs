@@ -1,6 +1,8 @@
 //! Starts a model's engine process.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::{env, io, thread};
@@ -63,8 +65,7 @@ const PAGE_SIZE: &str = "glibc.malloc.hugetlb";
 const AGAIN: &str = "STOKER_ENGINE_AGAIN";
 
 fn main() -> ExitCode {
-    // The process replaces itself, since its own environment can't be changed safely; this returns only on failure.
-    let replaced = if env::var_os(AGAIN).is_some() { Ok(()) } else { Err(run_again()) };
+    let set_up = set_up();
     let serving = ServeOptions { prepare_threads: prepare_threads() };
     let arguments = Arguments::parse(env::args().skip(1), &KNOWN).and_then(|mut arguments| {
         let task: TaskKind = arguments.required("task")?;
@@ -73,33 +74,33 @@ fn main() -> ExitCode {
     // The engines are of different types.
     match arguments {
         Ok((TaskKind::TextGeneration, arguments)) => process::run(USAGE, serving, || {
-            warn_of_threads(replaced);
+            warn_unless(set_up);
             Ok(Generator::load(&generator_options(arguments)?)?)
         }),
         Ok((TaskKind::SpeechToText, arguments)) => process::run(USAGE, serving, || {
-            warn_of_threads(replaced);
+            warn_unless(set_up);
             Ok(Transcriber::load(&transcriber_options(arguments)?)?)
         }),
         Ok((TaskKind::ImageCaptioning, arguments)) => {
             let serving = ServeOptions { prepare_threads: decode_threads() };
             process::run(USAGE, serving, || {
-                warn_of_threads(replaced);
+                warn_unless(set_up);
                 Ok(Captioner::load(&captioner_options(arguments)?)?)
             })
         }
-        arguments => encoder(arguments, serving, replaced),
+        arguments => encoder(arguments, serving, set_up),
     }
 }
 
 fn encoder(
     arguments: Result<(TaskKind, Arguments), StartError>,
     serving: ServeOptions,
-    replaced: io::Result<()>,
+    set_up: io::Result<()>,
 ) -> ExitCode {
     if let Some(task) = arguments.as_ref().ok().and_then(|(task, _)| ImageTask::of(*task)) {
         let serving = ServeOptions { prepare_threads: decode_threads() };
         return process::run(USAGE, serving, || {
-            warn_of_threads(replaced);
+            warn_unless(set_up);
             let (_, arguments) = arguments?;
             Ok(ImageEncoder::load(&image_options(task, arguments)?)?)
         });
@@ -107,13 +108,13 @@ fn encoder(
     if let Some(task) = arguments.as_ref().ok().and_then(|(task, _)| FaceTask::of(*task)) {
         let serving = ServeOptions { prepare_threads: decode_threads() };
         return process::run(USAGE, serving, || {
-            warn_of_threads(replaced);
+            warn_unless(set_up);
             let (_, arguments) = arguments?;
             Ok(FaceFinder::load(&face_options(task, arguments)?)?)
         });
     }
     process::run(USAGE, serving, || {
-        warn_of_threads(replaced);
+        warn_unless(set_up);
         let (task, arguments) = arguments?;
         let Some(task) = EncoderTask::of(task) else {
             let message = format!("argument `--task`: this engine does not do {task}");
@@ -210,8 +211,8 @@ fn transcriber_options(mut arguments: Arguments) -> Result<TranscriberOptions, S
     })
 }
 
-fn warn_of_threads(replaced: io::Result<()>) {
-    if let Err(error) = replaced {
+fn warn_unless(set_up: io::Result<()>) {
+    if let Err(error) = set_up {
         let error = &error as &dyn std::error::Error;
         tracing::warn!(error, "the engine could not set itself up: expect less throughput");
     }
@@ -229,18 +230,59 @@ fn decode_threads() -> NonZeroUsize {
     NonZeroUsize::new(cores.min(MAX_PREPARE_THREADS)).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// What an operator has said about pages stays.
+/// Whether this process has the environment it needs: it replaces itself for that, since its own can't be changed safely.
+/// Threads are looked at once more: lanes with several each would fight over the cores.
+fn set_up() -> io::Result<()> {
+    if env::var_os(AGAIN).is_none() {
+        return Err(run_again());
+    }
+    let (name, value) = THREADS;
+    if env::var_os(name).is_some_and(|set| set == value) {
+        return Ok(());
+    }
+    let message = format!("{AGAIN} is not for others to set, and {name} is not {value}");
+    Err(io::Error::other(message))
+}
+
+/// Returns only on failure.
 fn run_again() -> io::Error {
-    let tunables = match env::var(PAGES) {
-        Ok(set) if set.contains(PAGE_SIZE) => set,
-        Ok(set) if !set.is_empty() => format!("{set}:{PAGE_SIZE}=1"),
-        _ => format!("{PAGE_SIZE}=1"),
-    };
+    let (threads, one) = THREADS;
+    let tunables = tunables(env::var_os(PAGES).unwrap_or_default());
     match env::current_exe() {
         Ok(program) => Command::new(program)
             .args(env::args_os().skip(1))
-            .envs([THREADS, (PAGES, &tunables), (AGAIN, "1")])
+            .env(threads, one)
+            .env(PAGES, tunables)
+            .env(AGAIN, "1")
             .exec(),
         Err(error) => error,
+    }
+}
+
+/// What an operator has said about pages stays, and all else that is set.
+fn tunables(mut set: OsString) -> OsString {
+    if set.as_bytes().windows(PAGE_SIZE.len()).any(|part| part == PAGE_SIZE.as_bytes()) {
+        return set;
+    }
+    if !set.is_empty() {
+        set.push(":");
+    }
+    set.push(format!("{PAGE_SIZE}=1"));
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operator_has_set_stays() {
+        for (set, expected) in [
+            ("", "glibc.malloc.hugetlb=1"),
+            ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+            ("glibc.malloc.check=3", "glibc.malloc.check=3:glibc.malloc.hugetlb=1"),
+        ] {
+            assert_eq!(tunables(set.into()), expected);
+        }
     }
 }

@@ -31,10 +31,16 @@ struct Engine {
 
 impl Engine {
     fn start(task: &str, directory: &Path, more: &[&str]) -> Self {
+        Self::start_in(&[], task, directory, more)
+    }
+
+    /// With more in its environment.
+    fn start_in(environment: &[(&str, &str)], task: &str, directory: &Path, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_stoker-engine"))
             .args(["--task", task, "--model", "minilm", "--dir"])
             .arg(directory)
             .args(more)
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -92,6 +98,42 @@ fn texts_become_vectors_of_length_one() {
     drop(engine.requests);
     assert!(engine.answers.read().unwrap().is_none());
     assert!(engine.child.wait().unwrap().success());
+}
+
+/// What libraries read only at the start of a process.
+#[test]
+fn a_process_gives_itself_the_environment_it_needs() {
+    for (set, expected) in [
+        ("", "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+        // An old glibc puts a zero where a colon was.
+        ("glibc.malloc.check=0", "glibc.malloc.check=0"),
+        ("glibc.malloc.check=0", "glibc.malloc.hugetlb=1"),
+    ] {
+        let environment = [("GLIBC_TUNABLES", set), ("RAYON_NUM_THREADS", "7")];
+        let mut engine = Engine::start_in(&environment, "text-embedding", &model_directory(), &[]);
+        assert!(matches!(engine.answer(), FromEngine::Ready(_)));
+        let found = fs::read(format!("/proc/{}/environ", engine.child.id())).unwrap();
+        let found = String::from_utf8_lossy(&found);
+        let set: Vec<&str> = found.split(['\0', ':']).collect();
+        let set = |value: &str| set.iter().any(|variable| variable.ends_with(value));
+        assert!(set("RAYON_NUM_THREADS=1") && set(expected), "{expected}: {found}");
+        drop(engine.requests);
+        assert!(engine.child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_process_that_is_told_that_it_has_it_warns_when_it_has_not() {
+    let output = Command::new(env!("CARGO_BIN_EXE_stoker-engine"))
+        .args(["--task", "text-embedding", "--model", "minilm", "--dir"])
+        .arg(model_directory())
+        .envs([("STOKER_ENGINE_AGAIN", "1"), ("RAYON_NUM_THREADS", "7")])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && log.contains("RAYON_NUM_THREADS is not 1"), "{log}");
 }
 
 #[test]
