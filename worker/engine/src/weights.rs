@@ -32,6 +32,8 @@ const HASHED: usize = 256 << 10;
 const LENGTH: u64 = 8;
 /// More than the header of any model has; the format allows no more.
 const LONGEST_HEADER: u64 = 100_000_000;
+/// Characters of what is said about a header that is not valid.
+const LONGEST_MESSAGE: usize = 200;
 
 /// An open file of weights.
 #[derive(Debug)]
@@ -124,7 +126,7 @@ impl WeightsFile {
     /// SHA-256 of the file in lowercase hex.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be read, or has become longer: one that is written to need not end.
     pub(crate) fn sha256(&self) -> Result<String, LoadError> {
         let (mut hash, mut buffer, mut at) = (Sha256::new(), vec![0; HASHED], 0);
         loop {
@@ -133,6 +135,9 @@ impl WeightsFile {
                 Ok(count) => {
                     hash.update(&buffer[..count]);
                     at += u64::try_from(count).unwrap_or(u64::MAX);
+                    if at > self.length() {
+                        return Err(LoadError::Changed { path: self.path.clone() });
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.error(error)),
@@ -171,8 +176,14 @@ impl WeightsFile {
         }
         let mut bytes = vec![0; usize::try_from(header).unwrap_or(usize::MAX)];
         self.fill(&mut bytes, LENGTH)?;
-        let header: Header =
-            serde_json::from_slice(&bytes).map_err(|error| self.corrupt(error.to_string()))?;
+        let header: Header = serde_json::from_slice(&bytes).map_err(|error| {
+            // It may repeat what it found, which may be as long as the header.
+            let (mut what, column) = (error.to_string(), error.column());
+            if let Some((end, _)) = what.char_indices().nth(LONGEST_MESSAGE) {
+                what = format!("{}... at column {column}", &what[..end]);
+            }
+            self.corrupt(what)
+        })?;
         let data = u64::try_from(header.data_len()).unwrap_or(u64::MAX);
         if start.checked_add(data) != Some(self.length()) {
             let (is, length) = (start.saturating_add(data), self.length());
@@ -389,6 +400,31 @@ mod tests {
         assert!(error.to_string().contains("written to while it was read"), "{error}");
         let error = file.tensors().unwrap().floats("b", &[1, 1]).unwrap_err();
         assert!(error.to_string().contains("ends too early"), "{error}");
+        writer.set_len(file.length() + 1).unwrap();
+        assert!(matches!(file.sha256(), Err(LoadError::Changed { .. })));
+    }
+
+    #[test]
+    fn headers_that_are_none_are_refused_in_few_words() {
+        let (_folder, file) = written();
+        let endless = "F".repeat(10_000);
+        let unknown =
+            format!(r#"{{"a":{{"dtype":"{endless}","shape":[1],"data_offsets":[0,1]}}}}"#);
+        let long = u64::try_from(unknown.len()).unwrap();
+        for (length, header, what) in [
+            (long, &unknown[..], "FFFF... at column 10051"),
+            (long + 1, &unknown, "does not fit"),
+            (u64::MAX, "{}", "does not fit"),
+            (LONGEST_HEADER + 1, "{}", "does not fit"),
+            (2, "{", "does not fit"),
+            (2, "[]", "invalid type: sequence"),
+            (2, "{}and more", "its tensors end at 10 of its 18 bytes"),
+        ] {
+            fs::write(file.path(), [&length.to_le_bytes(), header.as_bytes()].concat()).unwrap();
+            let file = WeightsFile::open(file.path().parent().unwrap()).unwrap();
+            let error = file.tensors().unwrap_err().to_string();
+            assert!(error.contains(what) && error.len() < 1_000, "{what}: {error}");
+        }
     }
 
     #[test]
