@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 readonly CARGO=${CARGO:-cargo} MODEL=.cache/models/all-minilm-l6-v2
 readonly cuda=${STOKER_CUDA_FEATURES:-cuda}
 readonly FEATURES=stoker-autoscaler/contract,stoker-autoscaler/ec2,stoker-engine/${cuda//,/,stoker-engine/}
-readonly built=${CARGO_TARGET_DIR:-target}/debug/stoker-engine
+readonly target=${CARGO_TARGET_DIR:-target}
+readonly built=$target/debug/stoker-engine
 
 say() { echo "check-cuda: $*" >&2; }
 
@@ -20,7 +21,7 @@ fail() {
     exit 1
 }
 
-# What the engine answers on its output, which is binary with readable text in it, and its exit code.
+# What the engine answers on its output, which is binary with readable text in it; how it ends does not count.
 start_engine() {
     "$engine" --task text-embedding --model check --dir "$MODEL" "$@" </dev/null 2>"$work/log" |
         tr -c '[:print:]\n' '\n' || true
@@ -37,14 +38,19 @@ expect() {
 environment=$(scripts/cuda-toolkit.sh)
 eval "$environment"
 say "building for compute capability $CUDA_COMPUTE_CAP with $("$NVCC" --version | tail -n 1)"
-work=$(mktemp -d)
+mkdir -p "$target"
+# On the same disk: what is moved is renamed, never half there.
+work=$(mktemp -d "$target/check-cuda-XXXXXX")
 # The engine for CPUs has the same name, and keeps its place.
 clean_up() {
     [[ ! -e $work/for-cpus ]] || mv -f "$work/for-cpus" "$built"
     rm -rf "$work"
 }
 trap clean_up EXIT
-[[ ! -e $built ]] || cp -p "$built" "$work/for-cpus"
+if [[ -e $built ]]; then
+    cp -p "$built" "$work/copy"
+    mv "$work/copy" "$work/for-cpus"
+fi
 "$CARGO" build --locked --workspace --features "$FEATURES" --bin stoker-engine --test gpu
 engine=$work/stoker-engine
 mv "$built" "$engine"
