@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 readonly CARGO=${CARGO:-cargo} RESULTS=.stoker/bench MODEL=.cache/models/all-minilm-l6-v2
 readonly names=(fsync-before raw-publish celery submit submit-postgres submit-postgres-2 end-to-end
-    end-to-end-rabbitmq end-to-end-postgres end-to-end-postgres-2 queued recovery scaling sentence-transformers
+    end-to-end-rabbitmq end-to-end-postgres end-to-end-postgres-2 queued recovery scaling switching sentence-transformers
     onnxruntime embedding eight-bits embedding-fleet generation fsync-after)
 readonly vectors=$RESULTS/expected.f32
 
@@ -98,6 +98,7 @@ measure() {
     queued) bench queued ;;
     recovery) bench recovery ;;
     scaling) bench scaling ;;
+    switching) bench switching "$MODEL" demo/corpus/austen.txt ;;
     sentence-transformers) sentence_transformers ;;
     onnxruntime) onnxruntime ;;
     embedding) embedding ;;

@@ -11,3 +11,4 @@ pub mod recovery;
 pub mod sample;
 pub mod scaling;
 pub mod submit;
+pub mod switching;

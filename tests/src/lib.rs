@@ -5,6 +5,7 @@ pub mod broker;
 pub mod chaos;
 pub mod fleet;
 mod guard;
+pub mod metrics;
 pub mod poll;
 pub mod ports;
 pub mod postgres;

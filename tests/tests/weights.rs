@@ -8,14 +8,12 @@ use sha2::{Digest as _, Sha256};
 use stoker_proto::v1::job_input::Task;
 use stoker_proto::v1::result_part::Output;
 use stoker_proto::v1::{
-    Generation, GenerationOptions, JobInput, JobSpec, JobState, ListWorkersRequest, Prompt,
-    ResultsRequest, SubmitRequest, TextGenerationInput, prompt,
+    Generation, GenerationOptions, JobInput, JobSpec, JobState, Prompt, ResultsRequest,
+    SubmitRequest, TextGenerationInput, prompt,
 };
 use stoker_test_ec2::MotoServer;
 use stoker_tests::fleet::{Fleet, Options, PATIENCE};
-use stoker_tests::poll;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use stoker_tests::{metrics, poll};
 
 const FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
 
@@ -79,18 +77,6 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// What the fleet's only worker tells of itself.
-async fn metrics(fleet: &Fleet) -> anyhow::Result<String> {
-    let workers =
-        fleet.admin().await?.list_workers(ListWorkersRequest {}).await?.into_inner().workers;
-    let [worker] = workers.as_slice() else { bail!("{workers:?}") };
-    let mut stream = TcpStream::connect(&worker.metrics_address).await?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: stoker\r\nconnection: close\r\n\r\n").await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_runs_a_model_from_object_storage_and_does_without_it_once_it_has_it()
 -> anyhow::Result<()> {
@@ -111,7 +97,7 @@ async fn a_fleet_runs_a_model_from_object_storage_and_does_without_it_once_it_ha
     fleet.ready(1).await?;
     let expected = generated(&fleet, "near").await?;
     assert_eq!(generated(&fleet, "far").await?, expected);
-    let metrics = metrics(&fleet).await?;
+    let metrics = metrics::of_worker(&fleet).await?;
     for phase in ["fetch", "engine", "read", "digest", "tokenizer", "device-copy", "warm-up"] {
         let name = format!("stoker_worker_cold_start_seconds{{model=\"far\",phase=\"{phase}\"}} ");
         let seconds = metrics.lines().find_map(|line| line.strip_prefix(&name));

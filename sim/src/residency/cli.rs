@@ -23,6 +23,18 @@ pub struct ResidencyArgs {
     /// Memory for models, in MB
     #[arg(long, default_value_t = 4_000)]
     budget: u64,
+    /// Memory of the smallest model, in MB
+    #[arg(long, default_value_t = 80)]
+    least: u64,
+    /// Memory of the largest model, in MB
+    #[arg(long, default_value_t = 600)]
+    most: u64,
+    /// Start and warm-up of an engine, in milliseconds; reading takes one more for each MB
+    #[arg(long, default_value_t = 300)]
+    start: u64,
+    /// What a job takes on average, in milliseconds
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    service: u64,
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -34,9 +46,15 @@ impl ResidencyArgs {
         for percent in &self.work {
             let time = Duration::from_hours(self.hours);
             let work = f64::from(*percent) / 100.0;
-            let budget_bytes = self.budget.saturating_mul(1_000_000);
-            let setup =
-                Setup { skew: self.skew, budget_bytes, ..Setup::fifty(work, time, self.seed) };
+            let bytes = |megabytes: u64| megabytes.saturating_mul(1_000_000);
+            let setup = Setup {
+                skew: self.skew,
+                budget_bytes: bytes(self.budget),
+                need_bytes: (bytes(self.least), bytes(self.most.max(self.least))),
+                start: Duration::from_millis(self.start),
+                service: Duration::from_millis(self.service),
+                ..Setup::fifty(work, time, self.seed)
+            };
             text.push_str(&Comparison::run(setup).rows());
         }
         Verdict { text, is_well: true }

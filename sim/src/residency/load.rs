@@ -6,8 +6,6 @@ use stoker_core::time::Timestamp;
 
 use crate::protocol::random::Random;
 
-/// Starting an engine and its warm-up, whatever its size.
-const LOAD_BASE_MS: u64 = 300;
 /// What a fast local disk and the copy to the device give, in bytes per millisecond.
 const LOAD_BYTES_PER_MS: u64 = 1_000_000;
 
@@ -21,6 +19,8 @@ pub struct Setup {
     pub budget_bytes: u64,
     /// Of each model, evenly spread.
     pub need_bytes: (u64, u64),
+    /// Starting an engine and its warm-up, whatever its size.
+    pub start: Duration,
     /// Share of the device's time that the jobs need, loads aside.
     pub work: f64,
     /// Of one job, on average; exponential.
@@ -40,6 +40,7 @@ impl Setup {
             skew: 1.0,
             budget_bytes: 4_000_000_000,
             need_bytes: (80_000_000, 600_000_000),
+            start: Duration::from_millis(300),
             work,
             service: Duration::from_millis(50),
             waits: vec![Duration::from_secs(10), Duration::from_mins(1)],
@@ -81,8 +82,8 @@ impl Load {
         let kinds: Vec<Kind> = (0..setup.models)
             .map(|_| {
                 let need_bytes = sizes.between(setup.need_bytes.0, setup.need_bytes.1);
-                let millis = LOAD_BASE_MS + need_bytes / LOAD_BYTES_PER_MS;
-                Kind { need_bytes, load: Duration::from_millis(millis) }
+                let copy = Duration::from_millis(need_bytes / LOAD_BYTES_PER_MS);
+                Kind { need_bytes, load: setup.start + copy }
             })
             .collect();
         let shares = shares(setup);
@@ -91,7 +92,7 @@ impl Load {
         let began = Timestamp::from_unix_millis(0);
         let ends = began.after(setup.time);
         let gap = setup.service.as_secs_f64() / setup.work;
-        let Ok(gap) = Duration::try_from_secs_f64(gap) else {
+        let Some(gap) = Duration::try_from_secs_f64(gap).ok().filter(|gap| !gap.is_zero()) else {
             return Self { kinds, jobs, service: setup.service };
         };
         // Fractions of milliseconds add up before they are cut off.

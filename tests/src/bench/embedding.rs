@@ -22,9 +22,7 @@ const ROUNDS: usize = 2;
 /// # Errors
 /// When a job does not succeed.
 pub async fn run(model: &Path, corpus: &Path, lanes: u32) -> anyhow::Result<Value> {
-    let text = std::fs::read_to_string(corpus).with_context(|| corpus.display().to_string())?;
-    let sentences: Vec<String> =
-        text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
+    let sentences = sentences(corpus)?;
     let model = model.canonicalize().with_context(|| model.display().to_string())?;
     let fleet = format!(
         "fleet = \"bench-embedding\"\n[classes.standard]\nmax-wait = \"60s\"\n[models.{MODEL}]\n\
@@ -54,6 +52,12 @@ pub async fn run(model: &Path, corpus: &Path, lanes: u32) -> anyhow::Result<Valu
         "worker_start_to_first_result_seconds": round(cold_start.as_secs_f64(), 3),
         "sentences_per_second": round(count / best, 1),
     }))
+}
+
+/// A sentence on each line.
+pub(super) fn sentences(corpus: &Path) -> anyhow::Result<Vec<String>> {
+    let text = std::fs::read_to_string(corpus).with_context(|| corpus.display().to_string())?;
+    Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
 }
 
 async fn submit(fleet: &Fleet, sentences: &[String]) -> anyhow::Result<Vec<String>> {

@@ -64,7 +64,7 @@ async fn latencies(fleet: &Fleet) -> anyhow::Result<Latencies> {
 }
 
 /// Jobs that have not ended.
-async fn waiting(fleet: &Fleet) -> anyhow::Result<u64> {
+pub(super) async fn waiting(fleet: &Fleet) -> anyhow::Result<u64> {
     let request = ListQueuesRequest {};
     let queues = fleet.admin().await?.list_queues(request).await?.into_inner().queues;
     Ok(queues.iter().map(|queue| queue.queued + queue.dispatched + queue.leased).sum())

@@ -7,13 +7,15 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use stoker_tests::bench::{
     cpu, disk, embedding, end_to_end, queued, raw_publish, recovery, sample, scaling, submit,
+    switching,
 };
 use stoker_tests::fleet::{Fleet, Options};
 use stoker_tests::postgres::PostgresServer;
 
 const USAGE: &str = "usage: stoker-bench [--store sqlite|postgres] [--coordinators N] \
                      raw-publish AMQP_URI | submit | end-to-end [AMQP_URI] | queued [JOBS] | \
-                     recovery | scaling | embedding MODEL_DIRECTORY CORPUS";
+                     recovery | scaling | embedding MODEL_DIRECTORY CORPUS | \
+                     switching MODEL_DIRECTORY CORPUS";
 const CLIENTS: usize = 64;
 const BYTES: usize = 1024;
 const MEASURED: Duration = Duration::from_secs(10);
@@ -39,6 +41,7 @@ async fn main() -> anyhow::Result<()> {
             let cores = std::thread::available_parallelism()?.get();
             embedding::run(model.as_ref(), corpus.as_ref(), u32::try_from(cores)?).await?
         }
+        ["switching", model, corpus] => switching::run(model.as_ref(), corpus.as_ref()).await?,
         ["recovery"] => recovery::run(20).await?,
         ["scaling"] => scaling::run(5).await?,
         ["queued"] => deep(1_000_000).await?,

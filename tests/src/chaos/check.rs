@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::SystemTime;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use stoker_proto::status;
@@ -15,11 +15,10 @@ use stoker_proto::v1::{
     FleetStatusRequest, FleetStatusResponse, Job, JobState, ListQueuesRequest, ListRequest,
     ResultsRequest,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tonic::transport::Channel;
 
 use crate::fleet::Fleet;
+use crate::metrics;
 
 use super::clients::{History, Outcome, Tries, count, results};
 use super::verdict::{self, Executions, Failures, Fenced, Findings, Totals};
@@ -196,13 +195,13 @@ async fn secrets(
     let mut fenced = Fenced::new();
     let mut said = vec![
         ("a refusal".to_owned(), history.refusals.iter().cloned().collect::<Vec<_>>().join("\n")),
-        ("the coordinator's metrics".to_owned(), metrics(stage.fleet.socket()).await?),
+        ("the coordinator's metrics".to_owned(), metrics::read(stage.fleet.socket()).await?),
     ];
     let mut workers = 0;
     for (name, text) in logs(stage)? {
         // Of those that live.
         if let Some(address) = metrics_address(&text)
-            && let Ok(metrics) = metrics(address).await
+            && let Ok(metrics) = metrics::read(address).await
         {
             workers += 1;
             said.push((format!("the metrics of {name}"), metrics));
@@ -261,15 +260,6 @@ fn metrics_address(log: &str) -> Option<SocketAddr> {
     let line = log.lines().rfind(|line| line.contains(METRICS_SERVED))?;
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     line["address"].as_str()?.parse().ok()
-}
-
-async fn metrics(address: SocketAddr) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: stoker\r\nConnection: close\r\n\r\n").await?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
-    ensure!(text.starts_with("HTTP/1.1 200"), "metrics: {text:.200}");
-    Ok(text)
 }
 
 /// A coordinator checks its file when it starts, and refuses a damaged one; Postgres checks its indices

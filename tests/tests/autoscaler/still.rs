@@ -1,12 +1,12 @@
 //! A leader that stands still while another takes over, and then goes on.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use anyhow::{Context as _, ensure};
 use stoker_proto::v1::FleetMode;
 use stoker_tests::fleet::PATIENCE;
-use stoker_tests::poll;
 use stoker_tests::programs::Program;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use stoker_tests::{metrics, poll};
 
 use crate::stage::Stage;
 
@@ -17,7 +17,7 @@ const FOLLOWS: &str = "stoker_autoscaler_leader 0";
 /// Waits until an autoscaler says this in its metrics.
 async fn until_says(autoscaler: &Program, what: &str) -> anyhow::Result<()> {
     poll::until(what, PATIENCE, || async {
-        let metrics = metrics(autoscaler).await?;
+        let metrics = metrics::read(served(autoscaler)?).await?;
         let said = metrics.lines().find(|line| line.starts_with("stoker_autoscaler_leader"));
         Ok(if said == Some(what) { Ok(()) } else { Err(format!("{said:?}")) })
     })
@@ -25,17 +25,13 @@ async fn until_says(autoscaler: &Program, what: &str) -> anyhow::Result<()> {
     .with_context(|| autoscaler.log_tail())
 }
 
-async fn metrics(autoscaler: &Program) -> anyhow::Result<String> {
+/// Where it serves its metrics, by its log.
+fn served(autoscaler: &Program) -> anyhow::Result<SocketAddr> {
     let log = autoscaler.log();
     let line = log.lines().find(|line| line.contains("metrics are served"));
-    let address = line.and_then(|line| line.split("127.0.0.1:").nth(1));
-    let port: String =
-        address.unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
-    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).await?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: stoker\r\nconnection: close\r\n\r\n").await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
+    let port = line.and_then(|line| line.split("127.0.0.1:").nth(1)).unwrap_or_default();
+    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+    Ok((Ipv4Addr::LOCALHOST, port.parse::<u16>()?).into())
 }
 
 /// P8 and P9: what it had in mind is of a time that is over.
