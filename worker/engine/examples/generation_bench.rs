@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use stoker_engine::{EngineDevice, Generator, GeneratorOptions, Precision, PreparedPrompt};
+use stoker_engine::{Generator, GeneratorOptions, ModelOptions, PreparedPrompt};
 use stoker_engine_api::{
     ChatMessage, Engine, GenerationInput, GenerationSettings, ItemInput, ItemOutput, Listener,
     Piece, Prompt, Wanted,
@@ -36,12 +36,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let max_tokens: u32 = arguments.next().ok_or("say how many tokens")?.parse()?;
     let prompts: Vec<String> = arguments.collect();
     let options = GeneratorOptions {
-        model: "bench".to_owned(),
-        directory: directory.into(),
-        digest: None,
-        device: EngineDevice::Cpu,
-        precision: Precision::F32,
-        lanes: NonZeroU32::new(u32::try_from(prompts.len())?),
+        model: ModelOptions {
+            lanes: NonZeroU32::new(u32::try_from(prompts.len())?),
+            ..ModelOptions::new("bench", directory)
+        },
         step_tokens: None,
         cache_mebibytes: None,
     };

@@ -7,7 +7,6 @@ mod words;
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 
 use candle_core::Tensor;
 use stoker_core::caption;
@@ -17,26 +16,16 @@ use stoker_engine_api::{
     ItemOutput, Prepared, TaskKind,
 };
 
+use crate::ModelOptions;
 use crate::blip::{Blip, Caption};
 use crate::device::classify;
 use crate::images::ImageConfig;
-use crate::{EngineDevice, Precision};
 use words::Words;
 
 /// What to load and how to run it.
 #[derive(Debug, Clone)]
 pub struct CaptionerOptions {
-    /// The model's name in the registry.
-    pub model: String,
-    /// The model's folder.
-    pub directory: PathBuf,
-    /// `sha256:` and the digest that the weights must have.
-    pub digest: Option<String>,
-    pub device: EngineDevice,
-    /// How exactly a GPU computes; a CPU always uses f32.
-    pub precision: Precision,
-    /// Batches at the same time; by default one per core, and two on a GPU.
-    pub lanes: Option<NonZeroU32>,
+    pub model: ModelOptions,
     /// Sum of costs that a batch should stay within; by default what suits the device.
     pub max_batch_tokens: Option<NonZeroU32>,
     /// Checked before an image is decoded.

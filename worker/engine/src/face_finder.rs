@@ -10,7 +10,6 @@ mod tests;
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
 use stoker_core::face::{FaceSearch, most_problem, smallest_problem};
@@ -20,10 +19,10 @@ use stoker_engine_api::{
     Prepared, TaskKind,
 };
 
+use crate::ModelOptions;
 use crate::device::{classify, finite};
 use crate::faces::{Candidate, Detector, Recognizer, RecognizerConfig, Region, cut_out};
 use crate::images::{Filter, Pixels, Window, decode, resize};
-use crate::{EngineDevice, Precision};
 
 /// Pixels of an image that cost a batch one token.
 const PIXELS_PER_TOKEN: u64 = 1_024;
@@ -70,21 +69,11 @@ impl FaceTask {
     }
 }
 
-/// What to load and how to run it.
+/// What to load and how to run it. The search for faces computes with f32 whatever the precision.
 #[derive(Debug, Clone)]
 pub struct FaceOptions {
+    pub model: ModelOptions,
     pub task: FaceTask,
-    /// The model's name in the registry.
-    pub model: String,
-    /// The model's folder.
-    pub directory: PathBuf,
-    /// `sha256:` and the digest that the weights must have.
-    pub digest: Option<String>,
-    pub device: EngineDevice,
-    /// How exactly a GPU makes vectors; a CPU always uses f32, and so does the search for faces.
-    pub precision: Precision,
-    /// Batches at the same time; by default one per core, and two on a GPU.
-    pub lanes: Option<NonZeroU32>,
     /// Sum of costs that a batch should stay within; by default what suits the device.
     pub max_batch_tokens: Option<NonZeroU32>,
     /// Checked before an image is decoded.

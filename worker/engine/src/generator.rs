@@ -6,7 +6,6 @@ mod steps;
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use stoker_engine_api::{
@@ -14,9 +13,9 @@ use stoker_engine_api::{
     ItemOutput, Listener, Piece, Prepared, Prompt, TaskKind, Wanted,
 };
 
+use crate::ModelOptions;
 use crate::generation::{Order, Sampling};
 use crate::vocabulary::Vocabulary;
-use crate::{EngineDevice, Precision};
 use steps::{Steps, Ticket};
 
 /// Pieces of a text are told of no more often.
@@ -25,17 +24,7 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 /// What to load and how to run it.
 #[derive(Debug, Clone)]
 pub struct GeneratorOptions {
-    /// The model's name in the registry.
-    pub model: String,
-    /// The model's folder.
-    pub directory: PathBuf,
-    /// `sha256:` and the digest that the weights must have.
-    pub digest: Option<String>,
-    pub device: EngineDevice,
-    /// How exactly a GPU computes with weights that are not quantized.
-    pub precision: Precision,
-    /// Sequences at the same time; by default what suits the device.
-    pub lanes: Option<NonZeroU32>,
+    pub model: ModelOptions,
     /// Tokens of one step; by default what suits the device.
     pub step_tokens: Option<NonZeroU32>,
     /// Memory for the tokens of all sequences together.

@@ -6,7 +6,6 @@ mod questions;
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,11 +19,11 @@ use crate::device::{self, classify};
 use crate::images::ImageConfig;
 use crate::loading::{self, FileSeconds, Loaded, Target, timed};
 use crate::source::Source;
-use crate::text_encoder::{CPU_TILE_TOKENS, default_budget, default_lanes};
+use crate::text_encoder::{CPU_TILE_TOKENS, default_budget};
 use crate::tokens::{Length, Reading, TextTokenizer};
 use crate::towers::{End, Fit, TextConfig, TextTower, VisionTower};
 use crate::weights::WeightsFile;
-use crate::{EngineDevice, LoadError, Precision};
+use crate::{LoadError, ModelOptions};
 use model::ModelConfig;
 use questions::{Asked, Questions};
 
@@ -63,18 +62,8 @@ impl ImageTask {
 /// What to load and how to run it.
 #[derive(Debug, Clone)]
 pub struct ImageOptions {
+    pub model: ModelOptions,
     pub task: ImageTask,
-    /// The model's name in the registry.
-    pub model: String,
-    /// The model's folder.
-    pub directory: PathBuf,
-    /// `sha256:` and the digest that the weights must have.
-    pub digest: Option<String>,
-    pub device: EngineDevice,
-    /// How exactly a GPU computes; a CPU always uses f32.
-    pub precision: Precision,
-    /// Batches at the same time; by default one per core, and two on a GPU.
-    pub lanes: Option<NonZeroU32>,
     /// Sum of costs that a batch should stay within; by default what suits the device.
     pub max_batch_tokens: Option<NonZeroU32>,
     /// Checked before an image is decoded.
@@ -136,17 +125,16 @@ impl ImageEncoder {
     pub fn load(options: &ImageOptions) -> Result<Self, LoadError> {
         let start = Instant::now();
         let mut load = LoadSeconds::default();
-        let images = ImageConfig::read(&options.directory)?;
-        let config = ModelConfig::read(&options.directory, options.task, images.seen)?;
-        let device = options.device.open()?;
-        let precision = device::apply(options.precision, &device);
+        let images = ImageConfig::read(&options.model.directory)?;
+        let config = ModelConfig::read(&options.model.directory, options.task, images.seen)?;
+        let (device, precision) = options.model.open()?;
         let target = Target { device: &device, precision };
         let Loaded { network, beside: known, sha256 } =
             load_parts(options, (&config, &images), target, &mut load)?;
         let tokens = u32::try_from(config.tokens()).unwrap_or(u32::MAX);
         let budget = options.max_batch_tokens.map_or_else(|| default_budget(&device), u32::from);
         let info = EngineInfo {
-            model: options.model.clone(),
+            model: options.model.name.clone(),
             task: options.task.kind(),
             output_dimensions: match options.task {
                 ImageTask::Embedding => u32::try_from(config.width()).ok(),
@@ -157,8 +145,8 @@ impl ImageEncoder {
             max_batch_tokens: budget.max(tokens),
             weights_bytes: u64::try_from(network.bytes()).unwrap_or(u64::MAX),
             weights_sha256: Some(sha256),
-            lanes: options.lanes.map_or_else(|| default_lanes(&device), u32::from),
-            device: options.device.to_string(),
+            lanes: options.model.lanes_on(&device),
+            device: options.model.device.to_string(),
             load: LoadSeconds::default(),
         };
         let tile = if device.is_cpu() { CPU_TILE_TOKENS / config.tokens() } else { usize::MAX };
@@ -269,7 +257,7 @@ fn load_parts(
     load: &mut LoadSeconds,
 ) -> Result<Loaded<Network, Option<Vec<f32>>>, LoadError> {
     let LoadSeconds { read, digest, build, tokenizer, .. } = load;
-    let file = WeightsFile::open(&options.directory)?;
+    let file = WeightsFile::open(&options.model.directory)?;
     let answer = || canary::known_answer(&file.separately(), config, images);
     let known = || loading::known_for(target.device, answer);
     let questions = || {
@@ -279,7 +267,7 @@ fn load_parts(
     let beside = || loading::both(known, questions);
     let networks = || load_networks(&file, config, options.task, target);
     let seconds = FileSeconds { read, build, digest };
-    let loaded = loading::load(&file, options.digest.as_deref(), seconds, networks, beside)?;
+    let loaded = loading::load(&file, options.model.digest.as_deref(), seconds, networks, beside)?;
     let Loaded { network: (vision, text), beside: (known, questions), sha256 } = loaded;
     let labels = text.zip(questions).map(|(text, questions)| LabelReader { text, questions });
     let network = Network { vision, numbers: images.numbers.clone(), labels };
@@ -314,6 +302,6 @@ fn load_questions(options: &ImageOptions, text: &TextConfig) -> Result<Questions
         vocabulary: text.vocabulary,
         length,
     };
-    let tokenizer = TextTokenizer::load(&options.directory, reading)?;
+    let tokenizer = TextTokenizer::load(&options.model.directory, reading)?;
     Ok(Questions::new(tokenizer, text.end))
 }

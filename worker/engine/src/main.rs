@@ -10,8 +10,8 @@ use std::{env, io, thread};
 use stoker_core::image::ImageLimits;
 use stoker_engine::{
     Captioner, CaptionerOptions, DefaultPrompt, EncoderTask, EngineDevice, FaceFinder, FaceOptions,
-    FaceTask, Generator, GeneratorOptions, ImageEncoder, ImageOptions, ImageTask, LoadOptions,
-    TextEncoder, Transcriber, TranscriberOptions,
+    FaceTask, Generator, GeneratorOptions, ImageEncoder, ImageOptions, ImageTask, ModelOptions,
+    TextEncoder, TextOptions, Transcriber,
 };
 use stoker_engine_api::arguments::Arguments;
 use stoker_engine_api::serve::ServeOptions;
@@ -77,9 +77,9 @@ fn main() -> ExitCode {
             warn_unless(set_up);
             Ok(Generator::load(&generator_options(arguments)?)?)
         }),
-        Ok((TaskKind::SpeechToText, arguments)) => process::run(USAGE, serving, || {
+        Ok((TaskKind::SpeechToText, mut arguments)) => process::run(USAGE, serving, || {
             warn_unless(set_up);
-            Ok(Transcriber::load(&transcriber_options(arguments)?)?)
+            Ok(Transcriber::load(&model(&mut arguments)?)?)
         }),
         Ok((TaskKind::ImageCaptioning, arguments)) => {
             let serving = ServeOptions { prepare_threads: decode_threads() };
@@ -124,28 +124,18 @@ fn encoder(
     })
 }
 
-fn encoder_options(task: EncoderTask, mut arguments: Arguments) -> Result<LoadOptions, StartError> {
-    Ok(LoadOptions {
+fn encoder_options(task: EncoderTask, mut arguments: Arguments) -> Result<TextOptions, StartError> {
+    Ok(TextOptions {
+        model: model(&mut arguments)?,
         task,
         default_prompt: arguments.optional("default-prompt")?.unwrap_or(DefaultPrompt::None),
-        model: arguments.required("model")?,
-        directory: arguments.required("dir")?,
-        digest: arguments.optional("digest")?,
-        device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
-        precision: arguments.optional("precision")?.unwrap_or_default(),
-        lanes: arguments.optional("lanes")?,
         max_batch_tokens: arguments.optional("max-batch-tokens")?,
     })
 }
 
 fn generator_options(mut arguments: Arguments) -> Result<GeneratorOptions, StartError> {
     Ok(GeneratorOptions {
-        model: arguments.required("model")?,
-        directory: arguments.required("dir")?,
-        digest: arguments.optional("digest")?,
-        device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
-        precision: arguments.optional("precision")?.unwrap_or_default(),
-        lanes: arguments.optional("lanes")?,
+        model: model(&mut arguments)?,
         step_tokens: arguments.optional("max-batch-tokens")?,
         cache_mebibytes: arguments.optional("cache-mebibytes")?,
     })
@@ -153,13 +143,8 @@ fn generator_options(mut arguments: Arguments) -> Result<GeneratorOptions, Start
 
 fn image_options(task: ImageTask, mut arguments: Arguments) -> Result<ImageOptions, StartError> {
     Ok(ImageOptions {
+        model: model(&mut arguments)?,
         task,
-        model: arguments.required("model")?,
-        directory: arguments.required("dir")?,
-        digest: arguments.optional("digest")?,
-        device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
-        precision: arguments.optional("precision")?.unwrap_or_default(),
-        lanes: arguments.optional("lanes")?,
         max_batch_tokens: arguments.optional("max-batch-tokens")?,
         limits: image_limits(&mut arguments)?,
     })
@@ -167,13 +152,8 @@ fn image_options(task: ImageTask, mut arguments: Arguments) -> Result<ImageOptio
 
 fn face_options(task: FaceTask, mut arguments: Arguments) -> Result<FaceOptions, StartError> {
     Ok(FaceOptions {
+        model: model(&mut arguments)?,
         task,
-        model: arguments.required("model")?,
-        directory: arguments.required("dir")?,
-        digest: arguments.optional("digest")?,
-        device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
-        precision: arguments.optional("precision")?.unwrap_or_default(),
-        lanes: arguments.optional("lanes")?,
         max_batch_tokens: arguments.optional("max-batch-tokens")?,
         limits: image_limits(&mut arguments)?,
     })
@@ -181,14 +161,20 @@ fn face_options(task: FaceTask, mut arguments: Arguments) -> Result<FaceOptions,
 
 fn captioner_options(mut arguments: Arguments) -> Result<CaptionerOptions, StartError> {
     Ok(CaptionerOptions {
-        model: arguments.required("model")?,
+        model: model(&mut arguments)?,
+        max_batch_tokens: arguments.optional("max-batch-tokens")?,
+        limits: image_limits(&mut arguments)?,
+    })
+}
+
+fn model(arguments: &mut Arguments) -> Result<ModelOptions, StartError> {
+    Ok(ModelOptions {
+        name: arguments.required("model")?,
         directory: arguments.required("dir")?,
         digest: arguments.optional("digest")?,
         device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
         precision: arguments.optional("precision")?.unwrap_or_default(),
         lanes: arguments.optional("lanes")?,
-        max_batch_tokens: arguments.optional("max-batch-tokens")?,
-        limits: image_limits(&mut arguments)?,
     })
 }
 
@@ -197,17 +183,6 @@ fn image_limits(arguments: &mut Arguments) -> Result<ImageLimits, StartError> {
     Ok(ImageLimits {
         max_bytes: arguments.optional("max-image-bytes")?.unwrap_or(usual.max_bytes),
         max_pixels: arguments.optional("max-image-pixels")?.unwrap_or(usual.max_pixels),
-    })
-}
-
-fn transcriber_options(mut arguments: Arguments) -> Result<TranscriberOptions, StartError> {
-    Ok(TranscriberOptions {
-        model: arguments.required("model")?,
-        directory: arguments.required("dir")?,
-        digest: arguments.optional("digest")?,
-        device: arguments.optional("device")?.unwrap_or(EngineDevice::Cpu),
-        precision: arguments.optional("precision")?.unwrap_or_default(),
-        lanes: arguments.optional("lanes")?,
     })
 }
 

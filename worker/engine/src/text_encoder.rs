@@ -4,8 +4,6 @@ mod canary;
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
-use std::thread;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -21,7 +19,7 @@ use crate::loading::{self, FileSeconds, Loaded, Target, timed};
 use crate::source::Source;
 use crate::tokens::{Length, Reading, TextTokenizer, Tokens};
 use crate::weights::WeightsFile;
-use crate::{EngineDevice, LoadError, Precision};
+use crate::{LoadError, ModelOptions};
 
 /// Tokens that a CPU core works on at a time: enough rows to make the products efficient, few
 /// enough that what lies between them stays in the cache.
@@ -29,20 +27,10 @@ pub(crate) const CPU_TILE_TOKENS: usize = 512;
 
 /// What to load and how to run it.
 #[derive(Debug, Clone)]
-pub struct LoadOptions {
+pub struct TextOptions {
+    pub model: ModelOptions,
     pub task: EncoderTask,
     pub default_prompt: DefaultPrompt,
-    /// The model's name in the registry.
-    pub model: String,
-    /// The model's folder.
-    pub directory: PathBuf,
-    /// `sha256:` and the digest that the weights must have.
-    pub digest: Option<String>,
-    pub device: EngineDevice,
-    /// How exactly a GPU computes; a CPU always uses f32.
-    pub precision: Precision,
-    /// Batches at the same time; by default one per core, and two on a GPU.
-    pub lanes: Option<NonZeroU32>,
     /// Sum of costs that a batch should stay within; by default what suits the device.
     pub max_batch_tokens: Option<NonZeroU32>,
 }
@@ -67,12 +55,12 @@ impl TextEncoder {
     ///
     /// # Errors
     /// See [`LoadError`]; nothing is left behind.
-    pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
+    pub fn load(options: &TextOptions) -> Result<Self, LoadError> {
         let start = Instant::now();
         let mut load = LoadSeconds::default();
-        let config = ModelConfig::read(&options.directory, options.task, options.default_prompt)?;
-        let device = options.device.open()?;
-        let precision = device::apply(options.precision, &device);
+        let config =
+            ModelConfig::read(&options.model.directory, options.task, options.default_prompt)?;
+        let (device, precision) = options.model.open()?;
         let target = Target { device: &device, precision };
         let Loaded { network, beside: (known, tokenizer), sha256 } =
             load_parts(options, &config, target, &mut load)?;
@@ -80,7 +68,7 @@ impl TextEncoder {
             options.max_batch_tokens.map_or_else(|| default_budget(&device), u32::from);
         let max_tokens = u32::try_from(config.max_tokens).unwrap_or(u32::MAX);
         let info = EngineInfo {
-            model: options.model.clone(),
+            model: options.model.name.clone(),
             task: options.task.kind(),
             output_dimensions: output_dimensions(&config),
             labels: network.head.labels().cloned(),
@@ -88,8 +76,8 @@ impl TextEncoder {
             max_batch_tokens: max_batch_tokens.max(max_tokens),
             weights_bytes: u64::try_from(network.bytes()).unwrap_or(u64::MAX),
             weights_sha256: Some(sha256),
-            lanes: options.lanes.map_or_else(|| default_lanes(&device), u32::from),
-            device: options.device.to_string(),
+            lanes: options.model.lanes_on(&device),
+            device: options.model.device.to_string(),
             load: LoadSeconds::default(),
         };
         let tile_tokens = if device.is_cpu() { CPU_TILE_TOKENS } else { usize::MAX };
@@ -193,13 +181,13 @@ impl Network {
 /// The network, on a GPU a CPU's answer to the canary, and the tokenizer. All these and the digest have a thread each, since
 /// they are as slow as each other.
 fn load_parts(
-    options: &LoadOptions,
+    options: &TextOptions,
     config: &ModelConfig,
     target: Target<'_>,
     load: &mut LoadSeconds,
 ) -> Result<Loaded<Network, (Option<canary::Known>, TextTokenizer)>, LoadError> {
     let LoadSeconds { read, digest, build, tokenizer, .. } = load;
-    let directory = &options.directory;
+    let directory = &options.model.directory;
     let file = WeightsFile::open(directory)?;
     let answer = || canary::known_answer(&file.separately(), config);
     let known = || loading::known_for(target.device, answer);
@@ -207,7 +195,7 @@ fn load_parts(
     let beside = || loading::both(known, tokenizer);
     let network = || Network::load(&file, config, target);
     let seconds = FileSeconds { read, build, digest };
-    loading::load(&file, options.digest.as_deref(), seconds, network, beside)
+    loading::load(&file, options.model.digest.as_deref(), seconds, network, beside)
 }
 
 const fn reading(config: &ModelConfig) -> Reading {
@@ -228,14 +216,4 @@ fn output_dimensions(config: &ModelConfig) -> Option<u32> {
 
 pub(crate) fn default_budget(device: &Device) -> u32 {
     if device.is_cpu() { 2_048 } else { 16_384 }
-}
-
-/// Forward passes side by side use the cores of a CPU better than threads inside each. A GPU runs one
-/// after the other; while it does, the second lane hands in the next and takes the last one's results.
-pub(crate) fn default_lanes(device: &Device) -> u32 {
-    if !device.is_cpu() {
-        return 2;
-    }
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores).unwrap_or(u32::MAX)
 }

@@ -10,8 +10,6 @@ mod windows;
 mod words;
 
 use std::fmt;
-use std::num::NonZeroU32;
-use std::path::PathBuf;
 
 use stoker_core::speech::MAX_SECONDS;
 use stoker_engine_api::{
@@ -22,7 +20,6 @@ use stoker_engine_api::{
 use crate::audio::{MelBank, RATE, RecordingError, frames_of};
 use crate::device::classify;
 use crate::whisper::Whisper;
-use crate::{EngineDevice, Precision};
 use segments::cut;
 use windows::{Heard, Windows, listen};
 use words::Words;
@@ -40,22 +37,6 @@ const SILENCE: f32 = -7.0;
 /// Milliseconds of a frame, and of a step of timestamps.
 const FRAME_MS: u64 = 10;
 const STAMP_MS: u64 = 20;
-
-/// What to load and how to run it.
-#[derive(Debug, Clone)]
-pub struct TranscriberOptions {
-    /// The model's name in the registry.
-    pub model: String,
-    /// The model's folder.
-    pub directory: PathBuf,
-    /// `sha256:` and the digest that the weights must have.
-    pub digest: Option<String>,
-    pub device: EngineDevice,
-    /// How exactly a GPU computes; a CPU always uses f32.
-    pub precision: Precision,
-    /// Recordings at the same time; by default one per core, and two on a GPU.
-    pub lanes: Option<NonZeroU32>,
-}
 
 /// A loaded model.
 pub struct Transcriber {

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stoker_core::image::ImageLimits;
-use stoker_engine::{
-    Captioner, CaptionerOptions, EngineDevice, LoadError, Precision, PreparedCaption,
-};
+use stoker_engine::{Captioner, CaptionerOptions, LoadError, ModelOptions, PreparedCaption};
 use stoker_engine_api::{
     CaptionInput, Engine, Finish, Generation, ItemError, ItemInput, ItemOutput, Prepared as _,
     TaskKind, contract,
@@ -57,12 +55,7 @@ fn golden(model: &Path) -> Golden {
 
 fn load(directory: &Path) -> Result<Captioner, LoadError> {
     Captioner::load(&CaptionerOptions {
-        model: "tiny".to_owned(),
-        directory: directory.to_owned(),
-        digest: None,
-        device: EngineDevice::Cpu,
-        precision: Precision::F32,
-        lanes: None,
+        model: ModelOptions::new("tiny", directory),
         max_batch_tokens: None,
         limits: ImageLimits::default(),
     })

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stoker_engine::{
-    DefaultPrompt, EncoderTask, EngineDevice, LoadError, LoadOptions, Precision, TextEncoder,
+    DefaultPrompt, EncoderTask, LoadError, ModelOptions, TextEncoder, TextOptions,
 };
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _, Scores, TaskKind};
 use tempfile::TempDir;
@@ -38,15 +38,10 @@ fn golden(name: &str) -> Vec<GoldenText> {
 }
 
 fn load(directory: &Path) -> Result<TextEncoder, LoadError> {
-    TextEncoder::load(&LoadOptions {
+    TextEncoder::load(&TextOptions {
         task: EncoderTask::Classification,
         default_prompt: DefaultPrompt::None,
-        model: "tiny".to_owned(),
-        directory: directory.to_owned(),
-        digest: None,
-        device: EngineDevice::Cpu,
-        precision: Precision::F32,
-        lanes: None,
+        model: ModelOptions::new("tiny", directory),
         max_batch_tokens: None,
     })
 }

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use serde::Deserialize;
-use stoker_engine::{
-    DefaultPrompt, EncoderTask, EngineDevice, LoadOptions, Precision, TextEncoder,
-};
+use stoker_engine::{DefaultPrompt, EncoderTask, ModelOptions, TextEncoder, TextOptions};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _, TaskKind};
 
 #[derive(Deserialize)]
@@ -37,17 +35,16 @@ fn model() -> TextEncoder {
         "no model in {}: run `make model`, or set STOKER_TEST_MODEL_DIR",
         directory.display()
     );
-    let options = LoadOptions {
+    let options = TextOptions {
         task: EncoderTask::Embedding,
         default_prompt: DefaultPrompt::None,
-        model: "all-minilm-l6-v2".to_owned(),
-        directory,
-        digest: Some(
-            "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db".to_owned(),
-        ),
-        device: EngineDevice::Cpu,
-        precision: Precision::F32,
-        lanes: None,
+        model: ModelOptions {
+            digest: Some(
+                "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+                    .to_owned(),
+            ),
+            ..ModelOptions::new("all-minilm-l6-v2", directory)
+        },
         max_batch_tokens: None,
     };
     TextEncoder::load(&options).unwrap_or_else(|error| panic!("{error}; {}", error.remedy()))

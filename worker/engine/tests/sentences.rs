@@ -6,9 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use stoker_engine::{
-    DefaultPrompt, EncoderTask, EngineDevice, LoadOptions, Precision, TextEncoder,
-};
+use stoker_engine::{DefaultPrompt, EncoderTask, ModelOptions, TextEncoder, TextOptions};
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _};
 
 #[derive(Deserialize)]
@@ -35,15 +33,10 @@ fn golden() -> Vec<GoldenText> {
 }
 
 fn load() -> TextEncoder {
-    let loaded = TextEncoder::load(&LoadOptions {
+    let loaded = TextEncoder::load(&TextOptions {
         task: EncoderTask::Embedding,
         default_prompt: DefaultPrompt::None,
-        model: "e5".to_owned(),
-        directory: folder(),
-        digest: None,
-        device: EngineDevice::Cpu,
-        precision: Precision::F32,
-        lanes: None,
+        model: ModelOptions::new("e5", folder()),
         max_batch_tokens: None,
     });
     loaded.unwrap()

@@ -12,9 +12,9 @@ use super::{FaceFinder, FaceOptions, FaceTask, Recognizing, cost};
 use crate::faces::{Detector, FacesConfig, Recognizer, RecognizerConfig};
 use crate::loading::{self, FileSeconds, Loaded, timed};
 use crate::source::Source;
-use crate::text_encoder::{default_budget, default_lanes};
+use crate::text_encoder::default_budget;
 use crate::weights::WeightsFile;
-use crate::{LoadError, Precision, device};
+use crate::{LoadError, Precision};
 
 /// Bytes of a face in an answer besides its vector, and somewhat more.
 const FACE_BYTES: usize = 128;
@@ -34,8 +34,7 @@ impl FaceFinder {
         let start = Instant::now();
         let mut load = LoadSeconds::default();
         let config = checked(options)?;
-        let device = options.device.open()?;
-        let precision = device::apply(options.precision, &device);
+        let (device, precision) = options.model.open()?;
         let Loaded { network, beside: known, sha256 } =
             load_networks(options, &config, (&device, precision), &mut load)?;
         let Networks { detector, recognizing } = network;
@@ -43,7 +42,7 @@ impl FaceFinder {
         let weights = recognizing.as_ref().map_or(0, |it| it.network.bytes()) + detector.bytes();
         let search = FaceSearch::of(LEAST_SMALLEST, MOST_FACES);
         let info = EngineInfo {
-            model: options.model.clone(),
+            model: options.model.name.clone(),
             task: options.task.kind(),
             output_dimensions: dimensions.and_then(|width| u32::try_from(width).ok()),
             labels: None,
@@ -51,8 +50,8 @@ impl FaceFinder {
             max_batch_tokens: budget(options.max_batch_tokens, dimensions, &device),
             weights_bytes: u64::try_from(weights).unwrap_or(u64::MAX),
             weights_sha256: Some(sha256),
-            lanes: options.lanes.map_or_else(|| default_lanes(&device), u32::from),
-            device: options.device.to_string(),
+            lanes: options.model.lanes_on(&device),
+            device: options.model.device.to_string(),
             load: LoadSeconds::default(),
         };
         let (task, limits) = (options.task, options.limits);
@@ -69,12 +68,12 @@ impl FaceFinder {
 
 /// The configuration, without what the task has no use for.
 fn checked(options: &FaceOptions) -> Result<FacesConfig, LoadError> {
-    let config = FacesConfig::read(&options.directory)?;
+    let config = FacesConfig::read(&options.model.directory)?;
     match options.task {
         FaceTask::Detection => Ok(FacesConfig { recognizer: None, ..config }),
         FaceTask::Embedding if config.recognizer.is_some() => Ok(config),
         FaceTask::Embedding => {
-            let path = options.directory.join("config.json");
+            let path = options.model.directory.join("config.json");
             let what = "has no recognizer: this model finds faces and makes no vectors".to_owned();
             Err(LoadError::Unsupported { path, what })
         }
@@ -96,7 +95,7 @@ fn load_networks(
     load: &mut LoadSeconds,
 ) -> Result<Loaded<Networks, Option<Known>>, LoadError> {
     let LoadSeconds { read, digest, build, .. } = load;
-    let file = WeightsFile::open(&options.directory)?;
+    let file = WeightsFile::open(&options.model.directory)?;
     let answer = || {
         let cpu = networks(&file.separately(), config, (&Device::Cpu, Precision::F32))?;
         canary::known_answer(&cpu)
@@ -104,7 +103,7 @@ fn load_networks(
     let known = || loading::known_for(device, answer);
     let networks = || networks(&file, config, (device, precision));
     let seconds = FileSeconds { read, build, digest };
-    loading::load(&file, options.digest.as_deref(), seconds, networks, known)
+    loading::load(&file, options.model.digest.as_deref(), seconds, networks, known)
 }
 
 fn networks(

@@ -53,12 +53,7 @@ fn golden(model: &Path) -> Golden {
 fn load(directory: &Path, task: FaceTask) -> Result<FaceFinder, LoadError> {
     FaceFinder::load(&FaceOptions {
         task,
-        model: "tiny".to_owned(),
-        directory: directory.to_owned(),
-        digest: None,
-        device: EngineDevice::Cpu,
-        precision: Precision::F32,
-        lanes: None,
+        model: ModelOptions::new("tiny", directory),
         max_batch_tokens: None,
         limits: ImageLimits::default(),
     })

@@ -17,7 +17,7 @@ use crate::loading::{self, FileSeconds, Loaded, timed};
 use crate::source::Source;
 use crate::vocabulary::{self, Vocabulary};
 use crate::weights::WeightsFile;
-use crate::{LoadError, Precision, device};
+use crate::{LoadError, Precision};
 
 /// Sequences at the same time. Weights are read once for the tokens of all: eight make several times the tokens of one.
 const LANES_CPU: u32 = 8;
@@ -40,10 +40,9 @@ impl Generator {
     pub fn load(options: &GeneratorOptions) -> Result<Self, LoadError> {
         let start = Instant::now();
         let mut load = LoadSeconds::default();
-        let device = options.device.open()?;
-        let precision = device::apply(options.precision, &device);
+        let (device, precision) = options.model.open()?;
         let Loaded { network: decoder, beside: vocabulary, sha256 } =
-            match gguf::find(&options.directory)? {
+            match gguf::find(&options.model.directory)? {
                 Some(path) => load_gguf(options, path, &device, &mut load)?,
                 None => load_safetensors(options, &device, precision, &mut load)?,
             };
@@ -66,11 +65,11 @@ fn load_gguf(
     let file = WeightsFile::open_gguf(path)?;
     let gguf = Gguf::open(&file)?;
     let config = from_gguf(&gguf)?;
-    let (directory, words) = (&options.directory, config.vocabulary);
+    let (directory, words) = (&options.model.directory, config.vocabulary);
     let vocabulary = || timed(tokenizer, || vocabulary::from_gguf(directory, &gguf, words));
     let decoder = || Decoder::load(&gguf_parts(&gguf, device), config);
     let seconds = FileSeconds { read, build, digest };
-    loading::load(&file, options.digest.as_deref(), seconds, decoder, vocabulary)
+    loading::load(&file, options.model.digest.as_deref(), seconds, decoder, vocabulary)
 }
 
 fn load_safetensors(
@@ -80,7 +79,7 @@ fn load_safetensors(
     load: &mut LoadSeconds,
 ) -> Result<Loaded<Decoder, Vocabulary>, LoadError> {
     let LoadSeconds { read, digest, build, tokenizer, .. } = load;
-    let directory = &options.directory;
+    let directory = &options.model.directory;
     let config_file = DecoderFile::read(directory)?;
     let config = DecoderConfig::from_file(&config_file)
         .map_err(|what| LoadError::Unsupported { path: directory.join("config.json"), what })?;
@@ -93,7 +92,7 @@ fn load_safetensors(
         Decoder::load(&safetensors_parts(source), config)
     };
     let seconds = FileSeconds { read, build, digest };
-    loading::load(&file, options.digest.as_deref(), seconds, decoder, vocabulary)
+    loading::load(&file, options.model.digest.as_deref(), seconds, decoder, vocabulary)
 }
 
 /// What the engine says of itself, and how much it works on at the same time.
@@ -104,7 +103,7 @@ fn figures(options: &GeneratorOptions, decoder: &Decoder, sha256: String) -> (En
     } else {
         (LANES_GPU, STEP_TOKENS_GPU, CACHE_MEBIBYTES_GPU)
     };
-    let lanes = options.lanes.map_or(lanes, u32::from);
+    let lanes = options.model.lanes.map_or(lanes, u32::from);
     let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let step_tokens = options.step_tokens.map_or(step_tokens, |tokens| size(tokens.get()));
     let cache = size(options.cache_mebibytes.map_or(cache, u32::from)).saturating_mul(1 << 20);
@@ -113,7 +112,7 @@ fn figures(options: &GeneratorOptions, decoder: &Decoder, sha256: String) -> (En
     // A longer one would never find room.
     let max_tokens = count(decoder.config().context.min(cache_tokens).max(2));
     let info = EngineInfo {
-        model: options.model.clone(),
+        model: options.model.name.clone(),
         task: TaskKind::TextGeneration,
         output_dimensions: None,
         labels: None,
@@ -122,7 +121,7 @@ fn figures(options: &GeneratorOptions, decoder: &Decoder, sha256: String) -> (En
         weights_bytes: u64::try_from(decoder.bytes()).unwrap_or(u64::MAX),
         weights_sha256: Some(sha256),
         lanes,
-        device: options.device.to_string(),
+        device: options.model.device.to_string(),
         load: LoadSeconds::default(),
     };
     (info, Room::new(step_tokens, cache_tokens, size(lanes)))

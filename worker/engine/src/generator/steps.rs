@@ -315,18 +315,13 @@ mod tests {
     use stoker_engine_api::{Engine as _, GenerationInput, GenerationSettings, ItemInput, Prompt};
 
     use super::*;
-    use crate::{EngineDevice, Generator, GeneratorOptions, Precision};
+    use crate::{Generator, GeneratorOptions, ModelOptions};
 
     #[test]
     fn a_lane_gets_its_news_while_another_is_at_the_next_step() {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/tiny-decoders/llama");
         let options = GeneratorOptions {
-            model: "tiny".to_owned(),
-            directory: golden,
-            digest: None,
-            device: EngineDevice::Cpu,
-            precision: Precision::F32,
-            lanes: None,
+            model: ModelOptions::new("tiny", golden),
             step_tokens: None,
             cache_mebibytes: None,
         };

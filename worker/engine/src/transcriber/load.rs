@@ -1,39 +1,34 @@
 //! A transcriber from a model's files.
 
-use std::thread;
 use std::time::Instant;
 
 use candle_core::Device;
 use stoker_engine_api::{EngineInfo, LoadSeconds, TaskKind};
 
 use super::words::Words;
-use super::{Transcriber, TranscriberOptions, canary};
+use super::{Transcriber, canary};
 use crate::audio::MelBank;
-use crate::loading::{self, FileSeconds, timed};
+use crate::loading::{self, FileSeconds, Loaded, timed};
 use crate::source::Source;
 use crate::weights::WeightsFile;
 use crate::whisper::{Whisper, WhisperConfig};
-use crate::{LoadError, Precision, device};
-
-/// One computes while the other decodes its next window.
-const LANES_GPU: u32 = 2;
+use crate::{LoadError, ModelOptions, Precision};
 
 impl Transcriber {
     /// Loads, verifies, warms up and tries a model.
     ///
     /// # Errors
     /// See [`LoadError`]; nothing is left behind.
-    pub fn load(options: &TranscriberOptions) -> Result<Self, LoadError> {
+    pub fn load(options: &ModelOptions) -> Result<Self, LoadError> {
         let start = Instant::now();
         let mut load = LoadSeconds::default();
-        let device = options.device.open()?;
-        let precision = device::apply(options.precision, &device);
+        let (device, precision) = options.open()?;
         let config = WhisperConfig::read(&options.directory)?;
-        let words = timed(&mut load.tokenizer, || Words::read(&options.directory, &config))?;
-        let (network, sha256) = network(options, config, (&device, precision), &mut load)?;
+        let Loaded { network, beside: words, sha256 } =
+            load_parts(options, config, (&device, precision), &mut load)?;
         let bank = MelBank::new(network.config().bands);
         let info = EngineInfo {
-            model: options.model.clone(),
+            model: options.name.clone(),
             task: TaskKind::SpeechToText,
             output_dimensions: None,
             labels: None,
@@ -41,7 +36,7 @@ impl Transcriber {
             max_batch_tokens: 0,
             weights_bytes: u64::try_from(network.bytes()).unwrap_or(u64::MAX),
             weights_sha256: Some(sha256),
-            lanes: options.lanes.map_or_else(|| default_lanes(&device), u32::from),
+            lanes: options.lanes_on(&device),
             device: options.device.to_string(),
             load: LoadSeconds::default(),
         };
@@ -56,28 +51,22 @@ impl Transcriber {
     }
 }
 
-fn network(
-    options: &TranscriberOptions,
+/// The network, and beside it the vocabulary.
+fn load_parts(
+    options: &ModelOptions,
     config: WhisperConfig,
     (device, precision): (&Device, Precision),
     load: &mut LoadSeconds,
-) -> Result<(Whisper, String), LoadError> {
-    let LoadSeconds { read, digest, build, .. } = load;
-    let file = WeightsFile::open(&options.directory)?;
+) -> Result<Loaded<Whisper, Words>, LoadError> {
+    let LoadSeconds { read, digest, build, tokenizer, .. } = load;
+    let directory = &options.directory;
+    let file = WeightsFile::open(directory)?;
+    let of_words = config.clone();
+    let words = || timed(tokenizer, || Words::read(directory, &of_words));
     let network = || {
         let weights = file.tensors()?;
         Whisper::load(&Source { weights: &weights, prefix: "", device, precision }, config)
     };
     let seconds = FileSeconds { read, build, digest };
-    let loaded = loading::load(&file, options.digest.as_deref(), seconds, network, || Ok(()))?;
-    Ok((loaded.network, loaded.sha256))
-}
-
-/// Recordings side by side use the cores of a CPU better than threads inside each.
-fn default_lanes(device: &Device) -> u32 {
-    if !device.is_cpu() {
-        return LANES_GPU;
-    }
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores).unwrap_or(u32::MAX)
+    loading::load(&file, options.digest.as_deref(), seconds, network, words)
 }

@@ -46,7 +46,7 @@ fn prepared(engine: &Generator) -> Vec<PreparedPrompt> {
 /// A model with so little room that prompts come in pieces and sequences wait for each other.
 fn crowded(model: &str) -> Generator {
     let mut options = options(&folder(model));
-    options.lanes = NonZeroU32::new(3);
+    options.model.lanes = NonZeroU32::new(3);
     options.step_tokens = NonZeroU32::new(7);
     Generator::load(&options).unwrap()
 }

@@ -9,9 +9,7 @@ mod smollm2;
 
 use std::path::{Path, PathBuf};
 
-use stoker_engine::{
-    EngineDevice, Generator, GeneratorOptions, LoadError, Precision, PreparedPrompt,
-};
+use stoker_engine::{Generator, GeneratorOptions, LoadError, ModelOptions, PreparedPrompt};
 use stoker_engine_api::{
     ChatMessage, Engine, Generation, GenerationInput, GenerationSettings, ItemError, ItemInput,
     ItemOutput, Prompt,
@@ -26,12 +24,7 @@ fn folder(model: &str) -> PathBuf {
 
 fn options(directory: &Path) -> GeneratorOptions {
     GeneratorOptions {
-        model: "tiny".to_owned(),
-        directory: directory.to_owned(),
-        digest: None,
-        device: EngineDevice::Cpu,
-        precision: Precision::F32,
-        lanes: None,
+        model: ModelOptions::new("tiny", directory),
         step_tokens: None,
         cache_mebibytes: None,
     }

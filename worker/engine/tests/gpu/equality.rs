@@ -1,6 +1,6 @@
 //! The same numbers as on the CPU, within what each precision promises.
 
-use stoker_engine::{EncoderTask, EngineDevice, LoadOptions, Precision, TextEncoder};
+use stoker_engine::{EncoderTask, EngineDevice, Precision, TextEncoder, TextOptions};
 use stoker_engine_api::Engine as _;
 
 use crate::model::{self, PLAIN, Shape, Size};
@@ -96,7 +96,7 @@ fn scores_of_every_family_equal_the_cpu_s() {
     for name in ["bert", "distilbert", "roberta", "xlm-roberta"] {
         let scores = |device, precision| {
             let embedding = options(&models.join(name), device, precision);
-            let options = LoadOptions { task: EncoderTask::Classification, ..embedding };
+            let options = TextOptions { task: EncoderTask::Classification, ..embedding };
             embed(&TextEncoder::load(&options).unwrap(), &texts)
         };
         let expected = scores(EngineDevice::Cpu, Precision::F32);

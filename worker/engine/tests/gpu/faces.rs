@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 use stoker_core::image::ImageLimits;
-use stoker_engine::{FaceFinder, FaceOptions, FaceTask, Precision};
+use stoker_engine::{FaceFinder, FaceOptions, FaceTask, ModelOptions, Precision};
 use stoker_engine_api::{Engine as _, FaceInput, Faces, ItemInput, ItemOutput};
 
 use crate::{GPU, in_repository};
@@ -32,12 +32,11 @@ fn faces_are_those_of_the_reference() {
     for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
         let engine = FaceFinder::load(&FaceOptions {
             task: FaceTask::Embedding,
-            model: "tested".to_owned(),
-            directory: directory.clone(),
-            digest: None,
-            device: GPU,
-            precision,
-            lanes: None,
+            model: ModelOptions {
+                device: GPU,
+                precision,
+                ..ModelOptions::new("tested", directory.clone())
+            },
             max_batch_tokens: None,
             limits: ImageLimits::default(),
         });

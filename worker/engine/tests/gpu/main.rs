@@ -17,7 +17,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use stoker_engine::{
-    DefaultPrompt, EncoderTask, EngineDevice, LoadError, LoadOptions, Precision, TextEncoder,
+    DefaultPrompt, EncoderTask, EngineDevice, LoadError, ModelOptions, Precision, TextEncoder,
+    TextOptions,
 };
 use stoker_engine_api::{Engine, ItemInput, ItemOutput};
 
@@ -50,16 +51,11 @@ fn load(
     TextEncoder::load(&options(directory, device, precision))
 }
 
-fn options(directory: &Path, device: EngineDevice, precision: Precision) -> LoadOptions {
-    LoadOptions {
+fn options(directory: &Path, device: EngineDevice, precision: Precision) -> TextOptions {
+    TextOptions {
         task: EncoderTask::Embedding,
-        model: "tested".to_owned(),
-        directory: directory.to_owned(),
+        model: ModelOptions { device, precision, ..ModelOptions::new("tested", directory) },
         default_prompt: DefaultPrompt::None,
-        digest: None,
-        device,
-        precision,
-        lanes: None,
         max_batch_tokens: None,
     }
 }

@@ -10,9 +10,7 @@ mod tiny_en;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use stoker_engine::{
-    EngineDevice, LoadError, Precision, PreparedRecording, Transcriber, TranscriberOptions,
-};
+use stoker_engine::{LoadError, ModelOptions, PreparedRecording, Transcriber};
 use stoker_engine_api::{
     Engine, EngineError, ItemError, ItemInput, ItemOutput, Listener, Piece, Prepared as _,
     Recording, TaskKind, Transcript, Wanted, WrittenIn,
@@ -30,14 +28,7 @@ fn file(name: &str) -> Vec<u8> {
 }
 
 fn load(directory: &Path) -> Result<Transcriber, LoadError> {
-    Transcriber::load(&TranscriberOptions {
-        model: "tiny".to_owned(),
-        directory: directory.to_owned(),
-        digest: None,
-        device: EngineDevice::Cpu,
-        precision: Precision::F32,
-        lanes: None,
-    })
+    Transcriber::load(&ModelOptions::new("tiny", directory))
 }
 
 fn tiny(model: &str) -> Transcriber {

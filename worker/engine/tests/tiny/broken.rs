@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
-use stoker_engine::{DefaultPrompt, LoadError, LoadOptions};
+use stoker_engine::{DefaultPrompt, LoadError, TextOptions};
 use stoker_engine_api::ItemError;
 
 use super::{load, model, options, text};
@@ -111,7 +111,7 @@ fn default_prompt_is_the_sender_s_to_give() {
     let folder = model::write(PLAIN);
     let file = json!({"prompts": {"query": "query: "}, "default_prompt_name": "query"});
     model::write_json(folder.path(), "config_sentence_transformers.json", &file);
-    let given = LoadOptions { default_prompt: DefaultPrompt::Given, ..options(folder.path()) };
+    let given = TextOptions { default_prompt: DefaultPrompt::Given, ..options(folder.path()) };
     TextEncoder::load(&given).unwrap();
 }
 
@@ -177,15 +177,15 @@ fn weights_that_overflow_are_noticed_before_any_job() {
 }
 
 #[test]
-fn digest_is_checked_on_the_bytes_that_are_loaded() {
+fn weights_load_with_their_own_digest_only() {
     let folder = model::write(PLAIN);
     let good = load(folder.path()).unwrap().info().weights_sha256.clone().unwrap();
     let mut options = options(folder.path());
     for digest in [format!("sha256:{good}"), good.to_uppercase()] {
-        options.digest = Some(digest);
+        options.model.digest = Some(digest);
         TextEncoder::load(&options).unwrap();
     }
-    options.digest = Some(format!("sha256:{}", "0".repeat(64)));
+    options.model.digest = Some(format!("sha256:{}", "0".repeat(64)));
     let error = TextEncoder::load(&options).err().unwrap();
     assert!(error.to_string().contains(&good), "{error}");
     assert!(error.remedy().contains("digest"), "{}", error.remedy());

@@ -11,20 +11,15 @@ use model::{PLAIN, Shape, random_tensors};
 use reference::Reference;
 use safetensors::Dtype;
 use stoker_engine::{
-    DefaultPrompt, EncoderTask, EngineDevice, LoadError, LoadOptions, Precision, TextEncoder,
+    DefaultPrompt, EncoderTask, LoadError, ModelOptions, TextEncoder, TextOptions,
 };
 use stoker_engine_api::{Engine, ItemInput, ItemOutput, Prepared as _};
 
-fn options(directory: &Path) -> LoadOptions {
-    LoadOptions {
+fn options(directory: &Path) -> TextOptions {
+    TextOptions {
         task: EncoderTask::Embedding,
         default_prompt: DefaultPrompt::None,
-        model: "tiny".to_owned(),
-        directory: directory.to_owned(),
-        digest: None,
-        device: EngineDevice::Cpu,
-        precision: Precision::F32,
-        lanes: None,
+        model: ModelOptions::new("tiny", directory),
         max_batch_tokens: None,
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 use stoker_core::image::ImageLimits;
-use stoker_engine::{EngineDevice, ImageEncoder, ImageOptions, ImageTask, LoadError, Precision};
+use stoker_engine::{ImageEncoder, ImageOptions, ImageTask, LoadError, ModelOptions};
 use stoker_engine_api::{Engine as _, ImageInput, ItemInput, ItemOutput, Question};
 use tempfile::TempDir;
 
@@ -49,12 +49,7 @@ fn golden(model: &Path) -> Vec<Picture> {
 fn load(directory: &Path, task: ImageTask) -> Result<ImageEncoder, LoadError> {
     ImageEncoder::load(&ImageOptions {
         task,
-        model: "tiny".to_owned(),
-        directory: directory.to_owned(),
-        digest: None,
-        device: EngineDevice::Cpu,
-        precision: Precision::F32,
-        lanes: None,
+        model: ModelOptions::new("tiny", directory),
         max_batch_tokens: None,
         limits: ImageLimits::default(),
     })
