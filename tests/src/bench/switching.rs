@@ -1,4 +1,4 @@
-//! Fifty models on a worker with the memory for a dozen: what loads cost, and who waits for them.
+//! Fifty models on a worker with the memory for ten: what loads cost, and who waits for them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::queued::waiting;
 use super::sample::round;
 
 const MODELS: u32 = 50;
-/// With 116 MiB for each, about twelve of them.
+/// Ten of them need no more.
 const BUDGET: &str = "1400MiB";
 /// As long as jobs come at one rate before they count, and then as long as they do.
 const WARM_UP: Duration = Duration::from_mins(1);
