@@ -31,7 +31,12 @@ impl Sample {
 
     /// Notes one operation that began at `began` and ends now.
     pub fn note(&mut self, began: Instant) {
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.note_time(began.elapsed());
+    }
+
+    /// Notes one that took this long.
+    pub fn note_time(&mut self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.histogram.saturating_record(micros.max(1));
         self.took = self.started.elapsed();
     }

@@ -1,7 +1,7 @@
 //! Fifty models on a worker with the memory for ten: what loads cost, and who waits for them.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use rand::rngs::StdRng;
@@ -9,7 +9,6 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use stoker_proto::v1::job_input::Task;
 use stoker_proto::v1::{Job, JobInput, JobSpec, JobState, SubmitRequest, TextEmbeddingInput};
-use stoker_proto::well_known::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
 use crate::fleet::{Fleet, Options, PATIENCE};
@@ -17,7 +16,7 @@ use crate::{metrics, poll};
 
 use super::embedding::sentences;
 use super::queued::waiting;
-use super::sample::round;
+use super::sample::{Sample, round};
 
 const MODELS: u32 = 50;
 /// Ten of them need no more.
@@ -84,16 +83,16 @@ async fn at(rate: f64, model: &Path, sentences: &[String]) -> anyhow::Result<Val
         "part_of_time_in_loads": round(seconds / took.as_secs_f64(), 3),
     });
     for (class, longest) in CLASSES {
-        let of_class = waits.iter().filter(|(of, _)| of == class);
-        let mut waits: Vec<f64> = of_class.map(|(_, wait)| *wait).collect();
-        waits.sort_unstable_by(f64::total_cmp);
-        let in_time = waits.iter().filter(|wait| **wait <= longest.as_secs_f64()).count();
-        let rank = |percent: usize| waits[(waits.len() * percent).div_ceil(100).max(1) - 1];
+        let (mut sample, mut late) = (Sample::new(), 0);
+        for (_, wait) in waits.iter().filter(|(of, _)| of == class) {
+            sample.note_time(*wait);
+            late += u32::from(*wait > longest);
+        }
         result[class] = json!({
-            "jobs": waits.len(),
-            "p50_seconds": round(rank(50), 3),
-            "p99_seconds": round(rank(99), 3),
-            "late": waits.len() - in_time,
+            "jobs": sample.count(),
+            "p50_seconds": round(sample.millis(0.5) / 1e3, 3),
+            "p99_seconds": round(sample.millis(0.99) / 1e3, 3),
+            "late": late,
         });
     }
     Ok(result)
@@ -168,15 +167,11 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Seconds from the acceptance of a job to its start.
-fn waited(job: &Job) -> anyhow::Result<f64> {
-    let time = |time: Option<Timestamp>| -> anyhow::Result<f64> {
-        let time = time.context("a job without its times")?;
-        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]
-        let seconds = time.seconds as f64;
-        Ok(seconds + f64::from(time.nanos) / 1e9)
-    };
-    Ok((time(job.started_at)? - time(job.accepted_at)?).max(0.0))
+/// From the acceptance of a job to its start.
+fn waited(job: &Job) -> anyhow::Result<Duration> {
+    let (accepted, started) = job.accepted_at.zip(job.started_at).context("a job without times")?;
+    let (accepted, started) = (SystemTime::try_from(accepted)?, SystemTime::try_from(started)?);
+    Ok(started.duration_since(accepted).unwrap_or_default())
 }
 
 /// What the fleet's only worker has loaded so far.
