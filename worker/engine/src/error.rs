@@ -78,3 +78,9 @@ impl From<LoadError> for StartError {
         Self::new(error.to_string(), error.remedy())
     }
 }
+
+/// The first 200 characters of what a library says about a file: it may repeat what it found there, however long.
+pub(crate) fn beginning(message: &str) -> &str {
+    let end = message.char_indices().nth(200).map_or(message.len(), |(at, _)| at);
+    &message[..end]
+}

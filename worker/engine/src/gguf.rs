@@ -13,6 +13,7 @@ use candle_core::{DType, Device};
 
 use crate::LoadError;
 use crate::device::one_line;
+use crate::error::beginning;
 use crate::kernels::{BlockFormat, Blocks};
 use crate::weights::WeightsFile;
 
@@ -216,9 +217,6 @@ const fn block_format(kind: GgmlDType) -> Option<BlockFormat> {
     }
 }
 
-/// Messages of candle may show whole values of a header.
 fn short(error: &candle_core::Error) -> String {
-    let line = one_line(error);
-    let end = line.char_indices().nth(200).map_or(line.len(), |(at, _)| at);
-    line[..end].to_owned()
+    beginning(&one_line(error)).to_owned()
 }

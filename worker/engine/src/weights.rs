@@ -18,6 +18,7 @@ use safetensors::tensor::{Metadata as Header, TensorInfo};
 use sha2::{Digest as _, Sha256};
 
 use crate::LoadError;
+use crate::error::beginning;
 
 /// The one file that weights are read from.
 pub(crate) const FILE_NAME: &str = "model.safetensors";
@@ -32,8 +33,6 @@ const HASHED: usize = 256 << 10;
 const LENGTH: u64 = 8;
 /// More than the header of any model has; the format allows no more.
 const LONGEST_HEADER: u64 = 100_000_000;
-/// Characters of what is said about a header that is not valid.
-const LONGEST_MESSAGE: usize = 200;
 
 /// An open file of weights.
 #[derive(Debug)]
@@ -177,12 +176,10 @@ impl WeightsFile {
         let mut bytes = vec![0; usize::try_from(header).unwrap_or(usize::MAX)];
         self.fill(&mut bytes, LENGTH)?;
         let header: Header = serde_json::from_slice(&bytes).map_err(|error| {
-            // It may repeat what it found, which may be as long as the header.
-            let (mut what, column) = (error.to_string(), error.column());
-            if let Some((end, _)) = what.char_indices().nth(LONGEST_MESSAGE) {
-                what = format!("{}... at column {column}", &what[..end]);
-            }
-            self.corrupt(what)
+            let (what, column) = (error.to_string(), error.column());
+            let beginning = beginning(&what);
+            let whole = beginning.len() == what.len();
+            self.corrupt(if whole { what } else { format!("{beginning}... at column {column}") })
         })?;
         let data = u64::try_from(header.data_len()).unwrap_or(u64::MAX);
         if start.checked_add(data) != Some(self.length()) {
